@@ -1,0 +1,46 @@
+# `make compare` and `make test` set up what they need the first time; `make help` lists the rest.
+PYTHON ?= python3
+MODEL  ?= resnet50
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.stamp
+GPU    := .venv-gpu
+.DEFAULT_GOAL := help
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[cpu,onnx,dev]'
+	@touch $@
+
+.PHONY: help setup compare test lint bench test-gpu-stack clean
+
+help: ## list what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
+
+setup: $(STAMP) ## make .venv and install everything into it
+
+compare: $(STAMP) ## is torch's MODEL the same function as Paddle's
+	$(BIN)/python tools/compare.py $(MODEL)
+
+test: $(STAMP) ## the test suite
+	$(BIN)/python -m pytest -n 2 -m 'not stack'
+
+lint: $(STAMP) ## ruff and basedpyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+bench: $(STAMP) ## speed and memory of the main job against the bare floor
+	$(BIN)/python tools/bench.py verify $(MODEL)
+
+# What a GPU user has: Paddle's GPU build in a venv of its own. It imports and runs on a machine without a GPU.
+$(GPU)/.stamp:
+	$(PYTHON) -m venv $(GPU)
+	$(GPU)/bin/python -m pip install --quiet 'paddlepaddle-gpu==2.6.2' safetensors
+	@touch $@
+
+test-gpu-stack: $(STAMP) $(GPU)/.stamp ## resnet50 with Paddle 2.6's GPU build in its own venv
+	PADDLE_PYTHON=$(GPU)/bin/python $(BIN)/python -m pytest -m stack
+
+clean: ## remove both venvs
+	rm -rf $(VENV) $(GPU)

@@ -1,0 +1,139 @@
+"""ResNet, ResNeXt and Wide ResNet in PaddlePaddle; the twin of `torch_cnn/resnet.py`.
+
+Papers:
+    He et al., Deep Residual Learning for Image Recognition, https://arxiv.org/abs/1512.03385
+    Xie et al., Aggregated Residual Transformations, https://arxiv.org/abs/1611.05431 (resnext*)
+    Zagoruyko and Komodakis, Wide Residual Networks, https://arxiv.org/abs/1605.07146 (wide_*)
+Source: PaddlePaddle's image classification tutorial (ConvBNLayer; BottleneckBlock of conv0, conv1, conv2, short).
+Deviation from the paper: stride 2 is on the 3x3 convolution, as in torchvision, whose checkpoints these networks load.
+"""
+
+from paddle import nn
+
+
+class ConvBNLayer(nn.Layer):
+    """Convolution without bias, BatchNorm, and ReLU where `act="relu"`.
+
+    Shape: N x num_channels x H x W to N x num_filters x ceil(H / stride) x ceil(W / stride), for an odd `filter_size`.
+    """
+
+    def __init__(self, num_channels, num_filters, filter_size, stride=1, groups=1, act=None):
+        super().__init__()
+        if act not in (None, "relu"):
+            raise ValueError(f"ConvBNLayer: act is 'relu' or None, got {act!r}")
+        padding = (filter_size - 1) // 2
+        self.conv = nn.Conv2D(num_channels, num_filters, filter_size, stride, padding, groups=groups, bias_attr=False)
+        self.batch_norm = nn.BatchNorm2D(num_filters)
+        self.act = nn.ReLU() if act == "relu" else None
+
+    def forward(self, inputs):
+        y = self.batch_norm(self.conv(inputs))
+        return self.act(y) if self.act is not None else y
+
+
+class BasicBlock(nn.Layer):
+    """Two 3x3 convolutions and a shortcut.
+
+    Shape: N x num_channels x H x W to N x num_filters x ceil(H / stride) x ceil(W / stride). `shortcut=True` adds the
+    input as it is, which needs num_channels == num_filters and stride 1; False passes it through `short` first.
+    """
+
+    expansion = 1
+
+    def __init__(self, num_channels, num_filters, stride, shortcut=True):
+        super().__init__()
+        self.conv0 = ConvBNLayer(num_channels, num_filters, 3, stride=stride, act="relu")
+        self.conv1 = ConvBNLayer(num_filters, num_filters, 3)
+        self.short = None if shortcut else ConvBNLayer(num_channels, num_filters, 1, stride=stride)
+        self.relu = nn.ReLU()
+
+    def forward(self, inputs):
+        y = self.conv1(self.conv0(inputs))
+        short = inputs if self.short is None else self.short(inputs)
+        return self.relu(short + y)
+
+
+class BottleneckBlock(nn.Layer):
+    """1x1, 3x3 and 1x1 convolutions to 4 x num_filters channels, and a shortcut.
+
+    Shape: N x num_channels x H x W to N x 4 num_filters x ceil(H / stride) x ceil(W / stride). `shortcut=True` adds the
+    input as it is, which needs num_channels == 4 x num_filters and stride 1; False passes it through `short` first.
+    `groups` and `width_per_group` widen the 3x3 convolution (ResNeXt, Wide ResNet).
+    """
+
+    expansion = 4
+
+    def __init__(self, num_channels, num_filters, stride, shortcut=True, groups=1, width_per_group=64):
+        super().__init__()
+        width = num_filters * width_per_group // 64 * groups
+        self.conv0 = ConvBNLayer(num_channels, width, 1, act="relu")
+        self.conv1 = ConvBNLayer(width, width, 3, stride=stride, groups=groups, act="relu")
+        self.conv2 = ConvBNLayer(width, num_filters * 4, 1)
+        self.short = None if shortcut else ConvBNLayer(num_channels, num_filters * 4, 1, stride=stride)
+        self.relu = nn.ReLU()
+
+    def forward(self, inputs):
+        y = self.conv2(self.conv1(self.conv0(inputs)))
+        short = inputs if self.short is None else self.short(inputs)
+        return self.relu(short + y)
+
+
+class ResNet(nn.Layer):
+    """Stem, four stages of residual blocks, global average pooling, linear classifier.
+
+    Shape: N x in_channels x H x W to N x num_classes. `options` go to every block.
+    """
+
+    def __init__(self, block, depths, num_classes=1000, in_channels=3, **options):
+        super().__init__()
+        self.conv = ConvBNLayer(in_channels, 64, 7, stride=2, act="relu")  # N x 64 x 112 x 112, for 224 x 224
+        self.max_pool = nn.MaxPool2D(3, stride=2, padding=1)  # N x 64 x 56 x 56
+        channels = 64
+        for stage, depth in enumerate(depths):
+            blocks = []
+            for i in range(depth):
+                stride = 2 if i == 0 and stage > 0 else 1
+                filters = 64 * 2**stage
+                shortcut = stride == 1 and channels == filters * block.expansion
+                blocks.append(block(channels, filters, stride, shortcut, **options))
+                channels = filters * block.expansion
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))  # 56, 28, 14, 7
+        self.avg_pool = nn.AdaptiveAvgPool2D(1)  # N x channels x 1 x 1
+        self.flatten = nn.Flatten()
+        self.fc = nn.Linear(channels, num_classes)
+
+    def forward(self, inputs):
+        y = self.max_pool(self.conv(inputs))
+        y = self.layer4(self.layer3(self.layer2(self.layer1(y))))
+        return self.fc(self.flatten(self.avg_pool(y)))
+
+
+def resnet18(num_classes=1000, in_channels=3):
+    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, in_channels)
+
+
+def resnet34(num_classes=1000, in_channels=3):
+    return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, in_channels)
+
+
+def resnet50(num_classes=1000, in_channels=3):
+    return ResNet(BottleneckBlock, (3, 4, 6, 3), num_classes, in_channels)
+
+
+def resnet101(num_classes=1000, in_channels=3):
+    return ResNet(BottleneckBlock, (3, 4, 23, 3), num_classes, in_channels)
+
+
+def resnet152(num_classes=1000, in_channels=3):
+    return ResNet(BottleneckBlock, (3, 8, 36, 3), num_classes, in_channels)
+
+
+def resnext50_32x4d(num_classes=1000, in_channels=3):
+    return ResNet(BottleneckBlock, (3, 4, 6, 3), num_classes, in_channels, groups=32, width_per_group=4)
+
+
+def wide_resnet50_2(num_classes=1000, in_channels=3):
+    return ResNet(BottleneckBlock, (3, 4, 6, 3), num_classes, in_channels, width_per_group=128)
+
+
+NETWORKS = (resnet18, resnet34, resnet50, resnet101, resnet152, resnext50_32x4d, wide_resnet50_2)

@@ -1,0 +1,23 @@
+"""Prove, layer by layer, that two networks compute the same function; say where and why when they do not."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parity.errors import ParityError as ParityError
+    from parity.judge import Comparison as Comparison
+    from parity.live import compare as compare
+    from parity.state import State as State
+    from parity.trace import Trace as Trace
+
+_WHERE = {"ParityError": "errors", "Comparison": "judge", "compare": "live", "State": "state", "Trace": "trace"}
+__all__ = ["Comparison", "ParityError", "State", "Trace", "compare"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for: `import parity` alone loads nothing, numpy included."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'parity' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"parity.{_WHERE[name]}"), name)

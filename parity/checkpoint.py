@@ -1,0 +1,59 @@
+"""Read weight files, without executing them, into the State a network takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from parity import names
+from parity.errors import ParityError
+from parity.pdparams import read_pdparams
+from parity.state import Array, Slot, State
+
+FORMATS = {".safetensors": "neutral", ".pth": "torch", ".pt": "torch", ".pdparams": "paddle"}
+
+
+def framework_of(path: Path) -> str:
+    """Return whose file it is: "torch", "paddle", or "neutral".
+
+    Raises:
+        ParityError: If the file does not exist, or its ending is none we read.
+    """
+    if path.suffix not in FORMATS:
+        raise ParityError(f"{path}: unknown kind of weights file; {', '.join(FORMATS)} are read")
+    if not path.is_file():
+        raise ParityError(f"{path}: no such file")
+    return FORMATS[path.suffix]
+
+
+def read(path: Path, slots: Mapping[str, Slot], family: str, framework: str | None = None) -> State:
+    """Return the file's weights in neutral form, under the names of the network's slots.
+
+    Args:
+        path: A .safetensors or .pdparams file; a .pth file is turned into safetensors by the torch worker before.
+        slots: What the network takes.
+        family: The twin's family, for its table of names; "" for a network that is no twin.
+        framework: Whose orientation the tensors have; by default as the ending says.
+
+    Raises:
+        ParityError: If the file is damaged or hostile.
+    """
+    framework = framework or framework_of(path)
+    tensors: Mapping[str, Array] = read_pdparams(path) if path.suffix == ".pdparams" else State.load(path)
+    renamed = names.to_twin(tensors, slots, family, str(path))
+    if framework == "paddle":
+        renamed = {
+            # Paddle stores the weight of a Linear transposed: because the layer is one, whatever its shape.
+            name: np.ascontiguousarray(array.T) if name in slots and is_turned(slots[name]) else array
+            for name, array in renamed.items()
+        }
+    # In the network's order; what does not fit stays, and is named when the State meets the network.
+    ordered = {name: renamed[name] for name in slots if name in renamed}
+    return State({**ordered, **renamed})
+
+
+def is_turned(slot: Slot) -> bool:
+    """Return whether Paddle stores this tensor transposed."""
+    return slot.kind == "Linear" and slot.role == "weight"

@@ -1,0 +1,99 @@
+"""`parity compare`: are two networks the same function, and if not, where and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from parity.commands.app import app, run
+
+Device = Literal["auto", "cpu", "gpu"]
+
+
+@app.command()
+def compare(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A zoo name (torch's twin against Paddle's), or the reference: torch:NAME, "
+            "torch:MODULE_OR_FILE.py:callable, paddle:..., trace:FILE.safetensors."
+        ),
+    ],
+    candidate: Annotated[
+        str | None, typer.Argument(help="What is to be judged, in the same words; not with a zoo name.")
+    ] = None,
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="'random' (hardened, by --seed), 'own' (as the callables made them), or a .safetensors, .pth, .pt or "
+            ".pdparams file in the names of the twins, torchvision or paddle.vision."
+        ),
+    ] = "random",
+    seed: Annotated[int, typer.Option(min=0, help="Of the random weights.")] = 0,
+    input_: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            help="A picture, an array.npy, or N,C,H,W; by default the photograph that comes with the project.",
+        ),
+    ] = None,
+    num_classes: Annotated[int | None, typer.Option(min=1, help="Of a zoo network.")] = None,
+    gradients: Annotated[bool, typer.Option("--gradients", help="Compare gradients too.")] = False,
+    device: Annotated[Device, typer.Option(help="Where both run; auto takes the GPU a framework sees.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of each worker; by default half the machine's cores.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for the runs.")] = 600.0,
+    torch_python: Annotated[str | None, typer.Option(help="Interpreter that has torch; this one by default.")] = None,
+    paddle_python: Annotated[str | None, typer.Option(help="Interpreter that has Paddle; this one by default.")] = None,
+    save_trace: Annotated[Path | None, typer.Option(help="Folder to keep both traces in.")] = None,
+    all_layers: Annotated[bool, typer.Option("--all-layers", help="One row a layer, not one a stage.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the comparison to this file.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what the frameworks print.")] = False,
+) -> None:
+    """Compare two networks layer by layer. Exit 0: the same function; 1: not; 2: could not compare."""
+
+    def work() -> bool:
+        from parity import report
+        from parity import run as job
+        from parity.commands.terminal import Progress, stdout
+        from parity.picture import load_input
+        from parity.zoo import NETWORKS
+
+        options = job.Options(
+            weights=weights,
+            seed=seed,
+            device=device,
+            threads=threads or job.fair_share(),
+            timeout=timeout,
+            pythons={side: python for side, python in (("torch", torch_python), ("paddle", paddle_python)) if python},
+            gradients=gradients,
+            num_classes=num_classes,
+            save_trace=save_trace,
+        )
+        name, models = job.parse_pair(model, candidate)
+        if json is not None:
+            job.check_writable(json)
+        network = next((NETWORKS[each.target] for each in models if each.twin), None)
+        with job.Workers(options) as workers:
+            try:
+                with Progress(name, quiet) as progress:
+                    shape = network and network.input
+                    result = job.compare_models(
+                        name, models, lambda: load_input(input_, shape), options, workers, progress.update
+                    )
+            finally:
+                if verbose:
+                    typer.echo(workers.log(), err=True)
+        if json is not None:
+            job.write_json(result, json)
+        if quiet:
+            typer.echo(report.summary(result))
+        else:
+            report.show(result, stdout(), all_layers)
+        return result.ok
+
+    run(work)

@@ -1,0 +1,49 @@
+"""What a terminal sees: the report on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+
+
+def stdout() -> Console:
+    """Return the console for reports: colour on a terminal unless NO_COLOR is set, never cut to a width in a pipe."""
+    return Console(width=None if sys.stdout.isatty() else 200)
+
+
+class Progress:
+    """A bar for each side while it works; nothing where stderr is no terminal."""
+
+    def __init__(self, name: str, quiet: bool):
+        self._console = Console(stderr=True)
+        self._bars = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=quiet or not self._console.is_terminal,
+        )
+        self._name = name
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def update(self, side: str, precision: str, done: int, total: int) -> None:
+        """Show how far a side is."""
+        if side not in self._tasks:
+            self._tasks[side] = self._bars.add_task(side, total=total)
+        words = f"{self._name}: {side} {precision}"
+        self._bars.update(self._tasks[side], description=words, completed=done, total=max(total, done))

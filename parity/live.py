@@ -1,0 +1,73 @@
+"""`compare` for live objects: a notebook's or a test's networks, in this process."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from parity.errors import ParityError
+from parity.explain import explained
+from parity.judge import Comparison, judge
+from parity.record import Side, record
+from parity.replay import replay
+from parity.state import Array
+from parity.trace import Trace
+
+
+def side_of(network: Any) -> Side:
+    """Return the side of a live network.
+
+    Raises:
+        ParityError: If it is neither a torch.nn.Module nor a paddle.nn.Layer.
+    """
+    for name, kind in (("torch", "Module"), ("paddle", "Layer")):
+        framework = sys.modules.get(name)  # who holds a network of a framework has imported it
+        if framework is not None and isinstance(network, getattr(framework.nn, kind)):
+            return cast(Side, importlib.import_module(f"parity.{name}_side"))
+    raise ParityError(f"{type(network).__name__} is neither a torch.nn.Module nor a paddle.nn.Layer.")
+
+
+def compare(
+    reference: Any,
+    candidate: Any,
+    inputs: Array | Sequence[Array],
+    *,
+    transfer: bool = True,
+    gradients: bool = False,
+) -> Comparison:
+    """Return whether two live networks compute the same function, layer by layer.
+
+    Both are left as they were found: mode, dtype, hooks, gradients and weights, except that with `transfer` the
+    candidate keeps the weights it was given. A network in training mode is compared in evaluation mode; a single layer
+    left in training mode within a network in evaluation mode is compared, and blamed, as it is.
+
+    Args:
+        reference: A torch.nn.Module or paddle.nn.Layer held to be right.
+        candidate: Another, of either kind.
+        inputs: A numpy array, or one for each positional argument; floating ones are cast to each run's precision.
+        transfer: Copy the reference's weights into the candidate first; False takes both as they are.
+        gradients: Also compare gradients by layer outputs and parameters.
+
+    Raises:
+        ParityError: If the weights do not fit, or a network cannot take the inputs.
+    """
+    arrays = [np.asarray(inputs)] if not isinstance(inputs, (list, tuple)) else [np.asarray(array) for array in inputs]
+    sides = side_of(reference), side_of(candidate)
+    if transfer:
+        sides[1].set_state(candidate, sides[0].get_state(reference), type(candidate).__name__)
+    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+        paths = [Path(folder) / "reference", Path(folder) / "candidate"]
+        for side, network, path in zip(sides, (reference, candidate), paths, strict=True):
+            record(side, network, arrays, path, gradients=gradients)
+        with Trace(paths[0]) as ours, Trace(paths[1]) as theirs:
+            comparison = judge(type(reference).__name__, ours, theirs)
+            if comparison.ok:
+                return comparison
+            states = sides[0].get_state(reference), sides[1].get_state(candidate)
+            return explained(comparison, ours, theirs, replay(sides[1], candidate, ours), states)

@@ -1,0 +1,295 @@
+"""The door to PaddlePaddle: the only file of the core that imports it. Same verbs as `torch_side.py`.
+
+Written for 2.6 and 3.3 alike: who has a GPU may have either.
+"""
+
+# pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false
+# (Paddle exports most of its names dynamically.)
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from parity.errors import ParityError
+from parity.neutral import NEUTRAL, pair
+from parity.pdparams import read_pdparams, write_pdparams
+from parity.state import Array, Slot, State, check_fit
+
+NAME = "paddle"
+
+# Where a neutral word is not the layer's own attribute, with or without an underscore before it.
+_SPELLING = {"eps": "epsilon", "dim": "axis", "start_dim": "start_axis", "end_dim": "stop_axis"}
+_ROLES: dict[str, str] = {"_mean": "running_mean", "_variance": "running_var"}
+
+
+def build(name: str, **options: Any) -> nn.Layer:
+    """Return the twin of that name, its weights not initialised: `set_state` fills every one of them.
+
+    Raises:
+        ParityError: For an unknown name, listing near matches.
+    """
+    import paddle_cnn
+
+    zero = nn.initializer.Constant(0.0)  # skips the framework's own initialisation, which takes longer than a run
+    nn.initializer.set_global_initializer(zero, zero)
+    try:
+        network = paddle_cnn.build(name, **options)
+    except ValueError as error:
+        raise ParityError(str(error)) from error
+    finally:
+        nn.initializer.set_global_initializer(None)
+    network.eval()
+    return network
+
+
+def use(device: str, threads: int) -> str:
+    """Choose device and number of threads for this process; return the device's name, "cpu" or "gpu".
+
+    Raises:
+        ParityError: If a GPU is asked for and Paddle sees none.
+    """
+    del threads  # the worker has set OMP_NUM_THREADS before Paddle was imported; Paddle has no call for it
+    compiled = paddle.device.is_compiled_with_cuda()
+    count = paddle.device.cuda.device_count() if compiled else 0
+    if device == "gpu" and not count:
+        built = f"built for CUDA {paddle.version.cuda()}" if compiled else "a build without CUDA"
+        raise ParityError(
+            f"--device gpu: paddle {paddle.__version__} ({built}) sees no GPU. "
+            "Install paddlepaddle-gpu, check nvidia-smi and the driver, or use --device cpu."
+        )
+    chosen = "gpu" if device != "cpu" and count else "cpu"
+    _ = paddle.set_device(chosen)
+    return chosen
+
+
+def place(network: nn.Layer, device: str) -> nn.Layer:
+    """Return the network on the device that `use` named."""
+    return network.to(device) or network
+
+
+def layers(network: nn.Layer) -> Iterable[tuple[str, nn.Layer]]:
+    """Yield every layer once, under its first dotted path; the network itself is ""."""
+    return network.named_sublayers(include_self=True)
+
+
+def _kind(layer: nn.Layer) -> str:
+    return {"Conv2DTranspose": "ConvTranspose2d"}.get(
+        type(layer).__name__, re.sub(r"(\d)D$", r"\1d", type(layer).__name__)
+    )
+
+
+def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
+    """Return a layer's neutral kind and configuration."""
+    kind = _kind(layer)
+    config = {}
+    for word in NEUTRAL.get(kind, ()):
+        own = _SPELLING.get(word, word)
+        for attribute in (own, f"_{own}"):
+            if attribute in layer.__dict__:
+                config[word] = pair(layer.__dict__[attribute], word)
+    if kind == "Linear":
+        config = dict(zip(("in_features", "out_features"), map(int, layer.weight.shape), strict=True))
+    elif kind == "BatchNorm2d":
+        config["momentum"] = round(1 - config["momentum"], 12)  # Paddle names the part that is kept
+        config["track_running_stats"] = layer._use_global_stats is not False
+    elif kind in ("MaxPool2d", "AvgPool2d"):
+        kernel = pair(layer.ksize, "kernel_size")
+        config = {"kernel_size": kernel, "stride": kernel, **{k: v for k, v in config.items() if v is not None}}
+        if kind == "AvgPool2d":
+            config |= {"count_include_pad": not layer.exclusive, "divisor_override": layer.divisor}
+        else:
+            config["dilation"] = [1, 1]
+    elif kind == "Dropout" and layer.mode != "upscale_in_train":
+        config["mode"] = layer.mode
+    elif kind == "GELU":
+        config["approximate"] = "tanh" if config["approximate"] else "none"
+    return kind, {**config, "training": layer.training}
+
+
+def _turned(layer: nn.Layer, role: str) -> bool:
+    """Return whether Paddle stores a tensor transposed: because its layer is a Linear, never because a shape fits."""
+    return _kind(layer) == "Linear" and role == "weight"
+
+
+def _tensors(network: nn.Layer) -> dict[str, tuple[Slot, Any, nn.Layer]]:
+    """Return each weight's slot, its tensor and its layer."""
+    found, seen = {}, set[int]()
+    for path, layer in layers(network):
+        hidden = layer._non_persistable_buffer_names_set
+        for own, tensor in [*layer._parameters.items(), *layer._buffers.items()]:
+            if tensor is None or own in hidden or id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            kind, role = _kind(layer), str(_ROLES.get(own, own))
+            shape = tuple(map(int, tensor.shape))
+            shape = shape[::-1] if _turned(layer, role) else shape
+            name = f"{path}.{role}" if path else role
+            found[name] = (Slot(shape, kind, role), tensor, layer)
+    return found
+
+
+def slots(network: nn.Layer) -> dict[str, Slot]:
+    """Return what the network takes, by neutral name, in order."""
+    return {name: slot for name, (slot, _, _) in _tensors(network).items()}
+
+
+def get_state(network: nn.Layer) -> State:
+    """Return a copy of the network's weights in neutral form."""
+    return State(
+        {name: neutral(layer, slot.role, tensor.numpy()) for name, (slot, tensor, layer) in _tensors(network).items()}
+    )
+
+
+def set_state(network: nn.Layer, state: State, name: str = "network") -> None:
+    """Copy a State into the network, every tensor exactly once.
+
+    Raises:
+        ParityError: Naming everything missing, unexpected or misshapen; nothing has been changed then.
+    """
+    found = _tensors(network)
+    check_fit(state, {key: slot for key, (slot, _, _) in found.items()}, name, NAME)
+    for key, (slot, tensor, layer) in found.items():
+        # Transposing is its own inverse, so the same rule leads out of the neutral form.
+        tensor.set_value(neutral(layer, slot.role, state[key].astype(tensor.numpy().dtype, copy=False)))
+
+
+def is_tensor(value: Any) -> bool:
+    """Return whether a value is a tensor of this framework."""
+    return isinstance(value, paddle.Tensor)
+
+
+def to_numpy(tensor: Any) -> Array:
+    """Return a copy of a tensor's values; bfloat16, which numpy lacks, is widened."""
+    tensor = tensor.detach()
+    return (tensor.astype("float32") if tensor.dtype == paddle.bfloat16 else tensor).numpy()
+
+
+def version(tensor: Any) -> int:
+    """Return a number that grows whenever the tensor is changed in place."""
+    return tensor.inplace_version
+
+
+def to_tensor(array: Array, network: nn.Layer) -> Any:
+    """Return the array as a tensor where the network is; floating ones in the network's dtype."""
+    like = next((tensor for _, tensor, _ in _tensors(network).values() if tensor.is_floating_point()), None)
+    tensor = paddle.to_tensor(array, place=None if like is None else like.place)
+    return tensor.astype(like.dtype) if like is not None and array.dtype.kind == "f" else tensor
+
+
+@contextlib.contextmanager
+def double(network: nn.Layer) -> Iterator[None]:
+    """Let the network compute in float64 for a while. Paddle keeps each eps as float32 even so; torch's follows."""
+    default = paddle.get_default_dtype()
+    paddle.set_default_dtype("float64")
+    try:
+        with _replaced(network, "float64"):
+            yield
+    finally:
+        paddle.set_default_dtype(default)
+
+
+def native(network: nn.Layer) -> AbstractContextManager[None]:
+    """Let the network compute in its own precision, float64 as float32; statistics it moves are put back."""
+    first = next((tensor for _, tensor, _ in _tensors(network).values() if tensor.is_floating_point()), None)
+    return _replaced(network, "float32" if first is not None and first.dtype == paddle.float64 else None)
+
+
+@contextlib.contextmanager
+def _replaced(network: nn.Layer, dtype: str | None) -> Iterator[None]:
+    """Put copies in place of the floating tensors, in another dtype, and the originals back at the end."""
+    saved, copies = [], dict[int, Any]()
+    try:
+        for _, layer in layers(network):
+            for store in (layer._parameters, layer._buffers):
+                for name, tensor in store.items():
+                    # BatchNorm's statistics are parameters that are not trained.
+                    if tensor is None or (dtype is None and not tensor.stop_gradient):
+                        continue
+                    saved.append((store, name, tensor))
+                    if id(tensor) not in copies:
+                        floating = dtype is not None and tensor.is_floating_point()
+                        with paddle.no_grad():
+                            copy = tensor.detach().astype(dtype) if floating else tensor.detach().clone()
+                        copy.stop_gradient = tensor.stop_gradient
+                        copies[id(tensor)] = copy
+                    store[name] = copies[id(tensor)]
+        yield
+    finally:
+        for store, name, tensor in saved:
+            store[name] = tensor
+
+
+def neutral(layer: nn.Layer, role: str, array: Array) -> Array:
+    """Return a layer's tensor in neutral orientation."""
+    return np.ascontiguousarray(array.T) if _turned(layer, role) else array
+
+
+def autograd(on: bool) -> AbstractContextManager[Any]:
+    """Record operations for `gradients`, or don't."""
+    return paddle.set_grad_enabled(on)
+
+
+def parameters(layer: nn.Layer) -> dict[str, Any]:
+    """Return a layer's own trained parameters by role."""
+    return {
+        role: tensor for role, tensor in layer._parameters.items() if tensor is not None and not tensor.stop_gradient
+    }
+
+
+def gradients(outputs: list[Any], cotangents: list[Array], wanted: list[Any]) -> list[Any]:
+    """Return the gradients of sum(output * cotangent) by each wanted tensor, None where it has none."""
+    pairs = [
+        (o, paddle.to_tensor(c, place=o.place).astype(o.dtype))
+        for o, c in zip(outputs, cotangents, strict=True)
+        if not o.stop_gradient
+    ]
+    taken = [i for i, tensor in enumerate(wanted) if not tensor.stop_gradient]
+    found: list[Any] = [None] * len(wanted)
+    if pairs and taken:
+        got = paddle.grad([o for o, _ in pairs], [wanted[i] for i in taken], [c for _, c in pairs], allow_unused=True)
+        for i, gradient in zip(taken, got, strict=True):
+            found[i] = gradient
+    return found
+
+
+def manifest(network: nn.Layer) -> dict[str, Any]:
+    """Return framework, versions, device, dtype, threads, and the flags that change numbers."""
+    first = next(iter(network.parameters()), paddle.zeros([1]))
+    gpu = first.place.is_gpu_place()
+    return {
+        "framework": NAME,
+        "version": paddle.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "device": "gpu" if gpu else "cpu",
+        "device_name": paddle.device.cuda.get_device_name() if gpu else platform.processor(),
+        "dtype": str(first.dtype).removeprefix("paddle."),
+        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
+        # Paddle has no flag of its own for this: its GPU kernels use TF32 unless the driver is told not to.
+        "tf32": gpu and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0",
+        "deterministic": bool(paddle.get_flags("FLAGS_cudnn_deterministic")["FLAGS_cudnn_deterministic"])
+        if gpu
+        else True,
+    }
+
+
+def read_checkpoint(path: Path) -> dict[str, Array]:
+    """Return the tensors of a .pdparams file by name, none of its code run."""
+    return read_pdparams(path)
+
+
+def write_checkpoint(tensors: Mapping[str, Array], path: Path) -> None:
+    """Write tensors as paddle.save does."""
+    write_pdparams(tensors, path)

@@ -1,0 +1,84 @@
+"""The input of a run: a picture, an array, or a shape, as the float32 array a network takes."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from parity.errors import ParityError
+from parity.record import projection
+from parity.state import Array
+
+# Channel means and deviations of ImageNet's training pictures in [0, 1], as torchvision and PaddleClas use them.
+_MEAN = (0.485, 0.456, 0.406)
+_DEVIATION = (0.229, 0.224, 0.225)
+
+
+def load_input(what: str | None, shape: tuple[int, int, int, int] | None) -> Array:
+    """Return the input as (N, C, H, W) float32, or an array file's own shape.
+
+    Args:
+        what: A picture, a .npy file, "N,C,H,W" for fixed pseudo-random numbers of that shape, or None for the
+            photograph that comes with the project.
+        shape: What the network takes; (1, 3, 224, 224) if it is not known.
+
+    Raises:
+        ParityError: If it cannot be read, is empty, or has another number of channels than the network.
+    """
+    n, channels, height, width = shape or (1, 3, 224, 224)
+    if what is not None and re.fullmatch(r"-?\d+(,-?\d+)*", what):
+        numbers = tuple(map(int, what.split(",")))
+        if len(numbers) != 4 or min(numbers) < 1:
+            raise ParityError(
+                f"--input {what}: a shape is N,C,H,W, each at least 1; {n},{channels},{height},{width} fits"
+            )
+        array = (projection(numbers) * np.sqrt(3.0)).astype(np.float32)  # of deviation 1, as a normalised picture
+    elif what is not None and what.endswith(".npy"):
+        array = _array(Path(what))
+    else:
+        array = np.repeat(_picture(what, channels, height, width), n, axis=0)
+    if array.size == 0:
+        raise ParityError(f"--input {what}: shape {array.shape} holds nothing; a batch needs at least one image")
+    if shape is not None and array.ndim == 4 and array.shape[1] != channels:
+        raise ParityError(
+            f"--input {what}: {array.shape[1]} channels (shape {array.shape}), the network takes {channels}"
+        )
+    return array
+
+
+def _array(path: Path) -> Array:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise ParityError(f"--input {path}: cannot read: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise ParityError(f"--input {path}: no .npy file of numbers: {error}") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise ParityError(f"--input {path}: no .npy file of numbers")
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _picture(path: str | None, channels: int, height: int, width: int) -> Array:
+    """Return one picture as (1, C, H, W): its shorter side resized, the centre cut out, normalised the ImageNet way."""
+    from PIL import Image, UnidentifiedImageError
+
+    if channels not in (1, 3):
+        raise ParityError(f"a picture has 1 or 3 channels, the network takes {channels}: give --input N,{channels},H,W")
+    source = resources.files("parity").joinpath("astronaut.png") if path is None else Path(path)
+    try:
+        with source.open("rb") as file, Image.open(file) as image:
+            picture = image.convert("L" if channels == 1 else "RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
+        words = getattr(error, "strerror", None) or "not a picture that can be read"
+        raise ParityError(f"--input {path}: {words}; give a JPEG or PNG, a .npy file, or N,C,H,W") from error
+    scale = 256 / 224 * max(height / picture.height, width / picture.width)  # 256 for 224: the usual border
+    size = max(width, round(picture.width * scale)), max(height, round(picture.height * scale))
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    picture = picture.resize(size, Image.Resampling.BILINEAR).crop((left, top, left + width, top + height))
+    array = np.asarray(picture, dtype=np.float32).reshape(height, width, channels) / np.float32(255)
+    mean, deviation = (_MEAN, _DEVIATION) if channels == 3 else (np.mean(_MEAN), np.mean(_DEVIATION))
+    normalised = (array - np.asarray(mean, np.float32)) / np.asarray(deviation, np.float32)
+    return np.ascontiguousarray(normalised.transpose(2, 0, 1)[np.newaxis])

@@ -1,0 +1,308 @@
+"""Record a Trace: run a network in float64 and in its own precision, and write down every layer call.
+
+Nothing here knows a framework: a side hands over its layers and says how a tensor becomes a numpy array. A layer's
+`forward` is wrapped for the length of the run, rather than hooked, because that is spelt alike in every framework
+and version, sees keyword arguments, and sees layers that are called by their `forward`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from parity.errors import ParityError
+from parity.state import Array, Slot, State
+from parity.trace import Call, Noise, TraceWriter, distance
+
+
+class Side(Protocol):
+    """The door to one framework, a module: the only code that imports it. Same verbs on each."""
+
+    NAME: str
+
+    def place(self, network: Any, device: str) -> Any: ...  # noqa: D102
+    def read_checkpoint(self, path: Path) -> dict[str, Array]: ...  # noqa: D102
+    def write_checkpoint(self, tensors: Mapping[str, Array], path: Path) -> None: ...  # noqa: D102
+    def build(self, name: str, **options: Any) -> Any: ...  # noqa: D102
+    def use(self, device: str, threads: int) -> str: ...  # noqa: D102
+    def layers(self, network: Any) -> Iterable[tuple[str, Any]]: ...  # noqa: D102
+    def describe(self, layer: Any) -> tuple[str, dict[str, Any]]: ...  # noqa: D102
+    def slots(self, network: Any) -> dict[str, Slot]: ...  # noqa: D102
+    def get_state(self, network: Any) -> State: ...  # noqa: D102
+    def set_state(self, network: Any, state: State, name: str) -> None: ...  # noqa: D102
+    def is_tensor(self, value: Any) -> bool: ...  # noqa: D102
+    def to_numpy(self, tensor: Any) -> Array: ...  # noqa: D102
+    def version(self, tensor: Any) -> int: ...  # noqa: D102
+    def to_tensor(self, array: Array, network: Any) -> Any: ...  # noqa: D102
+    def double(self, network: Any) -> AbstractContextManager[None]: ...  # noqa: D102
+    def native(self, network: Any) -> AbstractContextManager[None]: ...  # noqa: D102
+    def autograd(self, on: bool) -> AbstractContextManager[Any]: ...  # noqa: D102
+    def neutral(self, layer: Any, role: str, array: Array) -> Array: ...  # noqa: D102
+    def parameters(self, layer: Any) -> dict[str, Any]: ...  # noqa: D102
+    def gradients(self, outputs: list[Any], cotangents: list[Array], wanted: list[Any]) -> list[Any]: ...  # noqa: D102
+    def manifest(self, network: Any) -> dict[str, Any]: ...  # noqa: D102
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def record(
+    side: Side,
+    network: Any,
+    inputs: Sequence[Array],
+    path: str | os.PathLike[str],
+    *,
+    manifest: Mapping[str, Any] | None = None,
+    gradients: bool = False,
+    progress: Progress | None = None,
+) -> None:
+    """Run `network` twice, in float64 and in its own precision, and write the Trace to `path`.
+
+    A network in training mode is recorded in evaluation mode; one in evaluation mode is recorded as it is, a layer that
+    was left in training mode included. Mode, weights, statistics and gradients are as they were afterwards.
+
+    Args:
+        side: The module of the network's framework.
+        network: A live torch.nn.Module or paddle.nn.Layer.
+        inputs: Its positional arguments; floating ones are cast to each run's precision.
+        path: Where the Trace goes.
+        manifest: What else to note in the manifest.
+        gradients: Whether to record the gradients of a fixed random projection of the network's outputs.
+        progress: Called with the run's precision, the layers done, and the layers there are.
+
+    Raises:
+        ParityError: If a layer cannot take its input, or the two runs call different layers.
+    """
+    recorder = _Recorder(side, network, path, gradients, progress)
+    with inference_mode(side, network), recorder.watching():
+        with side.double(network):
+            recorder.run("float64", inputs)
+        with side.native(network):
+            recorder.run("float32", inputs)
+    digest = hashlib.sha256()
+    for array in inputs:
+        digest.update(repr((array.dtype.str, array.shape)).encode() + np.ascontiguousarray(array).tobytes())
+    recorder.close({**side.manifest(network), "input_sha256": digest.hexdigest(), **(manifest or {})})
+
+
+@contextlib.contextmanager
+def inference_mode(side: Side, network: Any) -> Iterator[None]:
+    """Put a network that is in training mode into evaluation mode for a while; leave any other as it is."""
+    layers = [layer for _, layer in side.layers(network)]
+    modes = [layer.training for layer in layers]
+    if network.training:
+        for layer in layers:
+            layer.training = False
+    try:
+        yield
+    finally:
+        for layer, mode in zip(layers, modes, strict=True):
+            layer.training = mode
+
+
+class _Seen:
+    """Remembers a value for each live tensor object, until the tensor is changed in place or gone."""
+
+    def __init__(self, version: Callable[[Any], int]):
+        self._version = version
+        self._values: dict[int, tuple[Any, int, Any]] = {}
+
+    def get(self, tensor: Any) -> Any:
+        alive, version, value = self._values.get(id(tensor), (lambda: None, 0, None))
+        return value if alive() is tensor and version == self._version(tensor) else None
+
+    def put(self, tensor: Any, value: Any) -> None:
+        self._values[id(tensor)] = (weakref.ref(tensor), self._version(tensor), value)
+
+
+class _Recorder:
+    def __init__(
+        self, side: Side, network: Any, path: str | os.PathLike[str], gradients: bool, progress: Progress | None
+    ):
+        self.side, self.network, self.gradients, self.progress = side, network, gradients, progress
+        self.writer = TraceWriter(path)
+        self.layers = list(side.layers(network))
+        self.leaves = {id(layer) for _, layer in self.layers if sum(1 for _ in side.layers(layer)) == 1}
+        self.calls: list[dict[str, Any]] = []
+        self.precision = ""
+
+    def run(self, precision: str, inputs: Sequence[Array]) -> None:
+        self.precision, self.counts, self.position = precision, dict[str, int](), 0
+        self.seen, self.live = _Seen(self.side.version), list[tuple[dict[str, Any], Any, str, Any, int]]()
+        dtype = np.float64 if precision == "float64" else np.float32
+        arrays = [array.astype(dtype) if array.dtype.kind == "f" else array for array in inputs]
+        with self.side.autograd(self.gradients):
+            outputs = self.network(*[self.side.to_tensor(array, self.network) for array in arrays])
+            if self.gradients:
+                self._backward(flatten(outputs, self.side.is_tensor))
+        if precision != "float64" and self.position != len(self.calls):
+            raise ParityError(f"the float64 run made {len(self.calls)} layer calls, the float32 run {self.position}")
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        wrapped = []
+        try:
+            for name, layer in self.layers:
+                wrapped.append((layer, layer.__dict__.get("forward")))
+                layer.forward = self._wrap(name, layer, layer.forward)
+            yield
+        finally:
+            for layer, own in wrapped:
+                del layer.forward
+                if own is not None:
+                    layer.forward = own
+
+    def _wrap(self, name: str, layer: Any, forward: Callable[..., Any]) -> Callable[..., Any]:
+        kind, config = self.side.describe(layer)
+        leaf = id(layer) in self.leaves
+
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            inputs = flatten((args, kwargs), self.side.is_tensor)
+            if leaf and inputs:
+                check_input(name, kind, config, tuple(inputs[0].shape))
+            number = self.counts.get(name, 0)
+            self.counts[name] = number + 1
+            names = tuple(self._store(tensor) for tensor in inputs) if self.precision == "float64" else ()
+            shape = tuple(inputs[0].shape) if inputs else ()
+            result = forward(*args, **kwargs)
+            outputs = flatten(result, self.side.is_tensor)
+            if self.precision == "float64":
+                entry = {"layer": name, "number": number, "kind": kind, "leaf": leaf, "config": config, "inputs": names}
+                entry["outputs"] = tuple(self._store(tensor) for tensor in outputs)
+                entry["terms"] = terms(config, shape, tuple(outputs[0].shape) if outputs else ())
+                entry["replayable"] = bool(inputs) and not kwargs and all(self.side.is_tensor(value) for value in args)
+                self.calls.append(entry)
+            else:
+                entry = self._expect(name, number, len(outputs))
+                entry["noise"] = tuple(self._noise(*pair) for pair in zip(outputs, entry["outputs"], strict=True))
+            if self.gradients and leaf:
+                self._watch_gradients(entry, layer, outputs)
+            self.position += 1
+            if self.progress is not None and leaf:
+                self.progress(self.precision, self.position, len(self.calls) or len(self.layers))
+            return result
+
+        return recorded
+
+    def _expect(self, name: str, number: int, outputs: int) -> dict[str, Any]:
+        entry = self.calls[self.position] if self.position < len(self.calls) else {}
+        if (entry.get("layer"), entry.get("number"), len(entry.get("outputs", ()))) != (name, number, outputs):
+            raise ParityError(f"{name}: the float64 and the float32 run part here: they call other layers")
+        return entry
+
+    def _store(self, tensor: Any) -> str:
+        name = self.seen.get(tensor)
+        if name is None:
+            name = self.writer.add(self.side.to_numpy(tensor))
+            self.seen.put(tensor, name)
+        return name
+
+    def _noise(self, tensor: Any, name: str) -> Noise:
+        noise = self.seen.get(tensor)
+        if noise is None:
+            array = self.side.to_numpy(tensor)
+            noise = _noise(array, self.writer.read(name))
+            self.seen.put(tensor, noise)
+        return noise
+
+    def _watch_gradients(self, entry: dict[str, Any], layer: Any, outputs: list[Any]) -> None:
+        wanted = {f"output {i}": tensor for i, tensor in enumerate(outputs)}
+        if entry["number"] == 0:
+            wanted |= self.side.parameters(layer)
+        self.live += [(entry, layer, label, tensor, self.side.version(tensor)) for label, tensor in wanted.items()]
+
+    def _backward(self, outputs: list[Any]) -> None:
+        # A tensor changed in place since stands for another one by now; the gradient of an output is its cotangent, and
+        # asking Paddle for it cuts off everything behind it.
+        ends = {id(tensor) for tensor in outputs}
+        live = [
+            entry[:4] for entry in self.live if self.side.version(entry[3]) == entry[4] and id(entry[3]) not in ends
+        ]
+        cotangents = [projection(tuple(tensor.shape)) for tensor in outputs]
+        gradients = self.side.gradients(outputs, cotangents, [tensor for _, _, _, tensor in live])
+        for (entry, layer, label, _), gradient in zip(live, gradients, strict=True):
+            if gradient is None:
+                continue
+            array = self.side.neutral(layer, label, self.side.to_numpy(gradient))
+            if self.precision == "float64":
+                entry.setdefault("gradients", {})[label] = self.writer.add(array)
+            elif label in entry.get("gradients", {}):
+                noise = _noise(array, self.writer.read(entry["gradients"][label]))
+                entry.setdefault("gradient_noise", {})[label] = noise
+
+    def close(self, manifest: Mapping[str, Any]) -> None:
+        defaults = {"gradients": {}, "gradient_noise": {}}
+        self.writer.close(manifest, [Call(**{**defaults, **entry}) for entry in self.calls])
+
+
+def _noise(array: Array, exact: Array) -> Noise:
+    digest = hashlib.sha256(np.ascontiguousarray(array).data if array.size else b"").hexdigest()
+    return Noise(**asdict(distance(array, exact)), digest=f"{array.dtype}:{digest}")
+
+
+def projection(shape: tuple[int, ...]) -> Array:
+    """Return fixed pseudo-random numbers in [-1, 1): what gradients are taken against, alike on every side."""
+    bits = np.random.PCG64(math.prod(shape)).random_raw(math.prod(shape))
+    return ((bits >> np.uint64(40)).astype(np.float64) * 2.0**-23 - 1.0).reshape(shape)
+
+
+def flatten(value: Any, is_tensor: Callable[[Any], bool]) -> list[Any]:
+    """Return the tensors in a structure of tuples, lists and mappings, in order."""
+    if is_tensor(value):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [leaf for item in value for leaf in flatten(item, is_tensor)] if isinstance(value, (tuple, list)) else []
+
+
+def terms(config: Mapping[str, Any], before: tuple[int, ...], after: tuple[int, ...]) -> int:
+    """Return the length of the longest sum that one output element is made of, at least 1."""
+    if "in_features" in config:
+        return int(config["in_features"])
+    if "in_channels" in config:
+        return int(config["in_channels"] // config["groups"] * math.prod(config["kernel_size"]))
+    if "kernel_size" in config:
+        return math.prod(config["kernel_size"])
+    return max(1, math.prod(before) // max(1, math.prod(after)))
+
+
+def check_input(layer: str, kind: str, config: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+    """Return if a layer can take an input of this shape.
+
+    Needed before Paddle runs: where a window is larger than its padded input it may return a tensor of negative shape,
+    and the process dies when that is read (docs/differences.md).
+
+    Raises:
+        ParityError: Naming the layer and the numbers, in the same words for every framework.
+    """
+    takes = config.get("in_channels", config.get("num_features"))
+    if takes is not None and shape[1:2] != (takes,):
+        raise ParityError(f"{layer}: {kind} takes {takes} channels, its input's shape is {shape}.")
+    if "in_features" in config and shape[-1:] != (config["in_features"],):
+        raise ParityError(
+            f"{layer}: {kind} takes {config['in_features']} features, its input's shape is {shape}. "
+            "Is the image of the size the network was made for?"
+        )
+    if "kernel_size" not in config or "Transpose" in kind or not isinstance(config["padding"], list):
+        return
+    size, padding = shape[2:], config["padding"]
+    before, after = (padding[::2], padding[1::2]) if len(padding) == 2 * len(size) else (padding, padding)
+    reach = [
+        d * (k - 1) + 1 for k, d in zip(config["kernel_size"], config.get("dilation", [1] * len(size)), strict=True)
+    ]
+    if any(length + a + b < window for length, a, b, window in zip(size, before, after, reach, strict=True)):
+        spelt = ["x".join(map(str, numbers)) for numbers in (reach, size, padding)]
+        raise ParityError(
+            f"{layer}: {kind}: a window of {spelt[0]} does not fit its input of {spelt[1]} (padding {spelt[2]}). "
+            "Use a larger image."
+        )

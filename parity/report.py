@@ -1,0 +1,110 @@
+"""A Comparison for people: a table, and the line that matters last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from parity.judge import VERDICTS, Comparison, Layer
+
+_STYLES = {
+    "exact": "green",
+    "rounding": "green",
+    "precision": "yellow",
+    "different": "bold red",
+    "invalid": "bold magenta",
+}
+
+
+def show(comparison: Comparison, console: Console, all_layers: bool = False) -> None:
+    """Print the table, the notes and the verdict."""
+    console.print(table(comparison, all_layers))
+    for line in lines(comparison):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    console.print(Text(summary(comparison), style=_STYLES[comparison.verdict]), soft_wrap=True)
+
+
+def text(comparison: Comparison) -> str:
+    """Return the report as plain text, without the table."""
+    return "\n".join([*lines(comparison), summary(comparison)])
+
+
+def table(comparison: Comparison, all_layers: bool = False) -> Table:
+    """Return one row a stage, or one a layer."""
+    sides = comparison.sides
+    result = Table(box=None, pad_edge=False, header_style="bold")
+    result.add_column("layer" if all_layers else "stage", no_wrap=True)
+    result.add_column("kind", no_wrap=True)
+    for heading in ("output", "float64 distance", "allowed", f"{sides[0]} float32", f"{sides[1]} float32", "bound"):
+        result.add_column(heading, justify="right", no_wrap=True)
+    result.add_column("verdict", no_wrap=True)
+    for name, kind, layers in _rows(comparison, all_layers):
+        worst = max(layers, key=lambda layer: layer.distance / layer.allowance if layer.allowance else 0.0)
+        noisiest = max(layers, key=lambda layer: max(layer.noise) / layer.bound if layer.bound else 0.0)
+        verdict = max((layer.verdict for layer in layers), key=VERDICTS.index)
+        result.add_row(
+            Text(name),
+            kind,
+            "x".join(map(str, layers[-1].shape)),
+            f"{worst.distance:.1e}",
+            f"{worst.allowance:.0e}",
+            *(f"{noise:.0f}u" for noise in noisiest.noise),
+            f"{noisiest.bound:.0f}u",
+            Text(verdict, style=_STYLES[verdict]),
+        )
+    return result
+
+
+def _rows(comparison: Comparison, all_layers: bool) -> Iterable[tuple[str, str, list[Layer]]]:
+    if all_layers:
+        for layer in comparison.layers:
+            if layer.leaf or layer.layer == "":
+                call = f" (call {layer.call})" if layer.call else ""
+                yield (layer.layer or "(network)") + call, layer.kind, [layer]
+        return
+    stages: dict[str, list[Layer]] = {}
+    for layer in comparison.layers:
+        stages.setdefault(layer.layer.partition(".")[0] or "(network)", []).append(layer)
+    for name, layers in stages.items():
+        yield name, layers[-1].kind, layers
+
+
+def lines(comparison: Comparison) -> list[str]:
+    """Return what there is to say before the verdict: culprits, unmatched layers, notes."""
+    found = [f"note: {note}" for note in comparison.notes]
+    for side, names in comparison.unmatched.items():
+        if names:
+            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+            found.append(f"only in the {side}: {', '.join(names[:8])}{more}")
+    where = comparison.first_divergence
+    if where is not None:
+        layer = next(layer for layer in comparison.layers if (layer.layer, layer.call) == (where.layer, where.call))
+        place = {
+            "inside": "its inputs agree, its output does not",
+            "between": "all outputs so far agree, its input does not",
+        }
+        reason = f"\n  {layer.reason}" if layer.reason else ""
+        found.append(f"first divergence: {where.where} {where.layer or '(network)'}: {place[where.where]}{reason}")
+    found += [f"culprit: {culprit.layer or '(network)'}: {culprit.explanation}" for culprit in comparison.culprits]
+    return found
+
+
+def summary(comparison: Comparison) -> str:
+    """Return the line that matters."""
+    layers = [layer for layer in comparison.layers if layer.leaf]
+    start = f"{comparison.network}: {comparison.verdict}:"
+    if comparison.ok:
+        worst = max((layer.distance for layer in comparison.layers), default=0.0)
+        noise = [max((layer.noise[i] for layer in comparison.layers), default=0.0) for i in range(2)]
+        return (
+            f"{start} {len(layers)} layers are the same function (worst float64 distance {worst:.1e}); "
+            f"float32 noise: {comparison.sides[0]} {noise[0]:.0f}u, {comparison.sides[1]} {noise[1]:.0f}u."
+        )
+    if comparison.culprits:
+        first, *others = comparison.culprits
+        more = f" ({len(others)} more)" if others else ""
+        return f"{start} {first.layer or 'the network'}: {first.explanation}{more}."
+    return f"{start} {'; '.join(comparison.notes) or 'see above'}."

@@ -1,0 +1,288 @@
+"""The main job: trace two models in two worker processes, judge the Traces, and on failure ask why."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.atomic import atomic
+from parity.checkpoint import framework_of
+from parity.errors import ParityError
+from parity.explain import explained
+from parity.judge import Comparison, judge
+from parity.state import Array, State
+from parity.trace import Distance, Trace
+from parity.workers import Worker, wait
+from parity.zoo import NETWORKS
+
+SIDES = ("torch", "paddle")
+Progress = Callable[[str, str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is to be run: a twin, a callable of the user's, or a recorded trace.
+
+    Attributes:
+        side: "torch", "paddle", or "trace".
+        target: A zoo name, MODULE_OR_FILE.py:callable, or the trace's path.
+    """
+
+    side: str
+    target: str
+
+    @property
+    def twin(self) -> bool:
+        """Return whether it is one of the zoo's networks."""
+        return self.side in SIDES and ":" not in self.target
+
+
+def parse_model(text: str) -> Model:
+    """Return the model that `side:target` names.
+
+    Raises:
+        ParityError: If the side or the zoo name is unknown, with near matches, or the trace does not exist.
+    """
+    side, _, target = text.partition(":")
+    if side == "trace":
+        return Model(side, target)
+    if side not in SIDES or not target:
+        raise ParityError(f"unknown model {text!r}; a model is a zoo name, torch:..., paddle:... or trace:FILE")
+    if ":" not in target and target not in NETWORKS:
+        raise ParityError(unknown_network(target))
+    return Model(side, target)
+
+
+def parse_pair(model: str, candidate: str | None) -> tuple[str, tuple[Model, Model]]:
+    """Return the comparison's name and its two models: a zoo name stands for torch's twin against Paddle's.
+
+    Raises:
+        ParityError: If either is unknown, or the second is missing or too many.
+    """
+    if ":" not in model:
+        if model not in NETWORKS:
+            raise ParityError(unknown_network(model))
+        if candidate is not None:
+            raise ParityError(f"{model} names both twins already; to choose sides write torch:{model} {candidate}")
+        return model, (Model("torch", model), Model("paddle", model))
+    if candidate is None:
+        raise ParityError(f"{model}: against what? Name a second model: paddle:..., torch:... or trace:FILE")
+    first, second = parse_model(model), parse_model(candidate)
+    named = next((each.target for each in (first, second) if each.side != "trace"), first.target)
+    return named.rpartition(":")[2], (first, second)
+
+
+def unknown_network(name: str) -> str:
+    """Return the message for a name the zoo does not have, with near matches."""
+    near = get_close_matches(name, NETWORKS, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(NETWORKS)}"
+    return f"unknown network {name!r}; {hint} Or give torch:FILE.py:callable, paddle:FILE.py:callable, trace:FILE."
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run two models.
+
+    Attributes:
+        weights: "random", "own", or a file.
+        seed: Of the random weights.
+        device: "auto", "cpu" or "gpu".
+        threads: Of each worker.
+        timeout: Seconds for both runs together.
+        pythons: Interpreter of each side.
+        gradients: Whether to compare gradients too.
+        num_classes: Of a twin, None for the published number.
+        save_trace: Folder to keep the Traces in.
+    """
+
+    weights: str = "random"
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 1
+    timeout: float = 600.0
+    pythons: Mapping[str, str] = field(default_factory=dict)
+    gradients: bool = False
+    num_classes: int | None = None
+    save_trace: Path | None = None
+
+
+def fair_share() -> int:
+    """Return the threads for each of two workers on this machine."""
+    return max(1, len(os.sched_getaffinity(0)) // 2 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 2) // 2)
+
+
+class Workers:
+    """The worker processes of a session, each started when it is first needed and kept until the end."""
+
+    def __init__(self, options: Options):
+        self.options = options
+        self._stack = contextlib.ExitStack()
+        self._workers: dict[tuple[str, int], Worker] = {}
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def get(self, side: str, role: int = 0) -> Worker:
+        """Return the worker of a side; `role` tells two models of the same framework apart."""
+        if (side, role) not in self._workers:
+            python = self.options.pythons.get(side) or sys.executable
+            worker = Worker(side, python, self.options.threads)
+            self._workers[side, role] = self._stack.enter_context(worker)
+        return self._workers[side, role]
+
+    def log(self) -> str:
+        """Return all that the frameworks have printed."""
+        return "".join(worker.log() for worker in self._workers.values())
+
+
+def compare_models(
+    name: str,
+    models: tuple[Model, Model],
+    load: Callable[[], Array],
+    options: Options,
+    workers: Workers,
+    on_progress: Progress | None = None,
+) -> Comparison:
+    """Return the Comparison of two models, the first held to be right.
+
+    Args:
+        name: What to call the comparison.
+        models: Reference and candidate.
+        load: Makes the input; called while the workers import their frameworks.
+        options: How to run them.
+        workers: Where to run them.
+        on_progress: Called with side, precision, layers done, layers there are.
+
+    Raises:
+        ParityError: If either cannot be run.
+    """
+    same = models[0].side == models[1].side
+    pool = [None if model.side == "trace" else workers.get(model.side, same * i) for i, model in enumerate(models)]
+    live = [worker for worker in pool if worker is not None]
+    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+        here = Path(folder)
+        weights: dict[str, Any] = {}
+        if live:
+            np.save(here / "input.npy", load())
+            weights = _weights(options, workers, here)
+        paths = [Path(model.target) if model.side == "trace" else here / f"{i}.trace" for i, model in enumerate(models)]
+        for worker, model, path in zip(pool, models, paths, strict=True):
+            if worker is not None:
+                worker.submit(_job(name, model, path, here, weights, options))
+        report = on_progress and (
+            lambda worker, precision, done, total: on_progress(worker.side, precision, done, total)
+        )
+        _ = wait(live, options.timeout, report)
+        if options.save_trace is not None:
+            _keep(name, models, paths, options.save_trace)
+        with Trace(paths[0]) as reference, Trace(paths[1]) as candidate:
+            comparison = judge(name, reference, candidate, options.threads * len(live) or 1)
+            if comparison.ok:
+                return comparison
+            return _explain(comparison, reference, candidate, pool, here, options)
+
+
+def _explain(
+    comparison: Comparison, reference: Trace, candidate: Trace, pool: list[Worker | None], here: Path, options: Options
+) -> Comparison:
+    replayed, states = {}, None
+    if pool[1] is not None:
+        pool[1].submit({"do": "replay", "reference": str(reference.path)})
+        (answer,) = wait([pool[1]], options.timeout)
+        replayed = {
+            (layer, number): gap if isinstance(gap, str) else Distance(**{**gap, "index": tuple(gap["index"])})
+            for layer, number, gap in answer["replay"]
+        }
+    both = [worker for worker in pool if worker is not None]
+    if len(both) == 2 and reference.manifest["state_sha256"] != candidate.manifest["state_sha256"]:
+        files = [here / f"{i}.state" for i in range(2)]
+        for worker, file in zip(both, files, strict=True):
+            worker.submit({"do": "state", "path": str(file)})
+        _ = wait(both, options.timeout)
+        states = State.load(files[0]), State.load(files[1])
+    return explained(comparison, reference, candidate, replayed, states)
+
+
+def _job(
+    name: str, model: Model, path: Path, here: Path, weights: Mapping[str, Any], options: Options
+) -> dict[str, Any]:
+    job: dict[str, Any] = {
+        "do": "trace",
+        "name": model.target if model.twin else name,
+        "family": "",
+        "weights": weights,
+        "inputs": [str(here / "input.npy")],
+        "path": str(path),
+        "device": options.device,
+        "threads": options.threads,
+        "gradients": options.gradients,
+    }
+    if not model.twin:
+        return {**job, "spec": model.target}
+    classes = {} if options.num_classes is None else {"num_classes": options.num_classes}
+    return {**job, "twin": model.target, "family": NETWORKS[model.target].family, "options": classes}
+
+
+def _weights(options: Options, workers: Workers, here: Path) -> dict[str, Any]:
+    """Return what a job says of the weights; a .pth file is read by the torch worker first, as only torch can."""
+    if options.weights == "random":
+        return {"seed": options.seed, "label": f"random, seed {options.seed}"}
+    if options.weights == "own":
+        return {"own": True, "label": "own"}
+    path = Path(options.weights)
+    framework = framework_of(path)
+    if framework != "torch":
+        return {"file": str(path.resolve()), "label": path.name}
+    plain = here / "weights.safetensors"
+    reader = workers.get("torch")
+    reader.submit({"do": "read", "file": str(path.resolve()), "path": str(plain)})
+    _ = wait([reader], options.timeout)
+    return {"file": str(plain), "framework": framework, "label": path.name}
+
+
+def _keep(name: str, models: tuple[Model, Model], paths: list[Path], folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParityError(f"--save-trace {folder}: cannot make the folder: {error.strerror}") from error
+    roles = ("reference", "candidate")
+    for model, path, role in zip(models, paths, roles, strict=True):
+        if model.side != "trace":
+            label = model.side if models[0].side != models[1].side else role
+            with atomic(folder / f"{Path(name).stem}.{label}.trace.safetensors") as part:
+                _ = shutil.copyfile(path, part)
+
+
+def write_json(comparison: Comparison, path: Path) -> None:
+    """Write a comparison's JSON, whole or not at all.
+
+    Raises:
+        ParityError: If the file cannot be written.
+    """
+    with atomic(path) as part:
+        _ = part.write_text(comparison.to_json() + "\n")
+
+
+def check_writable(path: Path) -> None:
+    """Fail before the work is done, not after it.
+
+    Raises:
+        ParityError: If `path` cannot be written.
+    """
+    folder = path.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        why = "no such folder" if not folder.is_dir() else "the folder cannot be written"
+        raise ParityError(f"{path}: cannot write: {why}. Name a file in a folder you may write.")

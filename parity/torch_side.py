@@ -1,0 +1,277 @@
+"""The door to PyTorch: the only file of the core that imports it. Same verbs as `paddle_side.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from parity.errors import ParityError
+from parity.neutral import NEUTRAL, pair
+from parity.state import Array, Slot, State, check_fit
+
+NAME = "torch"
+
+# Neutral words are torch's own attribute names.
+_CONFIG = {kind: tuple(words) for kind, words in NEUTRAL.items()}
+
+
+def build(name: str, **options: Any) -> nn.Module:
+    """Return the twin of that name, its weights not initialised: `set_state` fills every one of them.
+
+    Raises:
+        ParityError: For an unknown name, listing near matches.
+    """
+    import torch_cnn
+
+    try:
+        with torch.device("meta"):  # skips the framework's own initialisation
+            network = torch_cnn.build(name, **options)
+    except ValueError as error:
+        raise ParityError(str(error)) from error
+    network = network.to_empty(device="cpu")
+    for buffer in network.buffers():
+        buffer.zero_()
+    return network.eval()
+
+
+def use(device: str, threads: int) -> str:
+    """Choose device and number of threads for this process; return the device's name, "cpu" or "cuda".
+
+    Raises:
+        ParityError: If a GPU is asked for and torch sees none.
+    """
+    torch.set_num_threads(threads)
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    if not torch.cuda.is_available():
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
+        raise ParityError(
+            f"--device gpu: torch {torch.__version__} ({built}) sees no GPU. "
+            "Check nvidia-smi and the driver, or use --device cpu."
+        )
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    return "cuda"
+
+
+def place(network: nn.Module, device: str) -> nn.Module:
+    """Return the network on the device that `use` named."""
+    return network.to(device)
+
+
+def layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield every layer once, under its first dotted path; the network itself is ""."""
+    return network.named_modules()
+
+
+def describe(layer: nn.Module) -> tuple[str, dict[str, Any]]:
+    """Return a layer's neutral kind and configuration."""
+    kind = type(layer).__name__
+    config = {word: pair(getattr(layer, word), word) for word in _CONFIG.get(kind, ()) if hasattr(layer, word)}
+    return kind, {**config, "training": layer.training}
+
+
+def _tensors(network: nn.Module) -> dict[str, tuple[Slot, torch.Tensor]]:
+    found, seen = {}, set[int]()
+    for path, layer in layers(network):
+        own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+        for role, tensor in own:
+            # Batch counters have no partner in Paddle; a tensor shared by two layers is one tensor.
+            if (
+                role != "num_batches_tracked"
+                and role not in layer._non_persistent_buffers_set
+                and id(tensor) not in seen
+            ):
+                seen.add(id(tensor))
+                name = f"{path}.{role}" if path else role
+                found[name] = (Slot(tuple(tensor.shape), type(layer).__name__, role), tensor)
+    return found
+
+
+def slots(network: nn.Module) -> dict[str, Slot]:
+    """Return what the network takes, by neutral name, in order."""
+    return {name: slot for name, (slot, _) in _tensors(network).items()}
+
+
+def get_state(network: nn.Module) -> State:
+    """Return a copy of the network's weights in neutral form."""
+    return State({name: tensor.detach().cpu().numpy().copy() for name, (_, tensor) in _tensors(network).items()})
+
+
+def set_state(network: nn.Module, state: State, name: str = "network") -> None:
+    """Copy a State into the network, every tensor exactly once.
+
+    Raises:
+        ParityError: Naming everything missing, unexpected or misshapen; nothing has been changed then.
+    """
+    found = _tensors(network)
+    check_fit(state, {key: slot for key, (slot, _) in found.items()}, name, NAME)
+    with torch.no_grad():
+        for key, (_, tensor) in found.items():
+            _ = tensor.copy_(torch.from_numpy(np.require(state[key], requirements=["C", "W"])))
+
+
+def is_tensor(value: Any) -> bool:
+    """Return whether a value is a tensor of this framework."""
+    return isinstance(value, torch.Tensor)
+
+
+def to_numpy(tensor: torch.Tensor) -> Array:
+    """Return a tensor's values; on the CPU they share its memory. bfloat16, which numpy lacks, is widened."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def version(tensor: torch.Tensor) -> int:
+    """Return a number that grows whenever the tensor is changed in place."""
+    return tensor._version
+
+
+def to_tensor(array: Array, network: nn.Module) -> torch.Tensor:
+    """Return the array as a tensor where the network is; floating ones in the network's dtype."""
+    like = next((tensor for _, tensor in _tensors(network).values() if tensor.is_floating_point()), None)
+    tensor = torch.from_numpy(np.array(array))
+    if like is None:
+        return tensor
+    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else tensor.dtype)
+
+
+@contextlib.contextmanager
+def double(network: nn.Module) -> Iterator[None]:
+    """Let the network compute in float64 for a while.
+
+    Each eps is rounded to float32 meanwhile: Paddle and ONNX keep theirs as float32 inside a float64 kernel, and that
+    alone puts two right ports of ResNet-50 1e-11 apart in place of 1e-14 (docs/contract.md).
+    """
+    kept: list[tuple[Any, Any]] = [(layer, getattr(layer, "eps", None)) for _, layer in layers(network)]
+    eps = [(layer, value) for layer, value in kept if isinstance(value, float)]
+    default = torch.get_default_dtype()
+    try:
+        for layer, value in eps:
+            layer.eps = float(np.float32(value))
+        torch.set_default_dtype(torch.float64)
+        with _replaced(network, torch.float64):
+            yield
+    finally:
+        torch.set_default_dtype(default)
+        for layer, value in eps:
+            layer.eps = value
+
+
+def native(network: nn.Module) -> AbstractContextManager[None]:
+    """Let the network compute in its own precision, float64 as float32; statistics it moves are put back."""
+    first = next((tensor for _, tensor in _tensors(network).values() if tensor.is_floating_point()), None)
+    return _replaced(network, torch.float32 if first is not None and first.dtype == torch.float64 else None)
+
+
+@contextlib.contextmanager
+def _replaced(network: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
+    """Put copies in place of the floating tensors, in another dtype, and the originals back at the end."""
+    saved, copies = list[tuple[dict[str, Any], str, Any]](), dict[int, torch.Tensor]()
+    try:
+        for _, layer in layers(network):
+            for store in (layer._parameters, layer._buffers):
+                for name, tensor in cast(dict[str, Any], store).items():
+                    if tensor is None or (dtype is None and store is layer._parameters):
+                        continue
+                    saved.append((cast(dict[str, Any], store), name, tensor))
+                    if id(tensor) not in copies:
+                        copy = tensor.detach().to(dtype if tensor.is_floating_point() else None, copy=True)
+                        if isinstance(tensor, nn.Parameter):
+                            copy = nn.Parameter(copy, requires_grad=tensor.requires_grad)
+                        copies[id(tensor)] = copy
+                    cast(dict[str, Any], store)[name] = copies[id(tensor)]
+        yield
+    finally:
+        for store, name, tensor in saved:
+            store[name] = tensor
+
+
+def neutral(layer: nn.Module, role: str, array: Array) -> Array:
+    """Return a layer's tensor in neutral orientation, which is torch's own."""
+    return array
+
+
+def autograd(on: bool) -> AbstractContextManager[Any]:
+    """Record operations for `gradients`, or don't."""
+    return torch.set_grad_enabled(on)
+
+
+def parameters(layer: nn.Module) -> dict[str, torch.Tensor]:
+    """Return a layer's own trained parameters by role."""
+    return {role: tensor for role, tensor in layer.named_parameters(recurse=False) if tensor.requires_grad}
+
+
+def gradients(outputs: list[Any], cotangents: list[Array], wanted: list[Any]) -> list[Any]:
+    """Return the gradients of sum(output * cotangent) by each wanted tensor, None where it has none."""
+    pairs = [(o, torch.from_numpy(c).to(o)) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
+    taken = [i for i, tensor in enumerate(wanted) if tensor.requires_grad]
+    found: list[Any] = [None] * len(wanted)
+    if pairs and taken:
+        got = torch.autograd.grad(
+            [o for o, _ in pairs], [wanted[i] for i in taken], [c for _, c in pairs], allow_unused=True
+        )
+        for i, gradient in zip(taken, got, strict=True):
+            found[i] = gradient
+    return found
+
+
+def manifest(network: nn.Module) -> dict[str, Any]:
+    """Return framework, versions, device, dtype, threads, and the flags that change numbers."""
+    first = next(iter(network.parameters()), torch.empty(0))
+    cuda = first.device.type == "cuda"
+    return {
+        "framework": NAME,
+        "version": torch.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "device": first.device.type,
+        "device_name": torch.cuda.get_device_name(first.device) if cuda else platform.processor(),
+        "dtype": str(first.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "tf32": cuda and bool(torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def read_checkpoint(path: Path) -> dict[str, Array]:
+    """Return the tensors of a .pth or .pt file by name, none of its code run.
+
+    Raises:
+        ParityError: If the file is damaged, holds anything but tensors and containers, or is no state dict.
+    """
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                    raise ParityError(f"{path}: not written by torch.save: its entries are compressed.")
+                if (broken := archive.testzip()) is not None:  # torch itself does not check the sums
+                    raise ParityError(f"{path}: damaged: wrong checksum of {broken}. Get the file again.")
+        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
+            raise ParityError(f"{path}: damaged: {error}") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its parsers meet in a damaged file
+        first = str(error).strip().split("\n")[0]
+        raise ParityError(f"{path}: refused by torch.load(weights_only=True): {first}") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise ParityError(f"{path}: no state dict: a mapping of names to tensors is what a .pth file should hold.")
+    return {name: to_numpy(tensor) for name, tensor in content.items()}
+
+
+def write_checkpoint(tensors: Mapping[str, Array], path: Path) -> None:
+    """Write tensors as torch.save does."""
+    torch.save(
+        {name: torch.from_numpy(np.require(array, requirements=["C", "W"])) for name, array in tensors.items()}, path
+    )

@@ -1,0 +1,141 @@
+"""Start, feed and watch the worker processes: one for each framework, each with its own interpreter."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from parity.errors import ParityError
+
+OnProgress = Callable[["Worker", str, int, int], None]
+
+
+class Worker:
+    """One framework in a process of its own; `with` it, so that it never outlives its owner."""
+
+    def __init__(self, side: str, python: str, threads: int):
+        """Start the process; it imports its framework while the caller goes on.
+
+        Args:
+            side: "torch" or "paddle".
+            python: The interpreter, which needs that framework, numpy and safetensors.
+            threads: How many threads its operators may use.
+        """
+        self.side = side
+        # "-u" and a log file: the last words of a process that dies must not die in a buffer.
+        self._log = tempfile.NamedTemporaryFile(mode="w+b", prefix=f"parity-{side}-", suffix=".log")  # noqa: SIM115
+        script = Path(__file__).with_name("worker.py")
+        try:
+            self._process = subprocess.Popen(
+                [python, "-u", str(script), side],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                bufsize=0,  # nothing is left to flush into a dead process's pipe
+                env={**os.environ, **_environment(threads)},
+            )
+        except OSError as error:
+            raise ParityError(f"--{side}-python {python}: cannot start it: {error.strerror}") from error
+        self._buffer = b""
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        _ = self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+        self._log.close()
+
+    def submit(self, job: Mapping[str, Any]) -> None:
+        """Give the worker its next job; `wait` for the answer."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it is dead or has refused to start: `wait` reads why
+            _ = self._process.stdin.write(json.dumps(job).encode() + b"\n")
+
+    def log(self) -> str:
+        """Return what the process has printed."""
+        return Path(self._log.name).read_text(errors="replace")
+
+    def fileno(self) -> int:
+        """Return the descriptor of its answers, for a selector."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return the answers that have come in.
+
+        Raises:
+            ParityError: If the process has died: how, and its last words.
+        """
+        content = os.read(self.fileno(), 1 << 16)
+        if not content:
+            raise ParityError(self._obituary(self._process.wait()))
+        *lines, self._buffer = (self._buffer + content).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def _obituary(self, code: int) -> str:
+        if code < 0:
+            name = signal.Signals(-code).name
+            how = f"was killed by {name}" + (": out of memory?" if name == "SIGKILL" else "")
+        else:
+            how = f"ended with exit code {code}"
+        words = [line.strip() for line in self.log().splitlines() if line.strip()]
+        return f"{self.side} worker {how}. Its last words: {' | '.join(words[-3:])[-600:] or '(none)'}"
+
+
+def _environment(threads: int) -> dict[str, str]:
+    count = str(threads)
+    return {
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        # Read once, when the CUDA libraries are loaded: float32 means float32.
+        "NVIDIA_TF32_OVERRIDE": "0",
+        "GLOG_minloglevel": "3",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def wait(workers: list[Worker], timeout: float, on_progress: OnProgress | None = None) -> list[dict[str, Any]]:
+    """Return each worker's answer to its job, in order.
+
+    Raises:
+        ParityError: As soon as one of them refuses its job, dies, or all of them together take longer than `timeout`
+            seconds.
+    """
+    answers: dict[Worker, dict[str, Any]] = {}
+    deadline = time.monotonic() + timeout
+    with selectors.DefaultSelector() as selector:
+        for worker in workers:
+            _ = selector.register(worker, selectors.EVENT_READ)
+        while len(answers) < len(workers):
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            if not ready:
+                late = " and ".join(worker.side for worker in workers if worker not in answers)
+                raise ParityError(f"{late} worker: no answer within {timeout:g} s. Allow more with --timeout.")
+            for key, _ in ready:
+                worker: Worker = key.fileobj  # pyright: ignore[reportAssignmentType]
+                for message in worker.messages():
+                    if "error" in message:
+                        raise ParityError(message["error"])
+                    if "done" in message:
+                        answers[worker] = message["done"]
+                        _ = selector.unregister(worker)
+                    elif on_progress is not None:
+                        on_progress(worker, *message["progress"])
+    return [answers[worker] for worker in workers]
