@@ -5,6 +5,7 @@ Where each allowance comes from, and what was measured, is in docs/contract.md.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from parity.trace import ROUNDOFF32, ROUNDOFF64, Call, Distance, Trace, distance
+from parity.state import Array
+from parity.trace import ROUNDOFF32, ROUNDOFF64, Call, Distance, Noise, Trace, distance, root_mean_square
 
 SCHEMA = 1
 VERDICTS = ("exact", "rounding", "precision", "different", "invalid")
@@ -27,6 +29,9 @@ CHANCE = 1e-6
 # What a framework keeps to fewer digits than float64 has, as a relative error of the layer and all behind it: Paddle's
 # hard sigmoid multiplies by 0.1666667 in place of 1/6.
 KEPT_SHORT = {"Hardsigmoid": 2e-7}
+# Likewise for gradients, which pass it on to the layers before: Paddle's average pooling divides them by multiplying
+# with a float32 reciprocal, in float64 too.
+KEPT_SHORT_BACKWARD = {"AvgPool2d": 2.0**-24, "AdaptiveAvgPool2d": 2.0**-24}
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,30 @@ def bound(grown: float, peak: float, elements: int) -> float:
         peak: Largest element over rms: a large element rounds by more.
         elements: Their number n; the worst of n normal deviates stays below sqrt(2 ln(2n / CHANCE)).
     """
-    return math.sqrt(2 * math.log(2 * max(elements, 1) / CHANCE)) * max(peak, 1.0) * grown
+    return math.sqrt(2 * math.log(2 * max(elements, 1) / CHANCE)) * max(peak, 1.0) * max(grown, 1.0)
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """What rounding may have become on the way to a tensor: `growth`, and constants kept short."""
+
+    grown: float
+    short: float
+
+    def allowance(self, gap: Distance, elements: int) -> float:
+        return allowance(self.grown, gap.peak, elements, self.short)
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """The judgement of one pair of tensors."""
+
+    verdict: str
+    reason: str
+    gap: Distance = field(default_factory=lambda: Distance(0.0))
+    allowance: float = 0.0
+    noise: tuple[float, float] = (0.0, 0.0)
+    bound: float = 0.0
 
 
 def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1) -> Comparison:
@@ -173,74 +201,144 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1) ->
     """
     partners = {call.key: call for call in candidate.calls}
     paired = [(call, partners[call.key]) for call in reference.calls if call.key in partners]
-    wanted = dict.fromkeys(pair for ours, theirs in paired for pair in _tensor_pairs(ours, theirs))
-
-    def measure(pair: tuple[str, str]) -> Distance:
-        actual, expected = candidate.tensor(pair[1]), reference.tensor(pair[0])
-        return distance(actual, expected) if actual.dtype == expected.dtype else Distance(np.inf)
-
-    with ThreadPoolExecutor(threads) as pool:
-        distances = dict(zip(wanted, pool.map(measure, wanted), strict=True))
-
-    grown = dict(zip([call.key for call in reference.calls], _grown(reference.calls), strict=True))
-    short = _kept_short(reference.calls)
-    tf32 = [name for name, trace in zip(_sides(reference, candidate), (reference, candidate), strict=True)
-            if trace.manifest.get("tf32")]  # fmt: skip
-    final = max(grown.values(), default=0.0)
-    layers = [
-        _judge_call(ours, theirs, distances, reference, candidate, grown[ours.key], final, short[ours.key], bool(tf32))
-        for ours, theirs in paired
-    ]
+    layers = _Bench(reference, candidate, paired, threads).layers()
     keys = {call.key for call, _ in paired}
-    unmatched = {
-        name: tuple(call.layer + (f" (call {call.number})" if call.number else "") for call in trace.calls
-                    if call.key not in keys and call.leaf)
+    alone = {
+        name: [call for call in trace.calls if call.leaf and call.key not in keys]
         for name, trace in (("reference", reference), ("candidate", candidate))
-    }  # fmt: skip
-    notes = [f"TF32 was on: {' and '.join(tf32)}"] if tf32 else []
+    }
     verdict = max((layer.verdict for layer in layers), key=VERDICTS.index, default="invalid")
-    if ("", 0) not in keys or not any(layer.leaf for layer in layers) or not _outputs_seen(reference, candidate):
-        verdict = "invalid"
-        notes.append("nothing was compared: the two share no layer, or the network gave no output")
-    weighty = [
-        call.layer
-        for trace in (reference, candidate)
-        for call in trace.calls
-        if call.leaf and call.key not in keys and _has_weights(call)
-    ]
-    if weighty:
-        verdict = "invalid"
-        notes.append(f"layers with weights have no partner of the same name: {', '.join(weighty[:6])}")
-    shas = reference.manifest.get("state_sha256"), candidate.manifest.get("state_sha256")
-    if all(shas) and shas[0] != shas[1]:
-        notes.append("the two have different weights")
-    inputs = reference.manifest.get("input_sha256"), candidate.manifest.get("input_sha256")
-    if all(inputs) and inputs[0] != inputs[1]:
-        verdict = "invalid"
-        notes.append("the two were given different inputs")
+    wrong, notes = _whole(reference, candidate, layers, [call for calls in alone.values() for call in calls])
     return Comparison(
         network,
-        verdict,
+        "invalid" if wrong else verdict,
         tuple(layers),
         _first_divergence(layers),
         (),
-        unmatched,
+        {name: tuple(_label(call) for call in calls) for name, calls in alone.items()},
         reference.manifest,
         candidate.manifest,
-        tuple(notes),
+        (*wrong, *notes),
     )
 
 
-def _sides(reference: Trace, candidate: Trace) -> tuple[str, str]:
-    return str(reference.manifest.get("framework")), str(candidate.manifest.get("framework"))
+def _label(call: Call) -> str:
+    return call.layer + (f" (call {call.number})" if call.number else "")
 
 
-def _outputs_seen(reference: Trace, candidate: Trace) -> bool:
-    return all(any(call.layer == "" and call.outputs for call in trace.calls) for trace in (reference, candidate))
+def _whole(
+    reference: Trace, candidate: Trace, layers: Sequence[Layer], alone: Sequence[Call]
+) -> tuple[list[str], list[str]]:
+    """Return what makes the whole invalid, and what is merely to be noted."""
+    wrong = []
+    if not any(layer.leaf for layer in layers) or not any(layer.layer == "" and layer.shape for layer in layers):
+        wrong.append("nothing was compared: the two share no layer, or the network gave no output")
+    # One without weights may be a matter of style, a function where the other side has a layer: outputs tell.
+    weighty = [call.layer for call in alone if {"in_channels", "in_features", "num_features"} & set(call.config)]
+    if weighty:
+        wrong.append(f"layers with weights have no partner of the same name: {', '.join(weighty[:6])}")
+    same = {
+        word: len({str(trace.manifest.get(word)) for trace in (reference, candidate)}) == 1
+        for word in ("input_sha256", "state_sha256")
+    }
+    if not same["input_sha256"]:
+        wrong.append("the two were given different inputs")
+    notes = [] if same["state_sha256"] else ["the two have different weights"]
+    tf32 = [str(trace.manifest.get("framework")) for trace in (reference, candidate) if trace.manifest.get("tf32")]
+    if tf32:
+        notes.append(f"TF32 was on: {' and '.join(tf32)}")
+    return wrong, notes
 
 
-def _has_weights(call: Call) -> bool:
-    return bool({"in_channels", "in_features", "num_features"} & set(call.config))
+class _Bench:
+    """Where the judge has both Traces before it."""
+
+    def __init__(self, reference: Trace, candidate: Trace, paired: Sequence[tuple[Call, Call]], threads: int):
+        self.reference, self.candidate, self.paired = reference, candidate, paired
+        self.tf32 = any(trace.manifest.get("tf32") for trace in (reference, candidate))
+        calls = reference.calls
+        grown = growth(call.terms if call.leaf else 0 for call in calls)
+        forward = zip(grown, _kept_short(calls, KEPT_SHORT), strict=True)
+        self.forward = {call.key: _Reach(*reach) for call, reach in zip(calls, forward, strict=True)}
+        # A gradient has been through the whole network, forward, and through what is behind its layer, backward.
+        backward = reversed(_kept_short(calls[::-1], KEPT_SHORT_BACKWARD))
+        whole = 2 * max(grown, default=0.0)
+        self.backward = {call.key: _Reach(whole, short) for call, short in zip(calls, backward, strict=True)}
+        wanted = dict.fromkeys(pair for ours, theirs in paired for pair in _tensor_pairs(ours, theirs))
+        with ThreadPoolExecutor(threads) as pool:
+            self.distances = dict(zip(wanted, pool.map(self._measure, wanted), strict=True))
+
+    def _measure(self, pair: tuple[str, str]) -> Distance:
+        expected, actual = self.reference.tensor(pair[0]), self.candidate.tensor(pair[1])
+        return distance(actual, expected) if actual.dtype == expected.dtype else Distance(np.inf)
+
+    def layers(self) -> list[Layer]:
+        return [self._layer(ours, theirs) for ours, theirs in self.paired]
+
+    def _layer(self, ours: Call, theirs: Call) -> Layer:
+        forward, backward = self.forward[ours.key], self.backward[ours.key]
+        findings: list[_Finding] = []
+        if len(ours.outputs) != len(theirs.outputs):
+            words = f"{len(ours.outputs)} outputs in the reference, {len(theirs.outputs)} in the candidate"
+            findings.append(_Finding("invalid", words))
+        if set(ours.gradients) != set(theirs.gradients):
+            lists = [", ".join(sorted(call.gradients)) or "nothing" for call in (ours, theirs)]
+            findings.append(
+                _Finding("invalid", f"gradients of {lists[0]} in the reference, {lists[1]} in the candidate")
+            )
+        for i, (a, b, *noise) in enumerate(zip(ours.outputs, theirs.outputs, ours.noise, theirs.noise, strict=False)):
+            findings.append(self._tensor(f"output {i}", a, b, noise, forward))
+        for label in ours.gradients.keys() & theirs.gradients.keys():
+            noise = [call.gradient_noise[label] for call in (ours, theirs)]
+            pair = ours.gradients[label], theirs.gradients[label]
+            findings.append(self._tensor(f"gradient of {label}", *pair, noise, backward))
+        findings = findings or [_Finding("exact", "")]
+        worst = max(findings, key=lambda found: VERDICTS.index(found.verdict))
+        furthest = max(findings, key=lambda found: found.gap.relative / (found.allowance or np.inf))
+        noisiest = max(findings, key=lambda found: max(found.noise) / (found.bound or np.inf))
+        return Layer(
+            layer=ours.layer,
+            call=ours.number,
+            kind=ours.kind,
+            leaf=ours.leaf,
+            shape=self.reference.shape(ours.outputs[0]) if ours.outputs else (),
+            verdict=worst.verdict,
+            reason=worst.reason,
+            distance=furthest.gap.relative,
+            allowance=furthest.allowance,
+            noise=noisiest.noise,
+            bound=noisiest.bound,
+            inputs_agree=len(ours.inputs) == len(theirs.inputs)
+            and all(self._agree(a, b, forward) for a, b in zip(ours.inputs, theirs.inputs, strict=True)),
+        )
+
+    def _agree(self, a: str, b: str, reach: _Reach) -> bool:
+        gap = self.distances[a, b]
+        return gap.relative <= reach.allowance(gap, math.prod(self.reference.shape(a)))
+
+    def _tensor(self, what: str, a: str, b: str, noises: Sequence[Noise], reach: _Reach) -> _Finding:
+        gap, shapes = self.distances[a, b], (self.reference.shape(a), self.candidate.shape(b))
+        elements = math.prod(shapes[0])
+        allowed, limit = reach.allowance(gap, elements), bound(reach.grown, gap.peak, elements)
+        noise = noises[0].relative / ROUNDOFF32, noises[1].relative / ROUNDOFF32
+        if shapes[0] != shapes[1]:
+            verdict, reason = "invalid", f"shape differs: reference {shapes[0]}, candidate {shapes[1]}"
+        elif math.isnan(gap.relative):
+            verdict, reason = "invalid", f"NaN on both sides at index {gap.index}: it proves nothing"
+        elif gap.relative == np.inf:
+            found = f"{gap.expected} in the reference, {gap.actual} in the candidate at index {gap.index}"
+            verdict, reason = "invalid", "dtype differs" if gap.expected is None else found
+        elif gap.relative > allowed:
+            words = _mismatch(self.reference.tensor(a), self.candidate.tensor(b), gap, allowed)
+            verdict, reason = "different", words
+        elif self.tf32 or not max(noise) <= limit:
+            errors = f"float32 error {noise[0]:.4g}u in the reference, {noise[1]:.4g}u in the candidate"
+            why = "TF32 was on" if self.tf32 else _too_noisy(noise, limit)
+            verdict, reason = "precision", f"{errors}, arithmetic explains {limit:.4g}u: {why}"
+        else:
+            same = gap.relative == 0 and noises[0].digest == noises[1].digest
+            verdict, reason = "exact" if same else "rounding", ""
+        return _Finding(verdict, f"{what}: {reason}" if reason else "", gap, allowed, noise, limit)
 
 
 def _tensor_pairs(ours: Call, theirs: Call) -> list[tuple[str, str]]:
@@ -252,16 +350,8 @@ def _tensor_pairs(ours: Call, theirs: Call) -> list[tuple[str, str]]:
     ]
 
 
-def _grown(calls: Sequence[Call]) -> list[float]:
-    return growth(call.terms if call.leaf else 0 for call in calls)
-
-
-def _kept_short(calls: Sequence[Call]) -> dict[tuple[str, int], float]:
-    total, found = 0.0, {}
-    for call in calls:
-        total += KEPT_SHORT.get(call.kind, 0.0)
-        found[call.key] = total
-    return found
+def _kept_short(calls: Sequence[Call], table: Mapping[str, float]) -> list[float]:
+    return list(itertools.accumulate(table.get(call.kind, 0.0) for call in calls))
 
 
 def allowance(grown: float, peak: float, elements: int, short: float = 0.0) -> float:
@@ -269,92 +359,17 @@ def allowance(grown: float, peak: float, elements: int, short: float = 0.0) -> f
     return 2 * HEADROOM * ROUNDOFF64 * bound(grown, peak, elements) + short * max(peak, 1.0)
 
 
-def _judge_call(
-    ours: Call,
-    theirs: Call,
-    distances: Mapping[tuple[str, str], Distance],
-    reference: Trace,
-    candidate: Trace,
-    grown: float,
-    final: float,
-    short: float,
-    tf32: bool,
-) -> Layer:
-    def close(a: str, b: str) -> bool:
-        gap = distances[a, b]
-        return gap.relative <= allowance(grown, gap.peak, math.prod(reference.shape(a)), short)
-
-    inputs_agree = len(ours.inputs) == len(theirs.inputs) and all(map(close, ours.inputs, theirs.inputs))
-    verdict, reason, worst = "exact", "", Distance(0.0)
-    allowed = limit = 0.0
-    noise = 0.0, 0.0
-
-    def worse(found: str, words: str) -> None:
-        nonlocal verdict, reason
-        if VERDICTS.index(found) > VERDICTS.index(verdict):
-            verdict, reason = found, words
-
-    labels = [label for label in ours.gradients if label in theirs.gradients]
-    checks = [(f"output {i}", *item, grown) for i, item in
-              enumerate(zip(ours.outputs, theirs.outputs, ours.noise, theirs.noise, strict=False))]  # fmt: skip
-    # A gradient has been through the whole network, forward and backward.
-    checks += [(f"gradient of {label}", ours.gradients[label], theirs.gradients[label], ours.gradient_noise[label],
-                theirs.gradient_noise[label], 2 * final) for label in labels
-               if label in ours.gradient_noise and label in theirs.gradient_noise]  # fmt: skip
-    if len(ours.outputs) != len(theirs.outputs):
-        worse("invalid", f"{len(ours.outputs)} outputs in the reference, {len(theirs.outputs)} in the candidate")
-    if set(ours.gradients) != set(theirs.gradients):
-        worse(
-            "invalid",
-            f"gradients of {sorted(ours.gradients)} in the reference, {sorted(theirs.gradients)} in the candidate",
-        )
-    for what, a, b, our_noise, their_noise, reach in checks:
-        gap, shape = distances[a, b], reference.shape(a)
-        elements = math.prod(shape)
-        allowed_here = allowance(reach, gap.peak, elements, short)
-        limit_here = bound(reach, gap.peak, elements)
-        pair = our_noise.relative / ROUNDOFF32, their_noise.relative / ROUNDOFF32
-        if gap.relative >= worst.relative or math.isnan(gap.relative) or not allowed:
-            worst, allowed = gap, allowed_here
-        if max(pair) >= max(noise):
-            noise, limit = pair, limit_here
-        if shape != candidate.shape(b):
-            worse("invalid", f"{what}: shape differs: reference {shape}, candidate {candidate.shape(b)}")
-        elif math.isnan(gap.relative):
-            worse("invalid", f"{what}: NaN on both sides at index {gap.index}: it proves nothing")
-        elif gap.relative == np.inf and gap.expected is None:
-            worse("invalid", f"{what}: dtype differs: {reference.tensor(a).dtype}, {candidate.tensor(b).dtype}")
-        elif gap.relative == np.inf:
-            worse(
-                "invalid",
-                f"{what}: {gap.expected} in the reference, {gap.actual} in the candidate at index {gap.index}",
-            )
-        elif gap.relative > allowed_here:
-            worse("different", _mismatch(what, reference.tensor(a), candidate.tensor(b), gap, allowed_here))
-        elif not max(pair) <= limit_here or tf32:
-            side = "TF32 was on" if tf32 else _too_noisy(pair, limit_here)
-            errors = f"float32 error {pair[0]:.4g}u in the reference, {pair[1]:.4g}u in the candidate"
-            worse("precision", f"{what}: {errors}, arithmetic explains {limit_here:.4g}u: {side}")
-        elif gap.relative or our_noise.digest != their_noise.digest:
-            worse("rounding", "")
-    shape = reference.shape(ours.outputs[0]) if ours.outputs else ()
-    return Layer(
-        ours.layer, ours.number, ours.kind, ours.leaf, shape, verdict, reason, worst.relative, allowed, noise, limit,
-        inputs_agree,
-    )  # fmt: skip
-
-
 def _too_noisy(pair: tuple[float, float], limit: float) -> str:
     sides = [name for name, value in zip(("the reference", "the candidate"), pair, strict=True) if not value <= limit]
     return " and ".join(sides) + " computes in less than float32"
 
 
-def _mismatch(what: str, expected: np.ndarray, actual: np.ndarray, gap: Distance, allowed: float) -> str:
+def _mismatch(expected: Array, actual: Array, gap: Distance, allowed: float) -> str:
     """Return the failure text, in the manner of torch.testing.assert_close."""
-    scale = float(np.sqrt(np.mean(np.square(expected, dtype=np.float64)))) or 1.0
+    scale = root_mean_square(expected)
     count = int(np.count_nonzero(np.abs(actual - expected) > allowed * scale))
     return (
-        f"{what}: {count} of {expected.size} elements differ ({count / expected.size:.1%}); worst at index "
+        f"{count} of {expected.size} elements differ ({count / expected.size:.1%}); worst at index "
         f"{gap.index}: {gap.expected:.17g} in the reference, {gap.actual:.17g} in the candidate; "
         f"distance {gap.relative:.3g}, allowed {allowed:.3g}"
     )

@@ -18,6 +18,12 @@ _STYLES = {
     "invalid": "bold magenta",
 }
 
+_PLACES = {
+    "inside": "its inputs agree, its output does not",
+    "between": "all outputs so far agree, its input does not",
+    "forward": "what it calls agrees, its output does not: its own forward code is to blame",
+}
+
 
 def show(comparison: Comparison, console: Console, all_layers: bool = False) -> None:
     """Print the table, the notes and the verdict."""
@@ -82,12 +88,9 @@ def lines(comparison: Comparison) -> list[str]:
     where = comparison.first_divergence
     if where is not None:
         layer = next(layer for layer in comparison.layers if (layer.layer, layer.call) == (where.layer, where.call))
-        place = {
-            "inside": "its inputs agree, its output does not",
-            "between": "all outputs so far agree, its input does not",
-        }
+        place = _PLACES[where.where if layer.leaf else "forward"]
         reason = f"\n  {layer.reason}" if layer.reason else ""
-        found.append(f"first divergence: {where.where} {where.layer or '(network)'}: {place[where.where]}{reason}")
+        found.append(f"first divergence: {where.where} {where.layer or '(network)'}: {place}{reason}")
     found += [f"culprit: {culprit.layer or '(network)'}: {culprit.explanation}" for culprit in comparison.culprits]
     return found
 

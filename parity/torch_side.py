@@ -103,7 +103,7 @@ def slots(network: nn.Module) -> dict[str, Slot]:
 
 def get_state(network: nn.Module) -> State:
     """Return a copy of the network's weights in neutral form."""
-    return State({name: tensor.detach().cpu().numpy().copy() for name, (_, tensor) in _tensors(network).items()})
+    return State({name: to_numpy(tensor).copy() for name, (_, tensor) in _tensors(network).items()})
 
 
 def set_state(network: nn.Module, state: State, name: str = "network") -> None:
