@@ -46,7 +46,7 @@ def read(path: Path, slots: Mapping[str, Slot], family: str, framework: str | No
     if framework == "paddle":
         renamed = {
             # Paddle stores the weight of a Linear transposed: because the layer is one, whatever its shape.
-            name: np.ascontiguousarray(array.T) if name in slots and is_turned(slots[name]) else array
+            name: np.asarray(array.T, order="C") if name in slots and is_turned(slots[name]) else array
             for name, array in renamed.items()
         }
     # In the network's order; what does not fit stays, and is named when the State meets the network.

@@ -19,7 +19,7 @@ _TORCHVISION: dict[str, tuple[tuple[str, str | Callable[[re.Match[str]], str]], 
         (r"\.short\.batch_norm\.", ".downsample.1."),
     ),
 }
-_PADDLE_ROLES = (("._mean", ".running_mean"), ("._variance", ".running_var"))
+_PADDLE_ROLES = {"_mean": "running_mean", "_variance": "running_var"}
 
 
 def torchvision_name(name: str, family: str) -> str:
@@ -43,11 +43,16 @@ def to_twin(tensors: Mapping[str, Array], wanted: Iterable[str], family: str, so
     Raises:
         ParityError: If two tensors come to the same name.
     """
-    # Counts of batches, which steer nothing here, have no partner in Paddle.
-    known = {name: array for name, array in tensors.items() if name.rpartition(".")[2] != "num_batches_tracked"}
-    for paddle, neutral in _PADDLE_ROLES:
-        known = {re.sub(f"{re.escape(paddle)}$", neutral, name): array for name, array in known.items()}
-    if len(known) != sum(name.rpartition(".")[2] != "num_batches_tracked" for name in tensors):
-        raise ParityError(f"{source}: two of its tensors have the same neutral name")
-    table = {torchvision_name(name, family): name for name in wanted}
-    return {table.get(name, name) if name not in table.values() else name: array for name, array in known.items()}
+    twins = set(wanted)
+    table = {torchvision_name(name, family): name for name in twins}
+    renamed: dict[str, Array] = {}
+    sources: dict[str, str] = {}
+    for name, array in tensors.items():
+        if name.rpartition(".")[2] == "num_batches_tracked":
+            continue  # steers nothing here, and has no partner in Paddle
+        plain = re.sub(r"(^|\.)_(?:mean|variance)$", lambda m: m[1] + _PADDLE_ROLES[m[0].lstrip(".")], name)
+        own = plain if plain in twins else table.get(plain, plain)
+        if own in renamed:
+            raise ParityError(f"{source}: {sources[own]} and {name} are two tensors for the one {own}")
+        renamed[own], sources[own] = array, name
+    return renamed

@@ -35,7 +35,10 @@ def load_input(what: str | None, shape: tuple[int, int, int, int] | None) -> Arr
             raise ParityError(
                 f"--input {what}: a shape is N,C,H,W, each at least 1; {n},{channels},{height},{width} fits"
             )
-        array = (projection(numbers) * np.sqrt(3.0)).astype(np.float32)  # of deviation 1, as a normalised picture
+        try:
+            array = (projection(numbers) * np.sqrt(3.0)).astype(np.float32)  # of deviation 1, as a normalised picture
+        except (MemoryError, OverflowError, ValueError) as error:
+            raise ParityError(f"--input {what}: too large for this machine: {error}") from error
     elif what is not None and what.endswith(".npy"):
         array = _array(Path(what))
     else:
@@ -54,11 +57,11 @@ def _array(path: Path) -> Array:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise ParityError(f"--input {path}: cannot read: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header can trip its reader in any way
         raise ParityError(f"--input {path}: no .npy file of numbers: {error}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise ParityError(f"--input {path}: no .npy file of numbers")
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
+    return array.astype(np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="))
 
 
 def _picture(path: str | None, channels: int, height: int, width: int) -> Array:

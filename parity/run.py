@@ -55,6 +55,8 @@ def parse_model(text: str) -> Model:
     """
     side, _, target = text.partition(":")
     if side == "trace":
+        if not Path(target).is_file():
+            raise ParityError(f"{text}: no such file")
         return Model(side, target)
     if side not in SIDES or not target:
         raise ParityError(f"unknown model {text!r}; a model is a zoo name, torch:..., paddle:... or trace:FILE")
@@ -282,7 +284,12 @@ def check_writable(path: Path) -> None:
     Raises:
         ParityError: If `path` cannot be written.
     """
-    folder = path.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        why = "no such folder" if not folder.is_dir() else "the folder cannot be written"
+    folder, why = path.parent, ""
+    if not folder.is_dir():
+        why = "no such folder"
+    elif not os.access(folder, os.W_OK):
+        why = "the folder cannot be written"
+    elif path.exists() and not path.is_file():  # a device or a pipe would be replaced by a file
+        why = "is no file"
+    if why:
         raise ParityError(f"{path}: cannot write: {why}. Name a file in a folder you may write.")

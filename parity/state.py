@@ -74,8 +74,12 @@ class State(Mapping[str, Array]):
             ParityError: If the file cannot be written.
         """
         with atomic(path) as part:
-            tensors = {name: np.ascontiguousarray(array) for name, array in self.items()}
-            save_file(tensors, part, metadata={"sha256": self.digest(), "order": json.dumps(list(self))})
+            # Not ascontiguousarray: it makes a vector of a number.
+            tensors = {name: np.asarray(array, order="C") for name, array in self.items()}
+            try:
+                save_file(tensors, part, metadata={"sha256": self.digest(), "order": json.dumps(list(self))})
+            except safetensors.SafetensorError as error:  # a full disk, too, comes as one
+                raise ParityError(f"{path}: cannot write: {error}") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> State:
@@ -86,9 +90,7 @@ class State(Mapping[str, Array]):
         """
         with open_safetensors(path) as file:
             metadata = file.metadata() or {}
-            names = list(file.keys())
-            if sorted(order := json.loads(metadata.get("order", "[]"))) == sorted(names):
-                names = order  # safetensors sorts by dtype and name; the layers' order is kept beside
+            names = _ordered(list(file.keys()), metadata.get("order", ""))
             try:
                 state = cls({name: file.get_tensor(name) for name in names})
             except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -96,6 +98,16 @@ class State(Mapping[str, Array]):
         if "sha256" in metadata and metadata["sha256"] != state.digest():
             raise ParityError(f"{path}: damaged: its bits have changed since it was saved. Get the file again.")
         return state
+
+
+def _ordered(names: list[str], kept: str) -> list[str]:
+    """Return the names in the layers' order, which `save` keeps beside: safetensors sorts by dtype and name."""
+    try:
+        order = json.loads(kept)
+    except (ValueError, RecursionError):
+        return names  # nobody's order, or another program's
+    known = isinstance(order, list) and all(isinstance(name, str) for name in order)
+    return order if known and sorted(order) == sorted(names) else names
 
 
 def same_bits(a: Array, b: Array) -> bool:
@@ -116,7 +128,8 @@ def open_safetensors(path: str | os.PathLike[str]) -> Any:
     except OSError as error:
         raise ParityError(f"{path}: cannot read: {error.strerror or error}") from error
     except safetensors.SafetensorError as error:
-        raise ParityError(f"{path}: no safetensors file, or a damaged one: {error}") from error
+        why = " ".join(str(error).split())  # it may quote the file's names, line breaks and all
+        raise ParityError(f"{path}: no safetensors file, or a damaged one: {why}") from error
 
 
 def check_fit(state: Mapping[str, Array], slots: Mapping[str, Slot], network: str, side: str) -> None:

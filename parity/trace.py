@@ -8,6 +8,7 @@ are computed while the run goes on, so the float32 activations of no side are ev
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -122,15 +123,15 @@ def distance(actual: Array, expected: Array) -> Distance:
 
 
 def root_mean_square(array: Array) -> float:
-    """Return the root mean square of the finite elements; the smallest positive float64 where that is zero."""
+    """Return the root mean square of the finite elements; the smallest normal float64 where all of them are zero."""
     flat = np.asarray(array, dtype=np.float64).ravel()
     with np.errstate(over="ignore", invalid="ignore"):
         mean = float(flat @ flat) / max(flat.size, 1)
-    if not np.isfinite(mean):
-        flat = flat[np.isfinite(flat)]
-        scale = float(np.abs(flat).max(initial=0.0)) or 1.0
-        mean = float(np.mean((flat / scale) ** 2)) * scale**2 if flat.size else 0.0
-    return float(np.sqrt(mean)) or float(np.finfo(np.float64).tiny)
+    if np.isfinite(mean):
+        return math.sqrt(mean) or float(np.finfo(np.float64).tiny)
+    flat = flat[np.isfinite(flat)]
+    scale = float(np.abs(flat).max(initial=0.0)) or 1.0
+    return scale * float(np.sqrt(np.mean((flat / scale) ** 2))) if flat.size else 1.0
 
 
 class Trace:

@@ -86,7 +86,20 @@ class Worker:
         if not content:
             raise ParityError(self._obituary(self._process.wait()))
         *lines, self._buffer = (self._buffer + content).split(b"\n")
-        return [json.loads(line) for line in lines]
+        return [message for line in lines if (message := self._message(line))]
+
+    def _message(self, line: bytes) -> dict[str, Any]:
+        """Return an answer; what a wrapper around the interpreter prints is none, and goes to the log."""
+        with contextlib.suppress(ValueError):
+            if isinstance(message := json.loads(line), dict):
+                return message
+        _ = os.write(self._log.fileno(), line + b"\n")
+        return {}
+
+    def last_words(self) -> str:
+        """Return the end of what the process has printed, on one line."""
+        words = [line.strip() for line in self.log().splitlines() if line.strip()]
+        return f"Its last words: {' | '.join(words[-3:])[-600:] or '(none)'}"
 
     def _obituary(self, code: int) -> str:
         if code < 0:
@@ -94,8 +107,7 @@ class Worker:
             how = f"was killed by {name}" + (": out of memory?" if name == "SIGKILL" else "")
         else:
             how = f"ended with exit code {code}"
-        words = [line.strip() for line in self.log().splitlines() if line.strip()]
-        return f"{self.side} worker {how}. Its last words: {' | '.join(words[-3:])[-600:] or '(none)'}"
+        return f"{self.side} worker {how}. {self.last_words()}"
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -124,10 +136,14 @@ def wait(workers: list[Worker], timeout: float, on_progress: OnProgress | None =
         for worker in workers:
             _ = selector.register(worker, selectors.EVENT_READ)
         while len(answers) < len(workers):
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            left = deadline - time.monotonic()
+            ready = selector.select(left) if left > 0 else []  # one that makes progress for ever is late too
             if not ready:
-                late = " and ".join(worker.side for worker in workers if worker not in answers)
-                raise ParityError(f"{late} worker: no answer within {timeout:g} s. Allow more with --timeout.")
+                late = [worker for worker in workers if worker not in answers]
+                names = " and ".join(worker.side for worker in late)
+                raise ParityError(
+                    f"{names} worker: no answer within {timeout:g} s. Allow more with --timeout. {late[0].last_words()}"
+                )
             for key, _ in ready:
                 worker: Worker = key.fileobj  # pyright: ignore[reportAssignmentType]
                 for message in worker.messages():

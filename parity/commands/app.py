@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 import typer
@@ -26,7 +27,10 @@ def _verbs() -> None:
 
 
 def run(work: Callable[[], bool]) -> None:
-    """Do a verb's work and end the program: 0 for parity, 1 for none, 2 with one line for what a user can mend."""
+    """Do a verb's work and end the program: 0 for parity, 1 for none, 2 with one line for what a user can mend.
+
+    Nothing else ends with 1, as Python's own errors would: 1 is the answer "not the same function".
+    """
     try:
         ok = work()
         _ = sys.stdout.flush()
@@ -36,14 +40,20 @@ def run(work: Callable[[], bool]) -> None:
     except KeyboardInterrupt:
         typer.echo("parity: interrupted", err=True)
         raise typer.Exit(130) from None
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except OSError as error:  # the disk is full, or the reader of our output has seen enough
         _ = os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            typer.echo(f"parity: {error}", err=True)
+        raise typer.Exit(2) from None
+    except Exception:
+        traceback.print_exc()
+        typer.echo("parity: stopped by a mistake in parity itself, which proves nothing; please report it", err=True)
         raise typer.Exit(2) from None
     raise typer.Exit(0 if ok else 1)
 
 
 def main(verb: str | None = None) -> None:
     """Run the program; with `verb`, as the door of that verb alone."""
-    from parity.commands import compare  # noqa: F401  (each registers its verb)
+    from parity.commands import bench, compare  # noqa: F401  (each registers its verb)
 
     app(args=None if verb is None else [verb, *sys.argv[1:]], prog_name="parity")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from types import TracebackType
 
 from rich.console import Console
@@ -10,9 +9,15 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `run`: rich would end the program with 1, which says that two networks differ."""
+        raise BrokenPipeError
+
+
 def stdout() -> Console:
-    """Return the console for reports: colour on a terminal unless NO_COLOR is set, never cut to a width in a pipe."""
-    return Console(width=None if sys.stdout.isatty() else 200)
+    """Return the console for reports: colour on a terminal unless NO_COLOR is set; no table is cut to a width."""
+    return _Console(width=1000)
 
 
 class Progress:
