@@ -2,9 +2,13 @@
 
 from difflib import get_close_matches
 
-from . import resnet
+from . import alexnet, densenet, googlenet, lenet, nin, regnet, resnet, vgg
 
-_BUILDERS = {builder.__name__: builder for family in (resnet,) for builder in family.NETWORKS}
+_BUILDERS = {
+    builder.__name__: builder
+    for family in (lenet, alexnet, vgg, nin, googlenet, resnet, densenet, regnet)
+    for builder in family.NETWORKS
+}
 
 
 def names():

@@ -4,8 +4,10 @@ Papers:
     He et al., Deep Residual Learning for Image Recognition, https://arxiv.org/abs/1512.03385
     Xie et al., Aggregated Residual Transformations, https://arxiv.org/abs/1611.05431 (resnext*)
     Zagoruyko and Komodakis, Wide Residual Networks, https://arxiv.org/abs/1605.07146 (wide_*)
-Source: PaddlePaddle's image classification tutorial (ConvBNLayer; BottleneckBlock of conv0, conv1, conv2, short).
-Deviation from the paper: stride 2 is on the 3x3 convolution, as in torchvision, whose checkpoints these networks load.
+Sources: PaddlePaddle's image classification tutorial (ConvBNLayer; BottleneckBlock of conv0, conv1, conv2, short);
+    Dive into Deep Learning, PyTorch edition, 5.11, https://github.com/ShusenTang/Dive-into-DL-PyTorch (resnet18_d2l).
+Deviations from the paper: stride 2 is on the 3x3 convolution, as in torchvision, whose checkpoints these networks load.
+    `resnet18_d2l`: biased convolutions, no BatchNorm after the 1x1 of a shortcut, one channel and ten classes.
 """
 
 from torch import nn
@@ -78,6 +80,40 @@ class BottleneckBlock(nn.Module):
         return self.relu(short + y)
 
 
+class Residual(nn.Module):
+    """Two biased 3x3 convolutions and a shortcut, through a biased 1x1 convolution without BatchNorm where asked.
+
+    Shape: N x in_channels x H x W to N x out_channels x ceil(H / stride) x ceil(W / stride). Without `use_1x1conv` the
+    input is added as it is, which needs in_channels == out_channels and stride 1.
+    """
+
+    def __init__(self, in_channels, out_channels, use_1x1conv=False, stride=1):
+        super().__init__()
+        if min(in_channels, out_channels, stride) < 1:
+            raise ValueError(
+                "Residual: in_channels, out_channels and stride are at least 1, "
+                f"got in_channels={in_channels}, out_channels={out_channels}, stride={stride}"
+            )
+        if not use_1x1conv and (in_channels != out_channels or stride != 1):
+            raise ValueError(
+                "Residual: without use_1x1conv, in_channels equals out_channels and stride is 1, "
+                f"got in_channels={in_channels}, out_channels={out_channels}, stride={stride}"
+            )
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.relu1 = nn.ReLU()
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.conv3 = nn.Conv2d(in_channels, out_channels, 1, stride) if use_1x1conv else None
+        self.relu2 = nn.ReLU()
+
+    def forward(self, inputs):
+        y = self.relu1(self.bn1(self.conv1(inputs)))
+        y = self.bn2(self.conv2(y))
+        short = inputs if self.conv3 is None else self.conv3(inputs)
+        return self.relu2(short + y)
+
+
 class ResNet(nn.Module):
     """Stem, four stages of residual blocks, global average pooling, linear classifier.
 
@@ -108,6 +144,36 @@ class ResNet(nn.Module):
         return self.fc(self.flatten(self.avg_pool(y)))
 
 
+class ResNetD2L(nn.Module):
+    """ResNet-18 of the article: stem, four stages of two Residual blocks, global average pooling, linear classifier.
+
+    Shape: N x in_channels x H x W to N x num_classes.
+    """
+
+    def __init__(self, num_classes=10, in_channels=1):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3)  # N x 64 x 112 x 112, for 224 x 224
+        self.bn = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU()
+        self.max_pool = nn.MaxPool2d(3, stride=2, padding=1)  # N x 64 x 56 x 56
+        self.layer1 = nn.Sequential(Residual(64, 64), Residual(64, 64))
+        self.layer2 = nn.Sequential(Residual(64, 128, use_1x1conv=True, stride=2), Residual(128, 128))  # 28
+        self.layer3 = nn.Sequential(Residual(128, 256, use_1x1conv=True, stride=2), Residual(256, 256))  # 14
+        self.layer4 = nn.Sequential(Residual(256, 512, use_1x1conv=True, stride=2), Residual(512, 512))  # 7
+        self.avg_pool = nn.AdaptiveAvgPool2d(1)  # N x 512 x 1 x 1
+        self.flatten = nn.Flatten()
+        self.fc = nn.Linear(512, num_classes)
+
+    def forward(self, inputs):
+        y = self.max_pool(self.relu(self.bn(self.conv(inputs))))
+        y = self.layer4(self.layer3(self.layer2(self.layer1(y))))
+        return self.fc(self.flatten(self.avg_pool(y)))
+
+
+def resnet18_d2l(num_classes=10, in_channels=1):
+    return ResNetD2L(num_classes, in_channels)
+
+
 def resnet18(num_classes=1000, in_channels=3):
     return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, in_channels)
 
@@ -136,4 +202,13 @@ def wide_resnet50_2(num_classes=1000, in_channels=3):
     return ResNet(BottleneckBlock, (3, 4, 6, 3), num_classes, in_channels, width_per_group=128)
 
 
-NETWORKS = (resnet18, resnet34, resnet50, resnet101, resnet152, resnext50_32x4d, wide_resnet50_2)
+NETWORKS = (
+    resnet18_d2l,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+    resnext50_32x4d,
+    wide_resnet50_2,
+)
