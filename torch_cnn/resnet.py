@@ -33,6 +33,15 @@ class ConvBNLayer(nn.Module):
         return self.act(y) if self.act is not None else y
 
 
+def check_shortcut(block, num_channels, out_channels, stride, shortcut):
+    """Raise a ValueError where the input cannot be added as it is; one channel would be broadcast without a word."""
+    if shortcut and (num_channels != out_channels or stride != 1):
+        raise ValueError(
+            f"{block}: shortcut=True adds the input as it is, which needs stride 1 and as many channels in as out, "
+            f"got stride {stride}, {num_channels} channels in, {out_channels} out"
+        )
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut.
 
@@ -44,6 +53,7 @@ class BasicBlock(nn.Module):
 
     def __init__(self, num_channels, num_filters, stride, shortcut=True):
         super().__init__()
+        check_shortcut("BasicBlock", num_channels, num_filters, stride, shortcut)
         self.conv0 = ConvBNLayer(num_channels, num_filters, 3, stride=stride, act="relu")
         self.conv1 = ConvBNLayer(num_filters, num_filters, 3)
         self.short = None if shortcut else ConvBNLayer(num_channels, num_filters, 1, stride=stride)
@@ -67,6 +77,7 @@ class BottleneckBlock(nn.Module):
 
     def __init__(self, num_channels, num_filters, stride, shortcut=True, groups=1, width_per_group=64):
         super().__init__()
+        check_shortcut("BottleneckBlock", num_channels, num_filters * 4, stride, shortcut)
         width = num_filters * width_per_group // 64 * groups
         self.conv0 = ConvBNLayer(num_channels, width, 1, act="relu")
         self.conv1 = ConvBNLayer(width, width, 3, stride=stride, groups=groups, act="relu")
