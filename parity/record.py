@@ -135,6 +135,7 @@ class _Recorder:
         self.leaves = {id(layer) for _, layer in self.layers if sum(1 for _ in side.layers(layer)) == 1}
         self.calls: list[dict[str, Any]] = []
         self.precision = ""
+        self.recording = False
 
     def run(self, precision: str, inputs: Sequence[Array]) -> None:
         self.precision, self.counts, self.position = precision, dict[str, int](), 0
@@ -142,7 +143,9 @@ class _Recorder:
         dtype = np.float64 if precision == "float64" else np.float32
         arrays = [array.astype(dtype) if array.dtype.kind == "f" else array for array in inputs]
         with self.side.autograd(self.gradients):
+            self.recording = True
             outputs = self.network(*[self.side.to_tensor(array, self.network) for array in arrays])
+            self.recording = False  # backward calls layers again where memory is saved by recomputation
             if self.gradients:
                 self._backward(flatten(outputs, self.side.is_tensor))
         if precision != "float64" and self.position != len(self.calls):
@@ -167,6 +170,8 @@ class _Recorder:
         leaf = id(layer) in self.leaves
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
+            if not self.recording:
+                return forward(*args, **kwargs)
             inputs = flatten((args, kwargs), self.side.is_tensor)
             if leaf and inputs:
                 check_input(name, kind, config, tuple(inputs[0].shape))

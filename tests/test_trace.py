@@ -184,6 +184,22 @@ def test_gradients_are_the_frameworks_own(tmp_path):
     assert set(calls["1"].gradients) == {"output 0"}
 
 
+def test_layers_that_backward_calls_again_are_recorded_once(tmp_path):
+    from torch.utils.checkpoint import checkpoint
+
+    class Saving(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = torch.nn.Linear(4, 4), torch.nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.b(checkpoint(self.a, x, use_reentrant=False))
+
+    trace = traced(torch_side, Saving(), tmp_path / "t", IMAGE[0, 0, :5, :4], gradients=True)
+    assert [(call.layer, call.number) for call in trace.calls] == [("a", 0), ("b", 0), ("", 0)]
+    assert set(trace.calls[0].gradients) == {"output 0", "weight", "bias"}
+
+
 def test_the_manifest_says_how_the_run_was_made(sided, tmp_path):
     side, network = sided
     manifest = traced(side, network, tmp_path / "t").manifest
