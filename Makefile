@@ -12,7 +12,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,onnx,dev]'
 	@touch $@
 
-.PHONY: help setup compare test lint bench test-gpu-stack clean
+.PHONY: help setup compare test test-zoo lint bench test-gpu-stack clean
 
 help: ## list what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -23,12 +23,15 @@ compare: $(STAMP) ## is torch's MODEL the same function as Paddle's
 	$(BIN)/python tools/compare.py $(MODEL)
 
 test: $(STAMP) ## the test suite
-	$(BIN)/python -m pytest -n 2 -m 'not stack'
+	$(BIN)/python -m pytest -n 2 -m 'not stack and not zoo'
 
 lint: $(STAMP) ## ruff and basedpyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+test-zoo: $(STAMP) ## every network of the zoo, minutes
+	$(BIN)/python -m pytest -m zoo
 
 bench: $(STAMP) ## speed and memory of the main job against the bare floor
 	$(BIN)/python tools/bench.py verify $(MODEL)

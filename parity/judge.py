@@ -132,6 +132,29 @@ class Comparison:
         """Return the comparison as strict JSON, schema 1 of docs/contract.md; infinity and NaN are strings."""
         return json.dumps(_finite({"schema": SCHEMA, "ok": self.ok, **asdict(self)}), indent=1, allow_nan=False)
 
+    @classmethod
+    def from_json(cls, text: str) -> Comparison:
+        """Return what `to_json` wrote.
+
+        Raises:
+            ValueError: If the text is no comparison of this schema.
+        """
+        found = json.loads(text)
+        if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+            raise ValueError(f"no comparison of schema {SCHEMA}")
+        fields = {name: found[name] for name in cls.__dataclass_fields__}
+        where = fields["first_divergence"]
+        return cls(
+            **{
+                **fields,
+                "layers": tuple(_layer(layer) for layer in fields["layers"]),
+                "first_divergence": where and Divergence(**where),
+                "culprits": tuple(Culprit(**culprit) for culprit in fields["culprits"]),
+                "unmatched": {side: tuple(names) for side, names in fields["unmatched"].items()},
+                "notes": tuple(fields["notes"]),
+            }
+        )
+
     def __str__(self) -> str:
         from parity.report import text
 
@@ -144,6 +167,12 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _layer(found: Mapping[str, Any]) -> Layer:
+    numbers = {name: float(found[name]) for name in ("distance", "allowance", "bound")}
+    noise = float(found["noise"][0]), float(found["noise"][1])
+    return Layer(**{**found, **numbers, "noise": noise, "shape": tuple(found["shape"])})
 
 
 def growth(terms: Iterable[int]) -> list[float]:

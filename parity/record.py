@@ -89,10 +89,15 @@ def record(
             recorder.run("float64", inputs)
         with side.native(network):
             recorder.run("float32", inputs)
+    recorder.close({**side.manifest(network), "input_sha256": input_digest(inputs), **(manifest or {})})
+
+
+def input_digest(inputs: Iterable[Array]) -> str:
+    """Return the SHA-256 (hex) of the inputs' dtypes, shapes and bytes."""
     digest = hashlib.sha256()
     for array in inputs:
         digest.update(repr((array.dtype.str, array.shape)).encode() + np.ascontiguousarray(array).tobytes())
-    recorder.close({**side.manifest(network), "input_sha256": digest.hexdigest(), **(manifest or {})})
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

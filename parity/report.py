@@ -78,6 +78,15 @@ def _rows(comparison: Comparison, all_layers: bool) -> Iterable[tuple[str, str, 
         yield name, layers[-1].kind, layers
 
 
+def zoo_row(comparison: Comparison) -> tuple[str | Text, ...]:
+    """Return a network's row of a sweep: name, verdict, layers, worst float64 distance, float32 noise of both sides."""
+    verdict = Text(comparison.verdict, style=_STYLES[comparison.verdict])
+    distance = max((layer.distance for layer in comparison.layers), default=0.0)
+    noise = [max((layer.noise[i] for layer in comparison.layers), default=0.0) for i in range(2)]
+    leaves = sum(layer.leaf for layer in comparison.layers)
+    return comparison.network, verdict, str(leaves), f"{distance:.1e}", *(f"{value:.0f}u" for value in noise)
+
+
 def lines(comparison: Comparison) -> list[str]:
     """Return what there is to say before the verdict: culprits, unmatched layers, notes."""
     found = [f"note: {note}" for note in comparison.notes]

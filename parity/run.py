@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +20,8 @@ from parity.checkpoint import framework_of
 from parity.errors import ParityError
 from parity.explain import explained
 from parity.judge import Comparison, judge
+from parity.picture import load_input
+from parity.record import input_digest
 from parity.state import Array, State
 from parity.trace import Distance, Trace
 from parity.workers import Worker, wait
@@ -145,6 +147,11 @@ class Workers:
             self._workers[side, role] = self._stack.enter_context(worker)
         return self._workers[side, role]
 
+    def restart(self) -> None:
+        """End all workers; those needed next are started anew."""
+        self._stack.close()
+        self._workers.clear()
+
     def log(self) -> str:
         """Return all that the frameworks have printed."""
         return "".join(worker.log() for worker in self._workers.values())
@@ -256,16 +263,68 @@ def _weights(options: Options, workers: Workers, here: Path) -> dict[str, Any]:
 
 
 def _keep(name: str, models: tuple[Model, Model], paths: list[Path], folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ParityError(f"--save-trace {folder}: cannot make the folder: {error.strerror}") from error
+    make_folder(folder)
     roles = ("reference", "candidate")
     for model, path, role in zip(models, paths, roles, strict=True):
         if model.side != "trace":
             label = model.side if models[0].side != models[1].side else role
             with atomic(folder / f"{Path(name).stem}.{label}.trace.safetensors") as part:
                 _ = shutil.copyfile(path, part)
+
+
+def compare_zoo(
+    names: Iterable[str],
+    options: Options,
+    workers: Workers,
+    folder: Path | None = None,
+    on_progress: Progress | None = None,
+) -> Iterator[Comparison | tuple[str, ParityError]]:
+    """Yield the Comparison of each network's twins at its published input, or its name and what kept it from being run.
+
+    The workers stay alive from one network to the next. With `folder`, each Comparison is kept there as NAME.json, and
+    one that is there already, of the same weights and input, is not made again: a sweep goes on where it was stopped.
+    """
+    for name in names:
+        try:
+            image = load_input(None, NETWORKS[name].input)
+            kept = None if folder is None else _kept(folder / f"{name}.json", options, image)
+            if kept is None:
+                kept = compare_models(
+                    name,
+                    (Model("torch", name), Model("paddle", name)),
+                    lambda image=image: image,
+                    options,
+                    workers,
+                    on_progress,
+                )
+                if folder is not None:
+                    write_json(kept, folder / f"{name}.json")
+            yield kept
+        except ParityError as error:
+            workers.restart()  # one of them may be dead, or busy still
+            yield name, error
+
+
+def _kept(path: Path, options: Options, image: Array) -> Comparison | None:
+    try:
+        found = Comparison.from_json(path.read_text())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    wanted = {"weights": f"random, seed {options.seed}", "input_sha256": input_digest([image])}
+    same = all(side.get(word) == value for side in (found.reference, found.candidate) for word, value in wanted.items())
+    return found if same else None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        ParityError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParityError(f"{folder}: cannot make the folder: {error.strerror}") from error
 
 
 def write_json(comparison: Comparison, path: Path) -> None:

@@ -53,6 +53,7 @@ class _Session:
         from parity.record import record
         from parity.state import hardened_state
 
+        self.network = None  # gone before the next one comes
         device = self.side.use(job["device"], job["threads"])
         self.network = network = self.side.place(self._build(job), device)
         weights = job["weights"]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from parity.commands.app import app, run
+from parity.errors import ParityError
+
+if TYPE_CHECKING:
+    from parity.run import Options
 
 Device = Literal["auto", "cpu", "gpu"]
 
@@ -15,12 +19,12 @@ Device = Literal["auto", "cpu", "gpu"]
 @app.command()
 def compare(
     model: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="A zoo name (torch's twin against Paddle's), or the reference: torch:NAME, "
             "torch:MODULE_OR_FILE.py:callable, paddle:..., trace:FILE.safetensors."
         ),
-    ],
+    ] = None,
     candidate: Annotated[
         str | None, typer.Argument(help="What is to be judged, in the same words; not with a zoo name.")
     ] = None,
@@ -50,7 +54,13 @@ def compare(
     paddle_python: Annotated[str | None, typer.Option(help="Interpreter that has Paddle; this one by default.")] = None,
     save_trace: Annotated[Path | None, typer.Option(help="Folder to keep both traces in.")] = None,
     all_layers: Annotated[bool, typer.Option("--all-layers", help="One row a layer, not one a stage.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write the comparison to this file.")] = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Every network of the zoo at its published input; goes on where it was stopped."),
+    ] = False,
+    json: Annotated[
+        Path | None, typer.Option(help="Write the comparison to this file; with --all, each into this folder.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what the frameworks print.")] = False,
 ) -> None:
@@ -74,6 +84,14 @@ def compare(
             num_classes=num_classes,
             save_trace=save_trace,
         )
+        if every:
+            if model is not None or input_ is not None or weights != "random" or num_classes is not None:
+                raise ParityError(
+                    "--all takes every network as published: no model, --input, --weights or --num-classes"
+                )
+            return _sweep(options, json, quiet, verbose)
+        if model is None:
+            raise ParityError("which model? Name one (parity compare resnet50), or --all for the whole zoo")
         name, models = job.parse_pair(model, candidate)
         if json is not None:
             job.check_writable(json)
@@ -97,3 +115,40 @@ def compare(
         return result.ok
 
     run(work)
+
+
+def _sweep(options: Options, folder: Path | None, quiet: bool, verbose: bool) -> bool:
+    from rich.table import Table
+
+    from parity import report
+    from parity import run as job
+    from parity.commands.terminal import Progress, stdout
+    from parity.zoo import NETWORKS
+
+    if folder is not None:
+        job.make_folder(folder)
+    headings = "network", "verdict", "layers", "float64 distance", "torch float32", "paddle float32"
+    counts = {"passed": 0, "differ": 0, "not compared": 0}
+    console = stdout()
+    with job.Workers(options) as workers, Progress("zoo", quiet) as progress:
+        for result in job.compare_zoo(NETWORKS, options, workers, folder, progress.update):
+            # A table of one row each: rows are to appear as they are found, and widths are known.
+            table = Table(*headings, box=None, show_header=not sum(counts.values()), pad_edge=False)
+            for column, width in zip(table.columns, (24, 10, 7, 17, 14, 15), strict=True):
+                column.width, column.no_wrap = width, True
+            if isinstance(result, tuple):
+                counts["not compared"] += 1
+                typer.echo(f"parity: {result[0]}: {result[1]}", err=True)
+                continue
+            counts["passed" if result.ok else "differ"] += 1
+            table.add_row(*report.zoo_row(result))
+            if not quiet:
+                console.print(table)
+            if not result.ok:
+                typer.echo(report.summary(result), err=True)
+        if verbose:
+            typer.echo(workers.log(), err=True)
+    typer.echo(f"zoo: {', '.join(f'{count} {word}' for word, count in counts.items())}.")
+    if counts["not compared"] and not counts["differ"]:
+        raise ParityError(f"{counts['not compared']} networks could not be compared")
+    return not counts["differ"]
