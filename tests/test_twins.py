@@ -53,7 +53,7 @@ def differences(paddle_text, torch_text, exceptions=()):
 
 
 def test_a_difference_is_found():
-    ours = "class A(nn.Layer):\n    'In Paddle.'\n    def forward(self, x):\n        return nn.Conv2D(1, 2, 3, stride=2)(x)\n"
+    ours = "class A(nn.Layer):\n  'In Paddle.'\n  def forward(self, x):\n    return nn.Conv2D(1, 2, 3, stride=2)(x)\n"
     theirs = ours.replace("Paddle", "PyTorch").replace("Layer", "Module").replace("2D", "2d")
     assert differences(ours, theirs) == []
     assert differences(ours, theirs.replace("stride=2", "stride=1"))
