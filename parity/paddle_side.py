@@ -30,6 +30,7 @@ NAME = "paddle"
 
 # Where a neutral word is not the layer's own attribute, with or without an underscore before it.
 _SPELLING = {"eps": "epsilon", "dim": "axis", "start_dim": "start_axis", "end_dim": "stop_axis"}
+_SPELT = {"Conv2DTranspose": "ConvTranspose2d"}
 _ROLES: dict[str, str] = {"_mean": "running_mean", "_variance": "running_var"}
 
 
@@ -84,9 +85,9 @@ def layers(network: nn.Layer) -> Iterable[tuple[str, nn.Layer]]:
 
 
 def _kind(layer: nn.Layer) -> str:
-    return {"Conv2DTranspose": "ConvTranspose2d"}.get(
-        type(layer).__name__, re.sub(r"(\d)D$", r"\1d", type(layer).__name__)
-    )
+    """Return the neutral kind: of the layer it is, or of the one it is derived from; else its class's name."""
+    names = [_SPELT.get(cls.__name__, re.sub(r"(\d)D$", r"\1d", cls.__name__)) for cls in type(layer).__mro__]
+    return next((name for name in names if name in NEUTRAL), names[0])
 
 
 def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:

@@ -177,8 +177,8 @@ def _draw(name: str, slot: Slot, seed: int, damping: float) -> Array:
     key = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:16], "little")
     bits = np.random.PCG64(key).random_raw((math.prod(slot.shape) + 1) // 2)
     words = bits.view(np.uint32)[: math.prod(slot.shape)]
-    # 24 bits fit a float32 exactly; the half keeps zero out.
-    uniform = ((words >> np.uint32(8)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-24)
+    # 23 bits and a half fit a float32 exactly; the half keeps the middle out, where a weight would be zero.
+    uniform = ((words >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
     uniform = uniform.reshape(slot.shape)
     if slot.role == "running_var":
         low, high = 0.5, 1.5

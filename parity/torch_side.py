@@ -72,9 +72,15 @@ def layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     return network.named_modules()
 
 
+def _kind(layer: nn.Module) -> str:
+    """Return the neutral kind: of the layer it is, or of the one it is derived from; else its class's name."""
+    names = [cls.__name__ for cls in type(layer).__mro__]
+    return next((name for name in names if name in NEUTRAL), names[0])
+
+
 def describe(layer: nn.Module) -> tuple[str, dict[str, Any]]:
     """Return a layer's neutral kind and configuration."""
-    kind = type(layer).__name__
+    kind = _kind(layer)
     config = {word: pair(getattr(layer, word), word) for word in _CONFIG.get(kind, ()) if hasattr(layer, word)}
     return kind, {**config, "training": layer.training}
 
@@ -92,7 +98,7 @@ def _tensors(network: nn.Module) -> dict[str, tuple[Slot, torch.Tensor]]:
             ):
                 seen.add(id(tensor))
                 name = f"{path}.{role}" if path else role
-                found[name] = (Slot(tuple(tensor.shape), type(layer).__name__, role), tensor)
+                found[name] = (Slot(tuple(tensor.shape), _kind(layer), role), tensor)
     return found
 
 
@@ -249,15 +255,12 @@ def read_checkpoint(path: Path) -> dict[str, Array]:
     Raises:
         ParityError: If the file is damaged, holds anything but tensors and containers, or is no state dict.
     """
-    if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                    raise ParityError(f"{path}: not written by torch.save: its entries are compressed.")
-                if (broken := archive.testzip()) is not None:  # torch itself does not check the sums
-                    raise ParityError(f"{path}: damaged: wrong checksum of {broken}. Get the file again.")
-        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
-            raise ParityError(f"{path}: damaged: {error}") from error
+    try:
+        if zipfile.is_zipfile(path):
+            _check_zip(path)
+    except Exception as error:  # zipfile, too, raises whatever it meets in a damaged file
+        why = " ".join(str(error).split()) or "it ends too early"
+        raise ParityError(f"{path}: damaged, or not written by torch.save: {why}") from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its parsers meet in a damaged file
@@ -265,9 +268,27 @@ def read_checkpoint(path: Path) -> dict[str, Array]:
         raise ParityError(f"{path}: refused by torch.load(weights_only=True): {first}") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) and value.layout is torch.strided
+        for name, value in content.items()
+    ):
         raise ParityError(f"{path}: no state dict: a mapping of names to tensors is what a .pth file should hold.")
+    for name, tensor in content.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():  # by strides of 0
+            raise ParityError(f"{path}: {name} claims the shape {tuple(tensor.shape)}, more than the file holds.")
     return {name: to_numpy(tensor) for name, tensor in content.items()}
+
+
+def _check_zip(path: Path) -> None:
+    """Return if a zip file is as torch.save writes one; torch itself checks neither sums nor marks."""
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise ParityError("its entries are compressed")
+            if entry.external_attr & 0x10:  # marked as a folder: torch takes its bytes from memory nobody has written
+                raise ParityError(f"{entry.filename} is marked as a folder")
+        if (broken := archive.testzip()) is not None:
+            raise ParityError(f"wrong checksum of {broken}. Get the file again")
 
 
 def write_checkpoint(tensors: Mapping[str, Array], path: Path) -> None:

@@ -294,6 +294,16 @@ def test_gradients_are_compared(pair):
     assert compare(ours, theirs, IMAGE, gradients=True).verdict == "invalid"
 
 
+def test_a_layer_derived_from_a_linear_is_one():
+    """Paddle stores its weight transposed all the same; a square one shows whether that is known."""
+    linears = [type("Mine", (nn.Linear,), {})(4, 4) for nn in (torch.nn, paddle.nn)]
+    result = compare(
+        *[nn.Sequential(linear) for nn, linear in zip((torch.nn, paddle.nn), linears, strict=True)], IMAGE[0, 0, :5, :4]
+    )
+    assert result.ok, str(result)
+    assert result.layers[0].kind == "Linear"
+
+
 def test_several_mistakes_are_all_found(pair):
     ours, theirs = pair
     theirs[0].batch_norm._epsilon = 1e-3
