@@ -61,12 +61,14 @@ def explained(
 def _right(call: Call, reference: Trace, result: Distance | str) -> bool:
     if isinstance(result, str):
         return False
-    own = growth([call.terms])[-1] if call.leaf else growth(other.terms for other in reference.calls if other.leaf)[-1]
+    own = growth([call] if call.leaf else reference.calls)[-1]
     elements = math.prod(reference.shape(call.outputs[0])) if call.outputs else 1
     return result.relative <= allowance(own, result.peak, elements)
 
 
 def _unknown(call: Call, result: Distance | str) -> str:
+    if not isinstance(result, str) and math.isnan(result.relative):
+        return "NaN on both sides: look for it in the input and the weights"
     gap = "" if isinstance(result, str) else f" (distance {result.relative:.3g} on the reference's own input)"
     return f"{call.kind} of the same configuration and weights, yet another function{gap}"
 

@@ -175,14 +175,19 @@ def _layer(found: Mapping[str, Any]) -> Layer:
     return Layer(**{**found, **numbers, "noise": noise, "shape": tuple(found["shape"])})
 
 
-def growth(terms: Iterable[int]) -> list[float]:
-    """Return, after each layer, sqrt(sum of the terms so far).
+def growth(calls: Iterable[Call]) -> list[float]:
+    """Return, after each call, how far roundings may have grown: the root of the sum of each layer's square.
 
-    Roundings of a sum of n terms are independent errors of one unit each, so they grow like sqrt(n) (Higham and Mary, A
-    New Approach to Probabilistic Rounding Error Analysis, SIAM J. Sci. Comput. 2019); those of layers behind each other
-    add up in squares.
+    A layer whose terms have weights of either sign rounds them independently, so it adds sqrt(n) for n terms (Higham
+    and Mary, A New Approach to Probabilistic Rounding Error Analysis, SIAM J. Sci. Comput. 2019). A pooling layer adds
+    terms that may all be alike, as a plain picture's are: then all roundings go one way, and it adds n (Wilkinson).
     """
-    return [math.sqrt(total) for total in np.cumsum(list(terms), dtype=float).tolist()]
+    squares = (0 if not call.leaf else call.terms if _weighted(call) else call.terms**2 for call in calls)
+    return [math.sqrt(total) for total in itertools.accumulate(squares)]
+
+
+def _weighted(call: Call) -> bool:
+    return bool({"in_channels", "in_features"} & set(call.config))
 
 
 def bound(grown: float, peak: float, elements: int) -> float:
@@ -263,7 +268,7 @@ def _whole(
     if not any(layer.leaf for layer in layers) or not any(layer.layer == "" and layer.shape for layer in layers):
         wrong.append("nothing was compared: the two share no layer, or the network gave no output")
     # One without weights may be a matter of style, a function where the other side has a layer: outputs tell.
-    weighty = [call.layer for call in alone if {"in_channels", "in_features", "num_features"} & set(call.config)]
+    weighty = [call.layer for call in alone if _weighted(call) or "num_features" in call.config]
     if weighty:
         wrong.append(f"layers with weights have no partner of the same name: {', '.join(weighty[:6])}")
     same = {
@@ -286,7 +291,7 @@ class _Bench:
         self.reference, self.candidate, self.paired = reference, candidate, paired
         self.tf32 = any(trace.manifest.get("tf32") for trace in (reference, candidate))
         calls = reference.calls
-        grown = growth(call.terms if call.leaf else 0 for call in calls)
+        grown = growth(calls)
         forward = zip(grown, _kept_short(calls, KEPT_SHORT), strict=True)
         self.forward = {call.key: _Reach(*reach) for call, reach in zip(calls, forward, strict=True)}
         # A gradient has been through the whole network, forward, and through what is behind its layer, backward.

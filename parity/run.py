@@ -178,6 +178,10 @@ def compare_models(
     Raises:
         ParityError: If either cannot be run.
     """
+    if options.num_classes is not None and not all(model.twin for model in models):
+        raise ParityError("--num-classes is for networks of the zoo; a callable chooses its own")
+    if options.save_trace is not None:
+        make_folder(options.save_trace)
     same = models[0].side == models[1].side
     pool = [None if model.side == "trace" else workers.get(model.side, same * i) for i, model in enumerate(models)]
     live = [worker for worker in pool if worker is not None]
@@ -263,7 +267,6 @@ def _weights(options: Options, workers: Workers, here: Path) -> dict[str, Any]:
 
 
 def _keep(name: str, models: tuple[Model, Model], paths: list[Path], folder: Path) -> None:
-    make_folder(folder)
     roles = ("reference", "candidate")
     for model, path, role in zip(models, paths, roles, strict=True):
         if model.side != "trace":

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import sys
 
-if __name__ == "__main__":
+if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
     _ = sys.path.pop(0)  # this folder: its file names are not to stand before the standard library's
 
 import importlib
 import importlib.util
 import json
 import os
+import queue
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -92,6 +94,7 @@ class _Session:
         module, _, name = job["spec"].rpartition(":")
         try:
             if module.endswith(".py"):
+                sys.path.insert(0, str(Path(module).resolve().parent))  # as Python does for a script: its siblings
                 spec = importlib.util.spec_from_file_location(Path(module).stem, module)
                 assert spec is not None
                 assert spec.loader is not None
@@ -103,10 +106,10 @@ class _Session:
                 loaded = importlib.import_module(module)
             network = getattr(loaded, name)()
         except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            raise ParityError(
-                f"{self.side.NAME}:{job['spec']}: {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
-            ) from error
+            frames = traceback.extract_tb(error.__traceback__)
+            theirs = [frame for frame in frames if not frame.filename.startswith((__file__, "<frozen"))]
+            where = f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
+            raise ParityError(f"{self.side.NAME}:{job['spec']}: {_words(error)}{where}") from error
         if not hasattr(network, "forward"):
             raise ParityError(f"{self.side.NAME}:{job['spec']}: made a {type(network).__name__}, which is no network")
         return network
@@ -132,8 +135,28 @@ class _Session:
         return {}
 
 
+def _words(error: Exception) -> str:
+    """Return an error's kind and message on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+
+
+def _jobs() -> Iterator[dict[str, Any]]:
+    """Yield the jobs as they come; end the process when its owner has gone, whatever it is doing then."""
+    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def read() -> None:
+        with open(0, "rb", buffering=0, closefd=False) as lines:  # unbuffered: holds no lock at exit
+            for line in lines:
+                jobs.put(line)
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        yield json.loads(jobs.get())
+
+
 def main() -> None:
-    """Answer jobs until the input ends."""
+    """Answer jobs until the owner has gone."""
     sys.meta_path.insert(0, _Finder())
     from parity.errors import ParityError
 
@@ -147,9 +170,8 @@ def main() -> None:
     try:
         session = _Session(sys.argv[1], send)
     except ImportError as error:
-        return send({"error": f"{sys.executable} cannot import the {sys.argv[1]} side: {error}"})
-    for line in sys.stdin:
-        job = json.loads(line)
+        return send({"error": f"{sys.executable} cannot import the {sys.argv[1]} side: {_words(error)}"})
+    for job in _jobs():
         try:
             send({"done": getattr(session, job["do"])(job)})
         except ParityError as error:
@@ -158,7 +180,7 @@ def main() -> None:
             send({"error": f"{sys.argv[1]} worker: out of memory; use a smaller batch or image"})
         except Exception as error:
             traceback.print_exc()
-            send({"error": f"{sys.argv[1]} worker: {type(error).__name__}: {str(error).strip() or 'no message'}"})
+            send({"error": f"{sys.argv[1]} worker: {_words(error)}"})
     return None
 
 

@@ -45,6 +45,7 @@ class Worker:
                 env={**os.environ, **_environment(threads)},
             )
         except OSError as error:
+            self._log.close()
             raise ParityError(f"--{side}-python {python}: cannot start it: {error.strerror}") from error
         self._buffer = b""
 
@@ -84,6 +85,7 @@ class Worker:
         """
         content = os.read(self.fileno(), 1 << 16)
         if not content:
+            _ = os.write(self._log.fileno(), self._buffer)
             raise ParityError(self._obituary(self._process.wait()))
         *lines, self._buffer = (self._buffer + content).split(b"\n")
         return [message for line in lines if (message := self._message(line))]

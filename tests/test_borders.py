@@ -1,0 +1,183 @@
+"""Who may import whom. Every check is also fed something bad, to show that it can fail."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FRAMEWORKS = {"torch", "torchvision", "paddle"}
+DOORS = {
+    "parity/torch_side.py": {"torch", "torch_cnn"},
+    "parity/paddle_side.py": {"paddle", "paddle_cnn"},
+    "parity/commands/floor.py": {"torch", "torch_cnn", "paddle", "paddle_cnn"},  # what a user without us would run
+}
+IMPORTING = ("import_module", "__import__")
+SIDES = {"parity.torch_side", "parity.paddle_side"}
+
+
+def imported(source, package=""):
+    """Return the dotted names that a source imports, wherever it does; a relative one starts with its package."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = ".".join(filter(None, [package if node.level else "", node.module]))
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in IMPORTING:
+            found |= {str(word.value) for word in node.args[:1] if isinstance(word, ast.Constant)}
+    return found
+
+
+def roots(names):
+    return {name.partition(".")[0] for name in names}
+
+
+def sources(*folders):
+    """Return every source file below the folders, by its path from the root."""
+    paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    assert paths
+    return {path.relative_to(ROOT).as_posix(): path.read_text() for path in paths}
+
+
+def through_the_wall(name, source):
+    """Return which frameworks and twins a file of the core imports that is not their door."""
+    return roots(imported(source, "parity")) & (FRAMEWORKS | {"torch_cnn", "paddle_cnn"}) - DOORS.get(name, set())
+
+
+def beyond_its_framework(name, source):
+    """Return what a twin's file imports besides its framework, its own package and the standard library."""
+    package = name.partition("/")[0]
+    return roots(imported(source, package)) - sys.stdlib_module_names - {package, package.removesuffix("_cnn")}
+
+
+def sides_by_import(source):
+    """Return the sides that a source imports itself, in place of asking for them by name when they are needed."""
+    return {side for side in SIDES if any(f"{name}.".startswith(f"{side}.") for name in imported(source, "parity"))}
+
+
+def upwards(source):
+    """Return which of the tools and tests a source imports."""
+    tests = {path.stem for path in (ROOT / "tests").glob("*.py")}
+    return roots(imported(source)) & {"tools", "tests", *tests}
+
+
+BAD = "import os\ndef late():\n    if os.name:\n        {}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("import torch.nn as nn", {"torch"}),
+        ("from paddle.nn import Conv2D", {"paddle"}),
+        ("import torch_cnn, paddle_cnn.resnet", {"torch_cnn", "paddle_cnn"}),
+        ("importlib.import_module('torch')", {"torch"}),
+        ("__import__('paddle')", {"paddle"}),
+    ],
+)
+def test_a_framework_in_the_core_is_found(line, names):
+    assert through_the_wall("parity/judge.py", BAD.format(line)) == names
+    assert through_the_wall("parity/torch_side.py", BAD.format(line)) == names - {"torch", "torch_cnn"}
+
+
+def test_a_guest_in_a_twin_is_found():
+    for line in (
+        "import numpy",
+        "from parity import State",
+        "import paddle",
+        "import torchvision",
+        "import paddle_cnn",
+    ):
+        assert beyond_its_framework("torch_cnn/vgg.py", BAD.format(line))
+    assert beyond_its_framework("paddle_cnn/vgg.py", BAD.format("from torch import nn")) == {"torch"}
+    for line in ("import torch", "from . import resnet", "from .resnet import ResNet", "import math"):
+        assert not beyond_its_framework("torch_cnn/vgg.py", BAD.format(line))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import parity.torch_side",
+        "from parity import torch_side",
+        "from .torch_side import build",
+        "from . import torch_side",
+    ],
+)
+def test_a_side_that_the_core_imports_is_found(line):
+    assert sides_by_import(BAD.format(line)) == {"parity.torch_side"}
+
+
+@pytest.mark.parametrize("line", ["import tools.compare", "from tests import pairs", "import conftest", "import pairs"])
+def test_an_import_of_tools_or_tests_is_found(line):
+    assert upwards(BAD.format(line))
+
+
+def test_each_framework_has_one_door():
+    assert {
+        name: found for name, source in sources("parity").items() if (found := through_the_wall(name, source))
+    } == {}
+
+
+def test_twins_import_their_framework_and_the_standard_library():
+    twins = sources("torch_cnn", "paddle_cnn")
+    assert {name: found for name, source in twins.items() if (found := beyond_its_framework(name, source))} == {}
+
+
+def test_the_core_asks_for_sides_by_name():
+    core = sources("parity")
+    assert {name: found for name, source in core.items() if (found := sides_by_import(source))} == {}
+
+
+def test_nobody_imports_tools_or_tests():
+    everything = sources("parity", "torch_cnn", "paddle_cnn", "tools")
+    assert {name: found for name, source in everything.items() if (found := upwards(source))} == {}
+
+
+def test_a_tool_is_no_more_than_a_door():
+    assert {root for source in sources("tools").values() for root in roots(imported(source))} == {"parity"}
+
+
+def loaded(code):
+    """Return the packages that a fresh interpreter has loaded after running the code."""
+    report = "import json, sys\nprint('\\n' + json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    command = [sys.executable, "-c", f"try:\n    {code}\nexcept SystemExit as end:\n    assert not end.code\n{report}"]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+HEAVY = {"numpy", "safetensors", "PIL", "torch_cnn", "paddle_cnn", *FRAMEWORKS}
+
+
+def test_what_has_been_loaded_is_seen():
+    assert loaded("import parity; parity.State") & HEAVY == {"numpy", "safetensors"}
+    assert "torchvision" in loaded("import sys, types; sys.modules['torchvision.ops'] = types.ModuleType('planted')")
+
+
+@pytest.mark.parametrize(
+    "verbs", [["--help"], ["compare", "--help"], ["bench", "--help"], ["bench", "verify", "--help"]]
+)
+def test_help_loads_no_framework(verbs):
+    code = f"import sys; sys.argv = ['parity', *{verbs}]; from parity.commands.app import main; main()"
+    assert loaded(code) & HEAVY == set()
+
+
+def test_importing_the_package_loads_nothing():
+    assert loaded("import parity") & {*HEAVY, "rich", "typer"} == set()
+
+
+def test_the_core_loads_without_a_framework():
+    core = [Path(name).stem for name in sources("parity") if name.count("/") == 1 and not name.endswith("_side.py")]
+    names = ", ".join(f"parity.{stem}" for stem in core if stem not in ("__init__", "__main__"))
+    assert loaded(f"import {names}") & {*FRAMEWORKS, "torch_cnn", "paddle_cnn"} == set()
+
+
+@pytest.mark.parametrize(("ours", "other"), [("torch", "paddle"), ("paddle", "torch")])
+def test_a_twin_loads_neither_the_other_framework_nor_the_core(ours, other):
+    files = [f"{ours}_cnn.{path.stem}" for path in (ROOT / f"{ours}_cnn").glob("*.py") if path.stem != "__init__"]
+    found = loaded(f"import {', '.join(files)}")
+    assert {ours, f"{ours}_cnn"} <= found
+    assert found & {other, f"{other}_cnn", "parity", "tools"} == set()
