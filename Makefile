@@ -12,7 +12,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,onnx,dev]'
 	@touch $@
 
-.PHONY: help setup compare test lint bench test-gpu-stack clean
+.PHONY: help setup compare test lint docs bench test-gpu-stack clean
 
 help: ## list what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -29,6 +29,9 @@ lint: $(STAMP) ## ruff and basedpyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
+
+docs: $(STAMP) ## write docs/source-claims.md anew from its tests
+	$(BIN)/python tests/test_source_claims.py
 
 bench: $(STAMP) ## speed and memory of the main job against the bare floor
 	$(BIN)/python tools/bench.py verify $(MODEL)

@@ -33,9 +33,6 @@ def list_(
         families = list(dict.fromkeys(network.family for network in NETWORKS.values()))
         if family is not None and family not in families:
             raise ParityError(f"--family {family}: unknown; known: {', '.join(families)}")
-        for option, most in (("--max-gmacs", max_gmacs), ("--max-params", max_params)):
-            if math.isnan(most):
-                raise ParityError(f"{option} nan: no number to compare with")
         found = [
             network
             for network in NETWORKS.values()
