@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 RESTRICTIONS: Mapping[str, str] = {
@@ -413,13 +414,18 @@ def read_errors(path: str | Path, column: str = "error") -> NDArray[np.float64]:
     """Return the errors of trained networks from a CSV file with a header, in the order and the unit of the file.
 
     Raises:
-        ValueError: For a missing column, no rows, or values that are not numbers >= 0, all of them in one message.
+        ValueError: For what is no CSV file, a missing column, no rows, or values that are not numbers >= 0, the first
+            ten of them in one message.
     """
-    with Path(path).open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if column not in (reader.fieldnames or []):
-            raise ValueError(f"{path}: no column {column!r}; columns: {', '.join(reader.fieldnames or []) or 'none'}")
-        cells = [(reader.line_num, row[column]) for row in reader]
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames or []
+            cells = [(reader.line_num, row[column]) for row in reader] if column in columns else []
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: no CSV file: {error}") from error
+    if column not in columns:
+        raise ValueError(f"{path}: no column {column!r}; columns: {', '.join(columns)[:200] or 'none'}")
     errors = [_number(cell) for _, cell in cells]
     bad = [
         f"line {line}: {column} is {cell!r}"
@@ -427,7 +433,8 @@ def read_errors(path: str | Path, column: str = "error") -> NDArray[np.float64]:
         if not (math.isfinite(error) and error >= 0)
     ]
     if bad:
-        raise ValueError(f"{path}: not a number >= 0: " + "; ".join(bad))
+        more = f"; and {len(bad) - 10} more" if len(bad) > 10 else ""
+        raise ValueError(f"{path}: not a number >= 0: " + "; ".join(bad[:10]) + more)
     if not errors:
         raise ValueError(f"{path}: no rows")
     return np.array(errors)
@@ -458,18 +465,24 @@ _COLOURS = ("#2e86c1", "#e67e22", "#117a65", "#b03a2e", "#6c3483", "#7d6608", "#
 _BAR, _MARK = _COLOURS[:2]
 
 
-def plot_population(population: Population, path: str | Path, title: str = "") -> None:
+def plot_population(
+    population: Population, path: str | Path, title: str = "", curves: Mapping[str, ArrayLike] | None = None
+) -> None:
     """Write a PNG of the distributions of depth, widths, MACs and e_fit, and of three networks with their lines.
 
-    Needs matplotlib. The three are those of the least, the median and the greatest e_fit.
+    Needs matplotlib. The three are those of the least, the median and the greatest e_fit. `curves`, errors of trained
+    networks by the name of their set, add a panel as `plot_edf` draws it.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(13, 8), layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.08))
+    figure = Figure(figsize=(17 if curves else 13, 8), layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.08))
     if title:
         _ = figure.suptitle(title, fontsize=14)
-    panels = figure.subplot_mosaic([["depth", "width", "macs"], ["error", "lines", "lines"]])
+    rows = ["depth", "width", "macs"], ["error", "lines", "lines"]
+    panels = figure.subplot_mosaic([[*row, *["edf"] * bool(curves)] for row in rows])
+    if curves:
+        _draw_edf(panels["edf"], curves, "error")
     count = len(population.designs)
 
     blocks = population.depths.sum(axis=1)
@@ -505,7 +518,7 @@ def plot_population(population: Population, path: str | Path, title: str = "") -
     _ = panels["error"].set(title="Error of the quantised linear fit", xlabel="$e_{fit}$", ylabel="networks")
     _ = panels["error"].legend(frameon=False)
 
-    order = errors.argsort()
+    order = errors.argsort(kind="stable")
     lines = panels["lines"]
     for name, index, colour in zip(
         ("best", "median", "worst"),
@@ -549,7 +562,11 @@ def plot_edf(curves: Mapping[str, ArrayLike], path: str | Path, xlabel: str = "e
     if empty or not curves:
         raise ValueError(f"no errors to plot: {', '.join(empty) or 'no curves'}")
     figure = Figure(figsize=(7, 5), layout="constrained")
-    axes = figure.subplots()
+    _draw_edf(figure.subplots(), curves, xlabel)
+    _save(figure, path)
+
+
+def _draw_edf(axes: "Axes", curves: Mapping[str, ArrayLike], xlabel: str) -> None:
     highest = max(np.max(errors) for errors in curves.values())
     for i, (name, errors) in enumerate(curves.items()):
         ordered = np.sort(np.asarray(errors, dtype=float))
@@ -557,11 +574,9 @@ def plot_edf(curves: Mapping[str, ArrayLike], path: str | Path, xlabel: str = "e
         x = np.concatenate([ordered[:1], ordered, [highest]])
         y = np.concatenate([[0.0], np.arange(1, ordered.size + 1) / ordered.size, [1.0]])
         _ = axes.step(x, y, where="post", color=_COLOURS[i % len(_COLOURS)], linewidth=1.8, label=text)
-    _ = axes.set(
-        title="Error empirical distribution", xlabel=xlabel, ylabel="fraction of networks below", ylim=(0, 1.02)
-    )
-    _ = axes.legend(frameon=False, loc="lower right")
-    _save(figure, path)
+    _ = axes.set(title="Error empirical distribution", xlabel=xlabel, ylabel="fraction of networks below")
+    _ = axes.set(ylim=(0, 1.12 + 0.05 * len(curves)), yticks=np.linspace(0, 1, 6))  # room for the legend
+    _ = axes.legend(frameon=False, loc="upper left", title="[least | mean]", alignment="left")
 
 
 def _save(figure: "Figure", path: str | Path) -> None:

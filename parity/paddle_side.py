@@ -54,6 +54,11 @@ def build(name: str, **options: Any) -> nn.Layer:
     return network
 
 
+def hollow(network: nn.Layer) -> nn.Layer:
+    """Return the network without its weights, where the framework can run it for the shapes alone: Paddle cannot."""
+    return network
+
+
 def use(device: str, threads: int) -> str:
     """Choose device and number of threads for this process; return the device's name, "cpu" or "gpu".
 

@@ -17,6 +17,22 @@ _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
 
 
+_SHAPE = re.compile(r"-?\d+(,-?\d+)*")
+
+
+def parse_shape(text: str, fitting: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """Return the shape that `text` spells as N,C,H,W; `fitting` is one for the message.
+
+    Raises:
+        ParityError: If it is no shape, or an empty one.
+    """
+    numbers = tuple(map(int, text.split(","))) if _SHAPE.fullmatch(text) else ()
+    if len(numbers) != 4 or min(numbers) < 1:
+        fits = ",".join(map(str, fitting))
+        raise ParityError(f"--input {text}: a shape is N,C,H,W, each at least 1; {fits} fits")
+    return numbers
+
+
 def load_input(what: str | None, shape: tuple[int, int, int, int] | None) -> Array:
     """Return the input as (N, C, H, W) float32, or an array file's own shape.
 
@@ -29,12 +45,8 @@ def load_input(what: str | None, shape: tuple[int, int, int, int] | None) -> Arr
         ParityError: If it cannot be read, is empty, or has another number of channels than the network.
     """
     n, channels, height, width = shape or (1, 3, 224, 224)
-    if what is not None and re.fullmatch(r"-?\d+(,-?\d+)*", what):
-        numbers = tuple(map(int, what.split(",")))
-        if len(numbers) != 4 or min(numbers) < 1:
-            raise ParityError(
-                f"--input {what}: a shape is N,C,H,W, each at least 1; {n},{channels},{height},{width} fits"
-            )
+    if what is not None and _SHAPE.fullmatch(what):
+        numbers = parse_shape(what, (n, channels, height, width))
         try:
             array = (projection(numbers) * np.sqrt(3.0)).astype(np.float32)  # of deviation 1, as a normalised picture
         except (MemoryError, OverflowError, ValueError) as error:

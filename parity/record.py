@@ -34,6 +34,7 @@ class Side(Protocol):
     def read_checkpoint(self, path: Path) -> dict[str, Array]: ...  # noqa: D102
     def write_checkpoint(self, tensors: Mapping[str, Array], path: Path) -> None: ...  # noqa: D102
     def build(self, name: str, **options: Any) -> Any: ...  # noqa: D102
+    def hollow(self, network: Any) -> Any: ...  # noqa: D102
     def use(self, device: str, threads: int) -> str: ...  # noqa: D102
     def layers(self, network: Any) -> Iterable[tuple[str, Any]]: ...  # noqa: D102
     def describe(self, layer: Any) -> tuple[str, dict[str, Any]]: ...  # noqa: D102
@@ -84,7 +85,7 @@ def record(
         ParityError: If a layer cannot take its input, or the two runs call different layers.
     """
     recorder = _Recorder(side, network, path, gradients, progress)
-    with inference_mode(side, network), recorder.watching():
+    with inference_mode(side, network), watched(recorder.layers, recorder.wrap):
         with side.double(network):
             recorder.run("float64", inputs)
         with side.native(network):
@@ -115,7 +116,25 @@ def inference_mode(side: Side, network: Any) -> Iterator[None]:
             layer.training = mode
 
 
-class _Seen:
+@contextlib.contextmanager
+def watched(
+    layers: Iterable[tuple[str, Any]], wrap: Callable[[str, Any, Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """Put what `wrap` makes of a layer's path, the layer and its `forward` in place of each `forward` for a while."""
+    wrapped = []
+    try:
+        for name, layer in layers:
+            wrapped.append((layer, layer.__dict__.get("forward")))
+            layer.forward = wrap(name, layer, layer.forward)
+        yield
+    finally:
+        for layer, own in wrapped:
+            del layer.forward
+            if own is not None:
+                layer.forward = own
+
+
+class Seen:
     """Remembers a value for each live tensor object, until the tensor is changed in place or gone."""
 
     def __init__(self, version: Callable[[Any], int]):
@@ -123,11 +142,18 @@ class _Seen:
         self._values: dict[int, tuple[Any, int, Any]] = {}
 
     def get(self, tensor: Any) -> Any:
+        """Return the value put for this tensor as it is now, or None."""
         alive, version, value = self._values.get(id(tensor), (lambda: None, 0, None))
         return value if alive() is tensor and version == self._version(tensor) else None
 
     def put(self, tensor: Any, value: Any) -> None:
+        """Remember a value for this tensor as it is now."""
         self._values[id(tensor)] = (weakref.ref(tensor), self._version(tensor), value)
+
+
+def leaves(side: Side, layers: Iterable[tuple[str, Any]]) -> set[int]:
+    """Return the `id` of every layer that holds no layers of its own."""
+    return {id(layer) for _, layer in layers if sum(1 for _ in side.layers(layer)) == 1}
 
 
 class _Recorder:
@@ -137,14 +163,14 @@ class _Recorder:
         self.side, self.network, self.gradients, self.progress = side, network, gradients, progress
         self.writer = TraceWriter(path)
         self.layers = list(side.layers(network))
-        self.leaves = {id(layer) for _, layer in self.layers if sum(1 for _ in side.layers(layer)) == 1}
+        self.leaves = leaves(side, self.layers)
         self.calls: list[dict[str, Any]] = []
         self.precision = ""
         self.recording = False
 
     def run(self, precision: str, inputs: Sequence[Array]) -> None:
         self.precision, self.counts, self.position = precision, dict[str, int](), 0
-        self.seen, self.live = _Seen(self.side.version), list[tuple[dict[str, Any], Any, str, Any, int]]()
+        self.seen, self.live = Seen(self.side.version), list[tuple[dict[str, Any], Any, str, Any, int]]()
         dtype = np.float64 if precision == "float64" else np.float32
         arrays = [array.astype(dtype) if array.dtype.kind == "f" else array for array in inputs]
         with self.side.autograd(self.gradients):
@@ -156,21 +182,7 @@ class _Recorder:
         if precision != "float64" and self.position != len(self.calls):
             raise ParityError(f"the float64 run made {len(self.calls)} layer calls, the float32 run {self.position}")
 
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        wrapped = []
-        try:
-            for name, layer in self.layers:
-                wrapped.append((layer, layer.__dict__.get("forward")))
-                layer.forward = self._wrap(name, layer, layer.forward)
-            yield
-        finally:
-            for layer, own in wrapped:
-                del layer.forward
-                if own is not None:
-                    layer.forward = own
-
-    def _wrap(self, name: str, layer: Any, forward: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(self, name: str, layer: Any, forward: Callable[..., Any]) -> Callable[..., Any]:
         kind, config = self.side.describe(layer)
         leaf = id(layer) in self.leaves
 

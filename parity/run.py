@@ -20,7 +20,7 @@ from parity.checkpoint import framework_of
 from parity.errors import ParityError
 from parity.explain import explained
 from parity.judge import Comparison, judge
-from parity.picture import load_input
+from parity.picture import load_input, parse_shape
 from parity.record import input_digest
 from parity.state import Array, State
 from parity.trace import Distance, Trace
@@ -84,6 +84,37 @@ def parse_pair(model: str, candidate: str | None) -> tuple[str, tuple[Model, Mod
     first, second = parse_model(model), parse_model(candidate)
     named = next((each.target for each in (first, second) if each.side != "trace"), first.target)
     return named.rpartition(":")[2], (first, second)
+
+
+def parse_single(text: str) -> Model:
+    """Return the one network that is named: a zoo name stands for torch's twin.
+
+    Raises:
+        ParityError: If it is unknown, or a trace.
+    """
+    if ":" not in text:
+        if text not in NETWORKS:
+            raise ParityError(unknown_network(text))
+        return Model("torch", text)
+    model = parse_model(text)
+    if model.side == "trace":
+        raise ParityError(f"{text}: a trace holds no network; name a zoo name, torch:... or paddle:...")
+    return model
+
+
+def outline(model: Model, shape: str | None, options: Options, workers: Workers) -> dict[str, Any]:
+    """Return the outline (`parity.outline`) of a network at an input of `shape`, N,C,H,W, or the published one.
+
+    Raises:
+        ParityError: If the shape is none, or the network cannot take it.
+    """
+    published = NETWORKS[model.target].input if model.twin else (1, 3, 224, 224)
+    numbers = published if shape is None else parse_shape(shape, published)
+    job = {"do": "outline", "shape": numbers, "threads": options.threads, **_network(model, options)}
+    worker = workers.get(model.side)
+    worker.submit(job)
+    (answer,) = wait([worker], options.timeout)
+    return answer
 
 
 def unknown_network(name: str) -> str:
@@ -243,10 +274,16 @@ def _job(
         "threads": options.threads,
         "gradients": options.gradients,
     }
+    family = {"family": NETWORKS[model.target].family} if model.twin else {}
+    return {**job, **family, **_network(model, options)}
+
+
+def _network(model: Model, options: Options) -> dict[str, Any]:
+    """Return what a job says of the network it is about."""
     if not model.twin:
-        return {**job, "spec": model.target}
+        return {"spec": model.target}
     classes = {} if options.num_classes is None else {"num_classes": options.num_classes}
-    return {**job, "twin": model.target, "family": NETWORKS[model.target].family, "options": classes}
+    return {"twin": model.target, "options": classes}
 
 
 def _weights(options: Options, workers: Workers, here: Path) -> dict[str, Any]:

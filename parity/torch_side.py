@@ -43,6 +43,11 @@ def build(name: str, **options: Any) -> nn.Module:
     return network.eval()
 
 
+def hollow(network: nn.Module) -> nn.Module:
+    """Return the network without its weights, where the framework can run it for the shapes alone."""
+    return network.to("meta")
+
+
 def use(device: str, threads: int) -> str:
     """Choose device and number of threads for this process; return the device's name, "cpu" or "cuda".
 

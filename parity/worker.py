@@ -128,6 +128,14 @@ class _Session:
             found = replay(self.side, self.network, reference)
         return {"replay": [[*key, gap if isinstance(gap, str) else asdict(gap)] for key, gap in found.items()]}
 
+    def outline(self, job: dict[str, Any]) -> dict[str, Any]:
+        from parity.outline import outline
+
+        _ = self.side.use("cpu", job["threads"])
+        network = self._build(job)
+        # A user's own network may look at the numbers on its way, and is run as it is.
+        return outline(self.side, self.side.hollow(network) if "twin" in job else network, job["shape"])
+
     def read(self, job: dict[str, Any]) -> dict[str, Any]:
         from parity.state import State
 

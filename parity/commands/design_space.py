@@ -1,0 +1,128 @@
+"""`parity design-space`: networks drawn at random from one of the RegNet paper's design spaces."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from parity.commands.app import app, run
+from parity.errors import ParityError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from parity.design_space import Population
+
+Space = Literal["A", "B", "C", "D", "E"]
+
+
+@app.command("design-space")
+def design_space(
+    samples: Annotated[int, typer.Option(min=1, help="Networks to draw.")] = 500,
+    stage: Annotated[Space, typer.Option(help="AnyNetX A, free, to E, the most restricted.")] = "E",
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    plot: Annotated[Path | None, typer.Option(help="Draw the distributions into this .png file.")] = None,
+    edf: Annotated[
+        list[Path] | None,
+        typer.Option(help="CSV with a column `error` of trained networks, for their distribution; may be repeated."),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the networks and their measures to this file.")] = None,
+) -> None:
+    """Draw networks from a design space; show their depths, widths, MACs and how well a quantised line fits them."""
+
+    def work() -> bool:
+        from parity import design_space as space
+        from parity.atomic import atomic
+        from parity.commands.terminal import stdout
+        from parity.run import check_writable
+
+        for path in (plot, json):
+            if path is not None:
+                check_writable(path)
+        if plot is not None and plot.suffix.lower() != ".png":
+            raise ParityError(f"--plot {plot}: a PNG is written; name a file that ends in .png")
+        if plot is not None and find_spec("matplotlib") is None:
+            raise ParityError("--plot needs matplotlib: pip install 'cnn-parity[plot]'")
+        curves = {str(path): _errors(path) for path in edf or []}
+        population = space.describe(space.sample(stage, samples, seed))
+        if plot is not None:
+            title = f"AnyNetX {stage}: {samples} networks, seed {seed}"
+            with atomic(plot) as part:
+                space.plot_population(population, part, title, curves)
+        if json is not None:
+            with atomic(json) as part:
+                _ = part.write_text(jsonlib.dumps(_data(stage, seed, population, curves), indent=1) + "\n")
+        _show(stdout(), stage, population, curves)
+        return True
+
+    run(work)
+
+
+def _errors(path: Path) -> NDArray[np.float64]:
+    from parity.design_space import read_errors
+
+    try:
+        return read_errors(path)
+    except OSError as error:
+        raise ParityError(f"--edf {path}: cannot read: {error.strerror}") from error
+    except ValueError as error:
+        raise ParityError(f"--edf {error}") from error
+
+
+def _show(console: Console, stage: str, population: Population, curves: Mapping[str, NDArray[np.float64]]) -> None:
+    from parity.design_space import RESTRICTIONS, summary
+
+    console.print(f"AnyNetX {stage}, {len(population.designs)} networks: {RESTRICTIONS[stage]}\n", highlight=False)
+    measures = summary(population)
+    console.print(
+        _table(("", *next(iter(measures.values()))), [(name, *row.values()) for name, row in measures.items()])
+    )
+
+    console.print("\nThe nearest quantised line, w0 + wa x block rounded to w0 x wm^k:\n", highlight=False)
+    ranked = sorted(population.fits, key=lambda fit: fit.error)
+    chosen = (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1]))
+    rows = [(name, fit.error, fit.w0, fit.wa, fit.wm) for name, fit in chosen]
+    console.print(_table(("fit", "e_fit", "w0", "wa", "wm"), rows))
+
+    if curves:
+        found = [(name, errors.size, errors.min(), errors.mean(), errors.max()) for name, errors in curves.items()]
+        console.print()
+        console.print(_table(("errors", "networks", "least", "mean", "greatest"), found))
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if i else "left", no_wrap=True)
+    for name, *values in rows:
+        table.add_row(Text(name), *(f"{value:.4g}" for value in values))
+    return table
+
+
+def _data(stage: str, seed: int, population: Population, curves: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+    from parity.design_space import summary
+
+    measured = zip(
+        population.designs, population.macs.tolist(), population.parameters.tolist(), population.fits, strict=True
+    )
+    return {
+        "schema": 1,
+        "space": stage,
+        "seed": seed,
+        "summary": summary(population),
+        "networks": [
+            {**asdict(design), "macs": macs, "parameters": parameters, "fit": asdict(fit)}
+            for design, macs, parameters, fit in measured
+        ],
+        "errors": {name: sorted(errors.tolist()) for name, errors in curves.items()},
+    }

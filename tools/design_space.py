@@ -1,0 +1,5 @@
+"""The door to `parity design-space`."""
+
+from parity.commands.app import main
+
+main("design-space")

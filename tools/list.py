@@ -1,0 +1,5 @@
+"""The door to `parity list`."""
+
+from parity.commands.app import main
+
+main("list")

@@ -1,0 +1,5 @@
+"""The door to `parity summary`."""
+
+from parity.commands.app import main
+
+main("summary")
