@@ -174,7 +174,7 @@ def compare_models(
     if options.num_classes is not None and not all(model.twin for model in models):
         raise ParityError("--num-classes is for networks of the zoo; a callable chooses its own")
     if options.save_trace is not None:
-        make_folder(options.save_trace)
+        check_folder(options.save_trace)
     same = models[0].side == models[1].side
     pool = [None if model.side == "trace" else workers.get(model.side, same * i) for i, model in enumerate(models)]
     live = [worker for worker in pool if worker is not None]
@@ -260,12 +260,24 @@ def _weights(options: Options, workers: Workers, here: Path) -> dict[str, Any]:
 
 
 def _keep(name: str, models: tuple[Model, Model], paths: list[Path], folder: Path) -> None:
+    make_folder(folder)
     roles = ("reference", "candidate")
     for model, path, role in zip(models, paths, roles, strict=True):
         if model.side != "trace":
             label = model.side if models[0].side != models[1].side else role
             with atomic(folder / f"{Path(name).stem}.{label}.trace.safetensors") as part:
                 _ = shutil.copyfile(path, part)
+
+
+def check_folder(folder: Path) -> None:
+    """Fail before the work is done if a folder cannot be made or written; make nothing yet.
+
+    Raises:
+        ParityError: Naming what is in the way.
+    """
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ParityError(f"{folder}: cannot make the folder: {there} is no folder that can be written")
 
 
 def make_folder(folder: Path) -> None:
