@@ -212,7 +212,7 @@ def compare_models(
     if options.num_classes is not None and not all(model.twin for model in models):
         raise ParityError("--num-classes is for networks of the zoo; a callable chooses its own")
     if options.save_trace is not None:
-        make_folder(options.save_trace)
+        check_folder(options.save_trace)
     same = models[0].side == models[1].side
     pool = [None if model.side == "trace" else workers.get(model.side, same * i) for i, model in enumerate(models)]
     live = [worker for worker in pool if worker is not None]
@@ -304,6 +304,7 @@ def _weights(options: Options, workers: Workers, here: Path) -> dict[str, Any]:
 
 
 def _keep(name: str, models: tuple[Model, Model], paths: list[Path], folder: Path) -> None:
+    make_folder(folder)
     roles = ("reference", "candidate")
     for model, path, role in zip(models, paths, roles, strict=True):
         if model.side != "trace":
@@ -353,6 +354,17 @@ def _kept(path: Path, options: Options, image: Array) -> Comparison | None:
     wanted = {"weights": f"random, seed {options.seed}", "input_sha256": input_digest([image])}
     same = all(side.get(word) == value for side in (found.reference, found.candidate) for word, value in wanted.items())
     return found if same else None
+
+
+def check_folder(folder: Path) -> None:
+    """Fail before the work is done if a folder cannot be made or written; make nothing yet.
+
+    Raises:
+        ParityError: Naming what is in the way.
+    """
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ParityError(f"{folder}: cannot make the folder: {there} is no folder that can be written")
 
 
 def make_folder(folder: Path) -> None:

@@ -168,6 +168,7 @@ def test_no_worker_outlives_its_owner(tmp_path, end):
         env=environment(PARITY_TEST_MARKER=str(marker), TMPDIR=str(tmp_path)),
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job is given it ignored
     ) as owner:
         assert owner.stderr is not None
         while not marker.exists():
@@ -175,7 +176,10 @@ def test_no_worker_outlives_its_owner(tmp_path, end):
         workers = psutil.Process(owner.pid).children(recursive=True)
         assert len(workers) == 1
         os.kill(owner.pid, end)
-        assert owner.wait(PATIENCE) == (130 if end == signal.SIGINT else -end)
+        try:
+            assert owner.wait(PATIENCE) == (130 if end == signal.SIGINT else -end)
+        finally:
+            owner.kill()
         words = owner.stderr.read().decode()
     assert psutil.wait_procs(workers, PATIENCE)[1] == []
     if end == signal.SIGINT:
