@@ -12,7 +12,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,onnx,dev]'
 	@touch $@
 
-.PHONY: help setup compare test lint bench test-gpu-stack clean
+.PHONY: help setup compare test test-zoo lint bench test-gpu-stack clean
 
 help: ## list what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -23,7 +23,10 @@ compare: $(STAMP) ## is torch's MODEL the same function as Paddle's
 	$(BIN)/python tools/compare.py $(MODEL)
 
 test: $(STAMP) ## the test suite
-	$(BIN)/python -m pytest -n 2 -m 'not stack'
+	$(BIN)/python -m pytest -n 2 -m 'not stack and not zoo'
+
+test-zoo: $(STAMP) ## the tests that take the whole zoo
+	$(BIN)/python -m pytest -n 2 -m zoo
 
 lint: $(STAMP) ## ruff and basedpyright
 	$(BIN)/ruff check .

@@ -88,7 +88,7 @@ def check_layout(network: str, layout: str) -> None:
         return
     if published and family in _OTHERS:
         raise ParityError(f"paddle.vision's {network} is another network than torchvision's: {_OTHERS[family][1]}")
-    raise ParityError(f"{layout} has no {network}; use --names twin")
+    raise ParityError(f"{layout} has no {network}; only the twins have")
 
 
 def to_twin(

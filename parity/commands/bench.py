@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json as jsonlib
+import os
 import statistics
 import subprocess
 import sys
@@ -210,7 +211,8 @@ def forward(
             except ParityError:
                 continue  # paddle.vision has none, or another
             command = [sys.executable, str(rival.__file__), framework, model, str(rounds)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            one = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=one)
             if done.returncode:
                 raise ParityError(f"{model}: {project} cannot be run: {done.stderr.strip().splitlines()[-1]}")
             taken = jsonlib.loads(done.stdout[done.stdout.rindex("{") :])

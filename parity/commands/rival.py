@@ -27,6 +27,7 @@ def rival(framework: str, name: str) -> Any:
 if __name__ == "__main__":
     framework, name, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
     side = importlib.import_module(f"parity.{framework}_side")
+    _ = side.use("cpu", 1)  # one thread: two networks that take turns are not to wait for each other's threads
     networks = {"twin": side.build(name), "rival": rival(framework, name)}
     for network in networks.values():
         side.set_state(network, hardened_state(side.slots(network)))
