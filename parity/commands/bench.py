@@ -145,10 +145,13 @@ def transfer(
                     command = [sys.executable, "-m", "parity", "transfer", str(files[source]), str(made)]
                     taken: dict[str, list[float]] = {"cp": [], "all": [], "proper": [], "peak": []}
                     for _ in range(rounds):
+                        os.sync()  # what one run leaves to the disk is not to slow the next
                         taken["cp"].append(measured(["cp", str(files[source]), str(Path(here) / "copy")])[0])
+                        os.sync()
                         wall, peak = measured([*command, "--model", model, "--quiet"])
                         taken["all"].append(wall)
                         taken["peak"].append(peak)
+                        os.sync()
                         start = time.perf_counter()
                         _ = convert(files[source], made, model)
                         taken["proper"].append(time.perf_counter() - start)
