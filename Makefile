@@ -31,7 +31,7 @@ lint: $(STAMP) ## ruff and basedpyright
 	$(BIN)/basedpyright
 
 test-zoo: $(STAMP) ## every network of the zoo, minutes
-	$(BIN)/python -m pytest -m zoo
+	$(BIN)/python -m pytest -n 2 -m zoo
 
 docs: $(STAMP) ## write docs/source-claims.md anew from its tests
 	$(BIN)/python tests/test_source_claims.py

@@ -43,3 +43,20 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise ParityError(f"{target}: cannot write: {error.strerror or error}.") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Fail before the work is done, not after it.
+
+    Raises:
+        ParityError: If `path` cannot be written.
+    """
+    folder, why = path.parent, ""
+    if not folder.is_dir():
+        why = "no such folder"
+    elif not os.access(folder, os.W_OK):
+        why = "the folder cannot be written"
+    elif path.exists() and not path.is_file():  # a device or a pipe would be replaced by a file
+        why = "is no file"
+    if why:
+        raise ParityError(f"{path}: cannot write: {why}. Name a file in a folder you may write.")

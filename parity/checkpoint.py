@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from parity import names
 from parity.errors import ParityError
 from parity.pdparams import read_pdparams
@@ -42,16 +40,26 @@ def read(path: Path, slots: Mapping[str, Slot], family: str, framework: str | No
     """
     framework = framework or framework_of(path)
     tensors: Mapping[str, Array] = read_pdparams(path) if path.suffix == ".pdparams" else State.load(path)
-    renamed = names.to_twin(tensors, slots, family, str(path))
+    return State(neutral(tensors, slots, family, framework, path)[0])
+
+
+def neutral(
+    tensors: Mapping[str, Array], slots: Mapping[str, Slot], family: str, framework: str, path: Path
+) -> tuple[dict[str, Array], str]:
+    """Return a file's tensors in neutral form, as views of what was given, and the layout their names were in.
+
+    Raises:
+        ParityError: As `names.to_twin` does.
+    """
+    renamed, layout = names.to_twin(tensors, slots, family, str(path))
     if framework == "paddle":
+        # Paddle stores the weight of a Linear transposed: because the layer is one, whatever its shape.
         renamed = {
-            # Paddle stores the weight of a Linear transposed: because the layer is one, whatever its shape.
-            name: np.asarray(array.T, order="C") if name in slots and is_turned(slots[name]) else array
-            for name, array in renamed.items()
+            name: array.T if name in slots and is_turned(slots[name]) else array for name, array in renamed.items()
         }
     # In the network's order; what does not fit stays, and is named when the State meets the network.
     ordered = {name: renamed[name] for name in slots if name in renamed}
-    return State({**ordered, **renamed})
+    return {**ordered, **renamed}, layout
 
 
 def is_turned(slot: Slot) -> bool:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from parity.errors import ParityError
 from parity.state import Array
+from parity.zoo import NETWORKS
 
-# From a twin's name to torchvision's, by patterns tried in turn; a name that none of them fits is the same in both.
-_TORCHVISION: dict[str, tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]] = {
+LAYOUTS = ("twin", "torchvision", "paddle.vision")
+
+_Patterns = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
+
+# From a twin's name to another project's, by patterns tried in turn; a name that none of them fits is the same in both.
+_TORCHVISION: dict[str, _Patterns] = {
     "resnet": (
         (r"^conv\.conv\.", "conv1."),
         (r"^conv\.batch_norm\.", "bn1."),
@@ -19,20 +25,78 @@ _TORCHVISION: dict[str, tuple[tuple[str, str | Callable[[re.Match[str]], str]], 
         (r"\.short\.batch_norm\.", ".downsample.1."),
     ),
 }
-_PADDLE_ROLES = {"_mean": "running_mean", "_variance": "running_var"}
+_PADDLE_VISION: dict[str, _Patterns] = {
+    "resnet": _TORCHVISION["resnet"],
+    "densenet": (
+        (r"^features\.conv0\.", "conv1_func._conv."),
+        (r"^features\.norm0\.", "conv1_func._batch_norm."),
+        (
+            r"^features\.denseblock(\d+)\.denselayer(\d+)\.(norm|conv)([12])\.",
+            lambda m: f"db_conv_{int(m[1]) + 1}.conv{int(m[1]) + 1}_{m[2]}.bn_ac_func{m[4]}.{_PADDLE_LAYERS[m[3]]}.",
+        ),
+        (
+            r"^features\.transition(\d+)\.(norm|conv)\.",
+            lambda m: f"tr_conv{int(m[1]) + 1}_blk.conv_ac_func.{_PADDLE_LAYERS[m[2]]}.",
+        ),
+        (r"^features\.norm5\.", "batch_norm."),
+        (r"^classifier\.", "out."),
+    ),
+}
+_PADDLE_LAYERS = {"norm": "_batch_norm", "conv": "_conv"}
+# How the densenet files that torchvision offers for download spell it: older than torchvision's own module names.
+_DOWNLOADS: dict[str, _Patterns] = {
+    "densenet": ((r"(\.denselayer\d+\.(?:norm|conv))([12])\.", lambda m: f"{m[1]}.{m[2]}."),)
+}
+_TABLES = {"torchvision": _TORCHVISION, "paddle.vision": _PADDLE_VISION, "torchvision, as downloaded": _DOWNLOADS}
+
+PADDLE_ROLES = {"running_mean": "_mean", "running_var": "_variance"}
+_ROLES = {own: role for role, own in PADDLE_ROLES.items()}
+
+# Tensors that steer training alone, and that no twin has.
+_EXTRA = {"googlenet": r"aux[12]\."}
+
+# Networks of the same name that compute another function, by what gives their layout away.
+_OTHERS = {
+    "alexnet": (
+        r"_conv1\._conv\.|_fc6\.",
+        "it halves the inputs of its linear layers when it predicts (downscale_in_infer), and takes 6x6 maps only",
+    ),
+    "googlenet": (
+        r"_ince3a\.|_convprj\.|_fc_out\.",
+        "it has no BatchNorm, 5x5 convolutions where torchvision has 3x3, other pooling, and three outputs",
+    ),
+}
 
 
-def torchvision_name(name: str, family: str) -> str:
-    """Return what torchvision calls a tensor of a twin; paddle.vision's ResNets have the same names."""
-    for pattern, to in _TORCHVISION.get(family, ()):
+def other_name(name: str, family: str, layout: str) -> str:
+    """Return what a layout calls a tensor of a twin; roles, "running_mean", stay neutral."""
+    for pattern, to in _TABLES.get(layout, {}).get(family, ()):
         renamed, count = re.subn(pattern, to, name)
         if count:
             return renamed
     return name
 
 
-def to_twin(tensors: Mapping[str, Array], wanted: Iterable[str], family: str, source: str) -> dict[str, Array]:
-    """Return the tensors under the twins' names, whichever of the known layouts they came in.
+def check_layout(network: str, layout: str) -> None:
+    """Return if a layout has that network, and it is the same function there.
+
+    Raises:
+        ParityError: If not, with the reason.
+    """
+    family, published = NETWORKS[network].family, NETWORKS[network].output[1] == 1000
+    if layout == "twin" or (published and (layout == "torchvision" or family in ("resnet", "vgg", "densenet"))):
+        return
+    if published and family in _OTHERS:
+        raise ParityError(f"paddle.vision's {network} is another network than torchvision's: {_OTHERS[family][1]}")
+    raise ParityError(f"{layout} has no {network}; only the twins have")
+
+
+def to_twin(
+    tensors: Mapping[str, Array], wanted: Iterable[str], family: str, source: str
+) -> tuple[dict[str, Array], str]:
+    """Return the tensors under the twins' names, whichever of the known layouts they came in, and that layout.
+
+    Left out are batch counters, which Paddle does not have, and torchvision's auxiliary heads, which no twin has.
 
     Args:
         tensors: As the file names them: as the twins, torchvision or paddle.vision do.
@@ -41,18 +105,50 @@ def to_twin(tensors: Mapping[str, Array], wanted: Iterable[str], family: str, so
         source: The file, for the message.
 
     Raises:
-        ParityError: If two tensors come to the same name.
+        ParityError: If two tensors come to the same name; if the layout is that of paddle.vision's alexnet or
+            googlenet; if no name is known.
     """
     twins = set(wanted)
-    table = {torchvision_name(name, family): name for name in twins}
+    tables = {layout: {other_name(name, family, layout): name for name in twins} for layout in ("twin", *_TABLES)}
+    found, given = dict.fromkeys(tables, 0), dict[str, Any]()
+    for name, array in tensors.items():
+        path, dot, role = name.rpartition(".")
+        plain = path + dot + _ROLES.get(role, role)
+        if role != "num_batches_tracked" and not (plain not in twins and _matches(_EXTRA, family, plain)):
+            given[name] = plain, array
+        for layout, table in tables.items():
+            found[layout] += plain in table
+    best = max(found, key=lambda layout: found[layout])
+    if not found[best]:
+        _refuse(list(tensors), twins, family, source)
     renamed: dict[str, Array] = {}
     sources: dict[str, str] = {}
-    for name, array in tensors.items():
-        if name.rpartition(".")[2] == "num_batches_tracked":
-            continue  # steers nothing here, and has no partner in Paddle
-        plain = re.sub(r"(^|\.)_(?:mean|variance)$", lambda m: m[1] + _PADDLE_ROLES[m[0].lstrip(".")], name)
-        own = plain if plain in twins else table.get(plain, plain)
+    for name, (plain, array) in given.items():
+        own = next((table[plain] for table in tables.values() if plain in table), plain)
         if own in renamed:
             raise ParityError(f"{source}: {sources[own]} and {name} are two tensors for the one {own}")
         renamed[own], sources[own] = array, name
-    return renamed
+    return renamed, best
+
+
+def _matches(patterns: Mapping[str, str], family: str, name: str) -> bool:
+    return family in patterns and re.match(patterns[family], name) is not None
+
+
+def _refuse(names: list[str], twins: set[str], family: str, source: str) -> None:
+    """Say why a file of which no name is known is of no use."""
+    if family in _OTHERS and any(re.search(_OTHERS[family][0], name) for name in names):
+        raise ParityError(
+            f"{source}: weights of paddle.vision's {family}, which is another network than torchvision's: "
+            f"{_OTHERS[family][1]}. Use torchvision's."
+        )
+    known = "the twins, torchvision and paddle.vision" if family else "the network"
+    raise ParityError(
+        f"{source}: unknown layout: none of its {len(names)} names is one of {known}. "
+        f"It holds {_some(names)}; wanted are {_some(sorted(twins))}"
+    )
+
+
+def _some(names: list[str]) -> str:
+    shown = [name if name.isprintable() and len(name) <= 80 else f"{name[:60]!r}..." for name in names[:3]]
+    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "nothing"

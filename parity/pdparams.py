@@ -14,12 +14,13 @@ import pickle
 import pickletools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 
 from parity.errors import ParityError
 from parity.state import Array
+from parity.stream import pieces
 
 _LITERALS = {
     "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
@@ -55,7 +56,12 @@ class _NDArray:
 
 
 def _array(data: Any, dtype: Any, shape: Any, order: Any) -> Array:
-    if not (isinstance(dtype, _DType) and isinstance(data, bytes) and isinstance(shape, tuple) and len(shape) <= 32):
+    if not (
+        isinstance(dtype, _DType)
+        and isinstance(data, (bytes, memoryview))
+        and isinstance(shape, tuple)
+        and len(shape) <= 32
+    ):
         raise ParityError("an array is not of numpy's form")
     if not all(isinstance(n, int) and n >= 0 for n in shape):
         raise ParityError("an array's shape is not made of lengths")
@@ -83,14 +89,15 @@ def _tuple(items: Any) -> tuple[Any, ...]:
     return items  # paddle.save spells a tensor as tuple((name, array))
 
 
-def _mapping() -> dict[str, Any]:
-    return {}  # filled by instructions of their own
+def make_mapping() -> dict[str, Any]:
+    """Return an empty mapping, which instructions of their own will fill."""
+    return {}
 
 
 _ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "dtype"): _DType,
     ("numpy", "ndarray"): _NDArray,
-    ("collections", "OrderedDict"): _mapping,
+    ("collections", "OrderedDict"): make_mapping,
     ("builtins", "tuple"): _tuple,
     ("__builtin__", "tuple"): _tuple,
     ("_codecs", "encode"): _encode,
@@ -104,14 +111,21 @@ def _shown(value: Any) -> str:
     return repr(value[:60]) if isinstance(value, str) else f"of type {type(value).__name__}"
 
 
-class _Machine:
+class Machine:
     """Carries out a pickle's instructions, one at a time; any other exception than ParityError is a damaged file."""
 
-    def __init__(self, size: int):
-        self.size, self.made = size, 0
+    def __init__(self, size: int, admitted: Mapping[tuple[str, str], Any]):
+        self.size, self.made, self.admitted = size, 0, admitted
         self.stack, self.marks, self.memo = list[Any](), list[int](), dict[int, Any]()
 
+    def run(self, program: Any) -> Any:
+        """Return what the pickle in these bytes, or in this file, makes."""
+        for opcode, argument, _ in pickletools.genops(program):
+            self.step(opcode.name, argument)
+        return self.stack[-1]
+
     def step(self, name: str, argument: Any) -> None:
+        """Carry out one instruction."""
         stack = self.stack
         if name in ("FRAME", "LONG_BINPUT") and argument > self.size:
             raise ParityError(f"its instruction {name} claims {argument}, and the file has {self.size} bytes")
@@ -134,7 +148,7 @@ class _Machine:
             items = self._marked() if name == "SETITEMS" else self._top(2)
             self._set_items(items[::2], items[1::2])
         elif name in ("GLOBAL", "STACK_GLOBAL"):
-            stack.append(_admitted(*(argument.split(" ", 1) if name == "GLOBAL" else self._top(2))))
+            stack.append(self._admit(*(argument.split(" ", 1) if name == "GLOBAL" else self._top(2))))
         elif name == "REDUCE":
             stack.append(self._call(*self._top(2)))
         elif name == "BUILD":
@@ -148,7 +162,7 @@ class _Machine:
             raise ParityError(f"it holds the instruction {name}, which weights have no need of")
 
     def _call(self, function: Any, arguments: Any) -> Any:
-        if not any(function is admitted for admitted in _ADMITTED.values()) or not isinstance(arguments, tuple):
+        if not any(function is admitted for admitted in self.admitted.values()) or not isinstance(arguments, tuple):
             raise ParityError(f"it calls something {_shown(function)}")
         made = function(*arguments)
         self.made += len(made) if isinstance(made, bytes) else 0
@@ -179,31 +193,42 @@ class _Machine:
                 raise ParityError(f"it holds a name {_shown(name)}")
             mapping[name] = value
 
+    def _admit(self, module: Any, name: Any) -> Any:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise ParityError(f"it asks for a name {_shown(name)}")
+        if (module, name) not in self.admitted:
+            asked = f"{module}.{name}"
+            asked = asked if asked.isprintable() and len(asked) <= 200 else _shown(asked)
+            raise ParityError(f"it asks for {asked}, which weights have no need of; nothing was run")
+        return self.admitted[module, name]
 
-def _admitted(module: Any, name: Any) -> Callable[..., Any]:
-    if not isinstance(module, str) or not isinstance(name, str):
-        raise ParityError(f"it asks for a name {_shown(name)}")
-    if (module, name) not in _ADMITTED:
-        asked = f"{module}.{name}"
-        asked = asked if asked.isprintable() and len(asked) <= 200 else _shown(asked)
-        raise ParityError(f"it asks for {asked}, which weights have no need of; nothing was run")
-    return _ADMITTED[module, name]
+
+class _Mapped:
+    """A memory map as pickletools reads files: what is long comes as a view of it, not as a copy."""
+
+    def __init__(self, content: mmap.mmap):
+        self.content, self.tell, self.readline = content, content.tell, content.readline
+
+    def read(self, count: int) -> bytes | memoryview:
+        if count <= mmap.PAGESIZE:
+            return self.content.read(count)
+        start = self.tell()
+        self.content.seek(min(start + count, len(self.content)))
+        return memoryview(self.content)[start : start + count]
 
 
-def read_pdparams(path: Path) -> dict[str, Array]:
-    """Return the arrays of a .pdparams file by name.
+def read_pdparams(path: Path, mapped: bool = False) -> dict[str, Array]:
+    """Return the arrays of a .pdparams file by name; where `mapped`, as views of the file, which must stay as it is.
 
     Raises:
         ParityError: If it is missing, truncated, damaged, claims sizes it does not have, or names anything but arrays
             and containers. Nothing it names is ever run.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            machine = _Machine(len(content))
+        with path.open("rb") as file:
             # A memory map, unlike a file, hands out no more bytes than there are, whatever size is asked for.
-            for opcode, argument, _ in pickletools.genops(cast(IO[bytes], content)):
-                machine.step(opcode.name, argument)
-        return _arrays(machine.stack[-1])
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return _arrays(Machine(len(content), _ADMITTED).run(_Mapped(content) if mapped else content))
     except ParityError as error:
         raise ParityError(f"{path}: no .pdparams file, or a hostile one: {error}.") from error
     except OSError as error:
@@ -227,7 +252,22 @@ def _arrays(loaded: Any) -> dict[str, Array]:
 
 
 def write_pdparams(tensors: Mapping[str, Array], path: Path) -> None:
-    """Write arrays as paddle.save writes a state dict; paddle.load reads it."""
-    content = {name: (name, np.asarray(array, order="C")) for name, array in tensors.items()}
+    """Write arrays as paddle.save writes a state dict; paddle.load reads it, under any version of numpy.
+
+    They are written piece by piece: Python's own pickler would copy each, and keep the copies to the end.
+    """
     with path.open("wb") as file:
-        pickle.dump(content, file, protocol=4)
+        _ = file.write(b"\x80\x04}")
+        for name, array in tensors.items():
+            # name, (name, _reconstruct(ndarray, (0,), b"b") with the state (1, shape, dtype, C order, bytes))
+            made = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + _literal((0,)) + b"C\x01b\x87R"
+            state = b"(K\x01" + _literal(array.shape) + _literal(array.dtype) + b"\x89"
+            _ = file.write(_literal(name) * 2 + made + state + b"\x8e" + array.nbytes.to_bytes(8, "little"))
+            for piece in pieces(array):
+                _ = file.write(piece)
+            _ = file.write(b"tb\x86s")
+        _ = file.write(b".")
+
+
+def _literal(value: Any) -> bytes:
+    return pickle.dumps(value, protocol=2)[2:-1]  # without the protocol before and the stop behind

@@ -9,13 +9,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from parity.atomic import atomic
+from parity.atomic import check_writable as check_writable
 from parity.checkpoint import framework_of
 from parity.errors import ParityError
 from parity.explain import explained
@@ -25,7 +25,7 @@ from parity.record import input_digest
 from parity.state import Array, State
 from parity.trace import Distance, Trace
 from parity.workers import Worker, wait
-from parity.zoo import NETWORKS
+from parity.zoo import NETWORKS, near
 
 SIDES = ("torch", "paddle")
 Progress = Callable[[str, str, int, int], None]
@@ -119,9 +119,9 @@ def outline(model: Model, shape: str | None, options: Options, workers: Workers)
 
 def unknown_network(name: str) -> str:
     """Return the message for a name the zoo does not have, with near matches."""
-    near = get_close_matches(name, NETWORKS, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(NETWORKS)}"
-    return f"unknown network {name!r}; {hint} Or give torch:FILE.py:callable, paddle:FILE.py:callable, trace:FILE."
+    return (
+        f"unknown network {name!r}; {near(name)} Or give torch:FILE.py:callable, paddle:FILE.py:callable, trace:FILE."
+    )
 
 
 @dataclass(frozen=True)
@@ -387,20 +387,3 @@ def write_json(comparison: Comparison, path: Path) -> None:
     """
     with atomic(path) as part:
         _ = part.write_text(comparison.to_json() + "\n")
-
-
-def check_writable(path: Path) -> None:
-    """Fail before the work is done, not after it.
-
-    Raises:
-        ParityError: If `path` cannot be written.
-    """
-    folder, why = path.parent, ""
-    if not folder.is_dir():
-        why = "no such folder"
-    elif not os.access(folder, os.W_OK):
-        why = "the folder cannot be written"
-    elif path.exists() and not path.is_file():  # a device or a pipe would be replaced by a file
-        why = "is no file"
-    if why:
-        raise ParityError(f"{path}: cannot write: {why}. Name a file in a folder you may write.")

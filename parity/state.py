@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import mmap
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import safetensors
-from safetensors.numpy import save_file
 
 from parity.atomic import atomic
 from parity.errors import ParityError
+from parity.stream import alongside, pieces
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -55,8 +56,9 @@ class State(Mapping[str, Array]):
         """Return the SHA-256 (hex) of names, dtypes, shapes and bytes; the order of the tensors does not matter."""
         total = hashlib.sha256()
         for name, array in sorted(self.items()):
-            total.update(json.dumps([name, array.dtype.str, array.shape]).encode())
-            total.update(np.ascontiguousarray(array).data if array.size else b"")
+            total.update(_label(name, array))
+            for piece in pieces(array):
+                total.update(piece)
         return total.hexdigest()
 
     def differences(self, other: Mapping[str, Array]) -> list[str]:
@@ -74,12 +76,28 @@ class State(Mapping[str, Array]):
             ParityError: If the file cannot be written.
         """
         with atomic(path) as part:
-            # Not ascontiguousarray: it makes a vector of a number.
-            tensors = {name: np.asarray(array, order="C") for name, array in self.items()}
-            try:
-                save_file(tensors, part, metadata={"sha256": self.digest(), "order": json.dumps(list(self))})
-            except safetensors.SafetensorError as error:  # a full disk, too, comes as one
-                raise ParityError(f"{path}: cannot write: {error}") from error
+            self.write(part)
+
+    def write(self, path: Path) -> None:
+        """Do what `save` does without its promise of a whole file; tensors are streamed, never copied as a whole.
+
+        Raises:
+            ParityError: If safetensors has no word for a dtype.
+        """
+        names = sorted(self, key=lambda name: (-self[name].itemsize, name))  # so that each is aligned
+        one_pass = names == sorted(self)  # then the digest is computed on the way, and filled in at the end
+        digest = "0" * 64 if one_pass else self.digest()
+        header = _header(self, names, {"sha256": digest, "order": json.dumps(list(self))})
+        total = hashlib.sha256()
+        with path.open("wb") as file:
+            _ = file.write(header)
+            for name in names:
+                total.update(_label(name, self[name]))
+                for piece in alongside(pieces(self[name]), total.update) if one_pass else pieces(self[name]):
+                    _ = file.write(piece)
+            if one_pass:
+                _ = file.seek(header.index(digest.encode()))
+                _ = file.write(total.hexdigest().encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> State:
@@ -98,6 +116,55 @@ class State(Mapping[str, Array]):
         if "sha256" in metadata and metadata["sha256"] != state.digest():
             raise ParityError(f"{path}: damaged: its bits have changed since it was saved. Get the file again.")
         return state
+
+
+_WORDS = {
+    "f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8",
+    "u8": "U64", "u4": "U32", "u2": "U16", "u1": "U8", "b1": "BOOL",
+}  # fmt: skip
+
+
+def _header(tensors: Mapping[str, Array], names: list[str], metadata: dict[str, str]) -> bytes:
+    """Return the start of a safetensors file: https://github.com/huggingface/safetensors, "Format"."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    start = 0
+    for name in names:
+        array = tensors[name]
+        word = _WORDS.get(array.dtype.str[1:])
+        if word is None:
+            raise ParityError(f"{name}: safetensors has no word for dtype {array.dtype}")
+        header[name] = {"dtype": word, "shape": array.shape, "data_offsets": [start, start + array.nbytes]}
+        start += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _label(name: str, array: Array) -> bytes:
+    return json.dumps([name, array.dtype.str, array.shape]).encode()
+
+
+def mapped(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return a safetensors file's tensors as read-only views of the file, which must stay as it is, and its metadata.
+
+    Raises:
+        ParityError: As `State.load` does, except that no digest is looked at.
+    """
+    with open_safetensors(path) as file:  # which holds the header against the file
+        metadata = file.metadata() or {}
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(start - 8))
+        content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8, offset=start)
+    codes = {word: code for code, word in _WORDS.items()}
+    tensors = {}
+    for name in _ordered([name for name in header if name != "__metadata__"], metadata.get("order", "")):
+        entry = header[name]
+        if entry["dtype"] not in codes:
+            raise ParityError(f"{path}: holds a dtype that numpy does not have: {entry['dtype']}")
+        first, end = entry["data_offsets"]
+        tensors[name] = content[first:end].view(codes[entry["dtype"]]).reshape(entry["shape"])
+    return tensors, metadata
 
 
 def _ordered(names: list[str], kept: str) -> list[str]:
@@ -147,7 +214,9 @@ def check_fit(state: Mapping[str, Array], slots: Mapping[str, Slot], network: st
             lines.append(f"{name}: dtype {state[name].dtype} is not floating point")
     if lines:
         shown = [*sorted(lines)[:20], *([f"... and {len(lines) - 20} more"] if len(lines) > 20 else [])]
+        fit = sum(name in state and state[name].shape == slot.shape for name, slot in slots.items())
         what = f"{network}: the weights do not fit; is it another network, or another num_classes?"
+        what += f" {fit} of the network's {len(slots)} tensors do fit."
         raise ParityError("\n  ".join([what, *shown]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import NamedTuple
 
 
@@ -84,3 +85,9 @@ NETWORKS: dict[str, Network] = {
         Network("regnet_y_32gf", "regnet", *_IMAGENET, 145_046_770, 32_279_552_832),
     )
 }
+
+
+def near(name: str) -> str:
+    """Return what to say after "unknown network": near matches, or all names."""
+    matches = get_close_matches(name, NETWORKS, n=3, cutoff=0.5)
+    return f"did you mean {', '.join(matches)}?" if matches else f"known: {', '.join(NETWORKS)}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json as jsonlib
+import os
 import statistics
 import subprocess
 import sys
@@ -100,3 +102,140 @@ def verify(
         return True
 
     run(work)
+
+
+_FORMATS = ("safetensors", "pth", "pdparams")
+
+
+@bench.command()
+def transfer(
+    models: Annotated[list[str], typer.Argument(help="Zoo names.")],
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each, taking turns; medians are shown.")] = 5,
+    folder: Annotated[Path | None, typer.Option(help="Where to write; by default the system's folder for it.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the numbers to this file.")] = None,
+) -> None:
+    """Hold `parity transfer` between every two formats against `cp` of the same file.
+
+    "all" is the whole process, start of the interpreter and imports included; "proper" the conversion alone.
+    """
+
+    def work() -> bool:
+        from rich.table import Table
+
+        from parity import blueprint
+        from parity.atomic import check_writable
+        from parity.commands.terminal import stdout
+        from parity.state import hardened_state
+        from parity.transfer import transfer as convert
+
+        if json is not None:
+            check_writable(json)
+        head = "model", "from", "to", "MB", "cp s", "all s", "of cp's speed", "proper s", "of cp's speed", "peak MB"
+        table = Table(*head, "of the file", box=None)
+        found: list[dict[str, Any]] = []
+        for model in models:
+            slots = blueprint.slots(model)
+            with tempfile.TemporaryDirectory(prefix="parity-bench-", dir=folder) as here:
+                files = {kind: Path(here) / f"{model}.{kind}" for kind in _FORMATS}
+                hardened_state(slots).save(files["safetensors"])
+                for kind in _FORMATS[1:]:
+                    _ = convert(files["safetensors"], files[kind], model)
+                for source, target in itertools.permutations(_FORMATS, 2):
+                    made = Path(here) / f"made.{target}"
+                    command = [sys.executable, "-m", "parity", "transfer", str(files[source]), str(made)]
+                    taken: dict[str, list[float]] = {"cp": [], "all": [], "proper": [], "peak": []}
+                    for _ in range(rounds):
+                        os.sync()  # what one run leaves to the disk is not to slow the next
+                        taken["cp"].append(measured(["cp", str(files[source]), str(Path(here) / "copy")])[0])
+                        os.sync()
+                        wall, peak = measured([*command, "--model", model, "--quiet"])
+                        taken["all"].append(wall)
+                        taken["peak"].append(peak)
+                        os.sync()
+                        start = time.perf_counter()
+                        _ = convert(files[source], made, model)
+                        taken["proper"].append(time.perf_counter() - start)
+                    middle = {what: statistics.median(values) for what, values in taken.items()}
+                    size = files[source].stat().st_size / 1e6
+                    row = {
+                        "model": model,
+                        "from": source,
+                        "to": target,
+                        "rounds": rounds,
+                        "megabytes": size,
+                        "seconds": {what: middle[what] for what in ("cp", "all", "proper")},
+                        "speed_ratio": middle["cp"] / middle["all"],
+                        "speed_ratio_proper": middle["cp"] / middle["proper"],
+                        "peak_megabytes": middle["peak"],
+                        "memory_ratio": middle["peak"] / size,
+                    }
+                    found.append(row)
+                    ratios = f"{row['speed_ratio']:.2f}", f"{row['speed_ratio_proper']:.2f}"
+                    times = f"{middle['all']:.2f}", ratios[0], f"{middle['proper']:.2f}", ratios[1]
+                    memory = f"{middle['peak']:.0f}", f"{row['memory_ratio']:.2f}"
+                    table.add_row(model, source, target, f"{size:.0f}", f"{middle['cp']:.2f}", *times, *memory)
+        stdout().print(table)
+        if json is not None:
+            _ = json.write_text(jsonlib.dumps(found, indent=1) + "\n")
+        return True
+
+    run(work)
+
+
+@bench.command()
+def forward(
+    models: Annotated[list[str], typer.Argument(help="Zoo names that torchvision has.")],
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each, taking turns; medians are shown.")] = 20,
+    json: Annotated[Path | None, typer.Option(help="Write the numbers to this file.")] = None,
+) -> None:
+    """Hold each twin's forward against torchvision's, and paddle.vision's where that is the same network."""
+
+    def work() -> bool:
+        from rich.table import Table
+
+        from parity.atomic import check_writable
+        from parity.commands import rival
+        from parity.commands.terminal import stdout
+        from parity.errors import ParityError
+        from parity.names import check_layout
+        from parity.zoo import NETWORKS, near
+
+        if json is not None:
+            check_writable(json)
+        table = Table("model", "against", "theirs ms", "twin ms", "ratio", box=None)
+        found: list[dict[str, Any]] = []
+        for model in models:
+            if model not in NETWORKS:
+                raise ParityError(f"unknown network {model!r}; {near(model)}")
+            check_layout(model, "torchvision")
+        for model, (framework, project) in itertools.product(models, _PROJECTS.items()):
+            try:
+                check_layout(model, project)
+            except ParityError:
+                continue  # paddle.vision has none, or another
+            command = [sys.executable, str(rival.__file__), framework, model, str(rounds)]
+            one = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=one)
+            if done.returncode:
+                raise ParityError(f"{model}: {project} cannot be run: {done.stderr.strip().splitlines()[-1]}")
+            taken = jsonlib.loads(done.stdout[done.stdout.rindex("{") :])
+            twin, theirs = (statistics.median(taken[who]) for who in ("twin", "rival"))
+            found.append(
+                {
+                    "model": model,
+                    "against": project,
+                    "rounds": rounds,
+                    "seconds": {"theirs": theirs, "twin": twin},
+                    "time_ratio": twin / theirs,
+                }
+            )
+            table.add_row(model, project, f"{theirs * 1e3:.1f}", f"{twin * 1e3:.1f}", f"{twin / theirs:.3f}")
+        stdout().print(table)
+        if json is not None:
+            _ = json.write_text(jsonlib.dumps(found, indent=1) + "\n")
+        return True
+
+    run(work)
+
+
+_PROJECTS = {"torch": "torchvision", "paddle": "paddle.vision"}

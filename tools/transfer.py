@@ -1,0 +1,5 @@
+"""The door to `parity transfer`."""
+
+from parity.commands.app import main
+
+main("transfer")
