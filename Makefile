@@ -12,7 +12,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,onnx,dev]'
 	@touch $@
 
-.PHONY: help setup compare test test-zoo lint bench test-gpu-stack clean
+.PHONY: help setup compare test test-zoo lint docs bench test-gpu-stack clean
 
 help: ## list what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -32,6 +32,9 @@ lint: $(STAMP) ## ruff and basedpyright
 
 test-zoo: $(STAMP) ## every network of the zoo, minutes
 	$(BIN)/python -m pytest -m zoo
+
+docs: $(STAMP) ## docs/differences.md, measured again
+	$(BIN)/python tests/differences.py
 
 bench: $(STAMP) ## speed and memory of the main job against the bare floor
 	$(BIN)/python tools/bench.py verify $(MODEL)

@@ -29,7 +29,14 @@ from parity.state import Array, Slot, State, check_fit
 NAME = "paddle"
 
 # Where a neutral word is not the layer's own attribute, with or without an underscore before it.
-_SPELLING = {"eps": "epsilon", "dim": "axis", "start_dim": "start_axis", "end_dim": "stop_axis"}
+_SPELLING = {
+    "eps": "epsilon",
+    "dim": "axis",
+    "start_dim": "start_axis",
+    "end_dim": "stop_axis",
+    "min_val": "min",
+    "max_val": "max",
+}
 _ROLES: dict[str, str] = {"_mean": "running_mean", "_variance": "running_var"}
 
 
@@ -103,6 +110,10 @@ def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
     elif kind == "BatchNorm2d":
         config["momentum"] = round(1 - config["momentum"], 12)  # Paddle names the part that is kept
         config["track_running_stats"] = layer._use_global_stats is not False
+        if layer._use_global_stats is not None:
+            config["use_global_stats"] = layer._use_global_stats
+    elif kind == "InstanceNorm2d":
+        config["affine"] = layer._weight_attr is not False
     elif kind in ("MaxPool2d", "AvgPool2d"):
         kernel = pair(layer.ksize, "kernel_size")
         config = {"kernel_size": kernel, "stride": kernel, **{k: v for k, v in config.items() if v is not None}}

@@ -111,6 +111,10 @@ class _Session:
             raise ParityError(f"{self.side.NAME}:{job['spec']}: made a {type(network).__name__}, which is no network")
         return network
 
+    def layers(self, job: dict[str, Any]) -> dict[str, Any]:
+        network = self._build(job)
+        return {"layers": [[name, *self.side.describe(layer)] for name, layer in self.side.layers(network)]}
+
     def state(self, job: dict[str, Any]) -> dict[str, Any]:
         self.side.get_state(self.network).save(job["path"])
         return {}

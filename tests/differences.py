@@ -141,11 +141,13 @@ def alone(code: str, *values: Any) -> tuple[int, Any]:
 
 _HEAD = """# Where torch and Paddle differ
 
-Written by `make docs` from the measurements in `tests/difference_rows.py` and `tests/exports.py`; do not edit. Versions when last written: {versions}; one
-x86-64 CPU, no GPU.
+Written by `make docs` from the measurements in `tests/difference_rows.py`, `tests/training_rows.py` and
+`tests/exports.py`; do not edit.
+Versions when last written: {versions}; one x86-64 CPU, no GPU.
 
-**silent**: no exception tells you. **loud**: one of the two raises. The words under torch and Paddle are what the test of
-that row measured: `pytest tests/test_differences.py -k NAME`; it fails, and prints the row as it is now, when a release of either changes it.
+**silent**: no exception tells you. **loud**: one of the two raises. The words under torch and Paddle are what the test
+of that row measures: `pytest tests/test_differences.py -k NAME`; it fails, and prints the row as it is now, when a
+release of either changes it.
 
 ## The frameworks
 
@@ -169,6 +171,7 @@ def main():
     """Measure every row, write the file, and name what has changed; exit 1 if anything has."""
     import difference_rows  # noqa: F401  (fills ROWS)
     import exports
+    import training_rows  # noqa: F401
 
     found = [each.now() for each in ROWS.values()]
     results = exports.kept()
