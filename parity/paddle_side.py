@@ -30,6 +30,7 @@ NAME = "paddle"
 
 # Where a neutral word is not the layer's own attribute, with or without an underscore before it.
 _SPELLING = {"eps": "epsilon", "dim": "axis", "start_dim": "start_axis", "end_dim": "stop_axis"}
+_KINDS = {"Conv2DTranspose": "ConvTranspose2d", "TorchBatchNorm2D": "BatchNorm2d"}
 _ROLES: dict[str, str] = {"_mean": "running_mean", "_variance": "running_var"}
 
 
@@ -84,9 +85,8 @@ def layers(network: nn.Layer) -> Iterable[tuple[str, nn.Layer]]:
 
 
 def _kind(layer: nn.Layer) -> str:
-    return {"Conv2DTranspose": "ConvTranspose2d"}.get(
-        type(layer).__name__, re.sub(r"(\d)D$", r"\1d", type(layer).__name__)
-    )
+    name = type(layer).__name__
+    return _KINDS.get(name, re.sub(r"(\d)D$", r"\1d", name))
 
 
 def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
