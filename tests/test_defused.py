@@ -62,7 +62,7 @@ def test_one_element_a_channel_has_no_variance():
 
 @pytest.mark.parametrize("kind", PAIRS)
 def test_pooling_and_its_gradient_are_torchs(kind):
-    """Unequal axes, refusals included; a hundred of the cells are such that Paddle's own layer parts from torch's."""
+    """Unequal axes, refusals included, and cells at which Paddle's own layer parts from torch's."""
     number, source = random.Random(3).randint, np.random.default_rng(3)
     refused = parted = 0
     for _ in range(300):
