@@ -154,7 +154,7 @@ TRAPS = (
         _POOLS,
         _ceil,
         "Paddle makes one row or column more than torch and ONNX Runtime, of windows that see no pixel",
-        "feed other sizes, or cut Paddle's last row and column off",
+        "use TorchCeilMaxPool2D or TorchCeilAvgPool2D of paddle_cnn.pooling, or feed other sizes",
     ),
     Trap(
         "avg-pool-default",

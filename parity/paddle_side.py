@@ -37,6 +37,7 @@ _SPELLING = {
     "min_val": "min",
     "max_val": "max",
 }
+_KINDS = {"Conv2DTranspose": "ConvTranspose2d", "TorchBatchNorm2D": "BatchNorm2d"}
 _ROLES: dict[str, str] = {"_mean": "running_mean", "_variance": "running_var"}
 
 
@@ -91,9 +92,8 @@ def layers(network: nn.Layer) -> Iterable[tuple[str, nn.Layer]]:
 
 
 def _kind(layer: nn.Layer) -> str:
-    return {"Conv2DTranspose": "ConvTranspose2d"}.get(
-        type(layer).__name__, re.sub(r"(\d)D$", r"\1d", type(layer).__name__)
-    )
+    name = type(layer).__name__
+    return _KINDS.get(name, re.sub(r"(\d)D$", r"\1d", name))
 
 
 def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """How many windows a pooling layer places, where, and what each returns: closed forms for torch, Paddle, ONNX Runtime.
 
 They agree until `ceil_mode`, a kernel larger than the padded input, too much padding, or NaN comes into play. The rules
-were read off the frameworks by sweeps (docs/pooling-notes.md); tests/test_pooling.py runs the frameworks against them.
+were read off the frameworks by sweeps (docs/pooling.md); tests/test_pooling.py runs the frameworks against them.
 """
 
 from collections.abc import Callable
@@ -191,9 +191,23 @@ def pool(array: NDArray[Any], pool: Pool, kind: str, rule: str) -> NDArray[Any]:
             untouched = untouched & ~inside
     if kind == "max":
         return y
-    divisors = np.multiply.outer(_divisors(height, vertical, rule), _divisors(width, horizontal, rule))
+    areas = np.multiply.outer(divisors(height, vertical, rule), divisors(width, horizontal, rule))
     with np.errstate(invalid="ignore"):  # Paddle's 0 / 0
-        return y / divisors.astype(array.dtype)
+        return y / areas.astype(array.dtype)
+
+
+def divisors(size: int, pool: Pool, rule: str) -> NDArray[np.int_]:
+    """Return what an average divides the sum of every window by, along one axis; errors as `output_size`.
+
+    Returns:
+        A number a window; under "paddle" 0 or negative where the window lies wholly outside.
+    """
+    padding = _axis(pool).padding if pool.include_pad else 0
+    low, high = -padding, size + padding
+    places = _places(size, pool, rule)
+    if rule == "paddle":  # a signed length
+        return np.minimum(places[-1] + 1, high) - np.maximum(places[0], low)
+    return np.maximum(((places >= low) & (places < high)).sum(0), 1)  # with dilation a window may see nothing: 0 / 1
 
 
 def sizes(size: int, pool: Pool) -> dict[str, dict[str, int | str]]:
@@ -250,17 +264,13 @@ def draw(size: int, pool: Pool) -> str:
     """Return the windows along one axis as text, a line each, saying which rules place it where not all do.
 
     Returns:
-        Lines without a last newline. The scale: pixels by their last digit, `p` padding, `~` past it. A window: `#` a
-        pixel, `-` a place without one. Of many windows, the first and the last four, with what they see.
+        Lines without a last newline; "" where no rule places one. The scale: pixels by their last digit, `p` padding,
+        `~` past it. A window: `#` a pixel, `-` a place without one. Of many windows, the first and the last four.
     """
     found = sizes(size, pool)["ceil" if pool.ceil_mode else "floor"]
     counts = {rule: count for rule, count in found.items() if isinstance(count, int)}
-    lines = [
-        f"length {size}, {pool}",
-        *(f"{rule}: {count}" if rule in counts else str(count) for rule, count in found.items()),
-    ]
     if not any(counts.values()):
-        return "\n".join(lines)
+        return ""
     placed = list(enumerate(windows(size, pool, max(counts, key=counts.__getitem__))))  # the others' are its first ones
     first, end = placed[0][1].start, max(size + _axis(pool).padding, placed[-1][1].stop)
     blocks = [range(first, end)]
@@ -275,7 +285,7 @@ def draw(size: int, pool: Pool) -> str:
     def scale(place: int) -> str:
         return str(place % 10) if 0 <= place < size else "p" if place < size + _axis(pool).padding else "~"
 
-    lines.append(" " * 16 + line(scale))
+    lines = [" " * 16 + line(scale)]
     for i, window in placed:
         drawn = line(lambda place, window=window: " " if place not in window else "#" if 0 <= place < size else "-")
         placing = [rule for rule, count in counts.items() if i < count]
@@ -301,13 +311,3 @@ def _places(size: int, pool: Pool, rule: str) -> NDArray[np.int_]:
     axis = _axis(pool)
     starts = np.arange(output_size(size, pool, rule)) * axis.stride - axis.padding
     return np.arange(axis.kernel)[:, None] * axis.dilation + starts
-
-
-def _divisors(size: int, pool: Pool, rule: str) -> NDArray[np.int_]:
-    """Return what the sum of every window is divided by, along one axis."""
-    padding = _axis(pool).padding if pool.include_pad else 0
-    low, high = -padding, size + padding
-    places = _places(size, pool, rule)
-    if rule == "paddle":  # a signed length: 0 or negative for a window wholly outside
-        return np.minimum(places[-1] + 1, high) - np.maximum(places[0], low)
-    return np.maximum(((places >= low) & (places < high)).sum(0), 1)  # with dilation a window may see nothing: 0 / 1

@@ -129,6 +129,17 @@ class _Session:
             found = replay(self.side, self.network, reference)
         return {"replay": [[*key, gap if isinstance(gap, str) else asdict(gap)] for key, gap in found.items()]}
 
+    def survey(self, job: dict[str, Any]) -> dict[str, Any]:
+        from dataclasses import asdict
+
+        from parity.survey import survey
+
+        _ = self.side.use("cpu", 1)
+        total = len(job["sizes"])
+        progress = lambda done: self.send({"progress": ["pooling", done, total]})
+        found = survey(self.side, self._build(job), job["channels"], job["sizes"], progress)
+        return {"findings": [asdict(finding) for finding in found]}
+
     def read(self, job: dict[str, Any]) -> dict[str, Any]:
         from parity.state import State
 

@@ -18,7 +18,10 @@ T, P = torch.from_numpy, paddle.to_tensor
 LOWEST = -float(np.finfo(np.float32).max)
 PROVED = "`parity compare` judges it layer by layer"
 LINTED = "`parity lint` warns"
-POOLED = "`parity/pooling.py` has the closed form; `parity lint` warns where the two part"
+POOLED = (
+    "`parity/pooling.py` has the closed form, `paddle_cnn/pooling.py` layers that do as torch; `parity pooling`, "
+    "`parity lint` say where the two part"
+)
 
 
 def fill(parameter, values):
@@ -620,7 +623,7 @@ def bn_momentum():
     "variance that training writes down, M values a channel; both normalise by M. After training the outputs of "
     "evaluation differ: "
     "1 % of the variance at M = 100",
-    "`parity compare` runs in evaluation with one set of statistics",
+    "`paddle_cnn/batch_norm.py` has a layer that writes torch's; `parity compare` gives both sides the same statistics",
 )
 def bn_variance():
     def moved(by):
