@@ -57,7 +57,7 @@ OPERATORS = {
     "Mish()": ("T.Mish()", "P.Mish()", (4,)),
     "PReLU()": ("T.PReLU()", "P.PReLU()", (1, 2, 3, 3)),
     "ReLU6()": ("T.ReLU6()", "P.ReLU6()", (4,)),
-    "ReLU() of NaN": ("F(lambda x: TF.relu(x * float('nan')))", "F(lambda x: PF.relu(x * float('nan')))", (4,)),
+    "ReLU() of NaN": ("T.ReLU()", "P.ReLU()", (4,)),
     "Softmax(1)": ("T.Softmax(1)", "P.Softmax(1)", (1, 5, 2, 2)),
     "LogSoftmax of logits 100 apart": (
         "F(lambda x: TF.log_softmax(x * 100, 1))",
@@ -98,11 +98,7 @@ OPERATORS = {
         (1, 1, 3, 3),
     ),
     "MaxPool2d(2, dilation=2)": ("T.MaxPool2d(2, 1, dilation=2)", "no such argument", (1, 1, 4, 4)),
-    "MaxPool2d(2) of NaN": (
-        "F(lambda x: TF.max_pool2d(x * float('nan'), 2))",
-        "F(lambda x: PF.max_pool2d(x * float('nan'), 2))",
-        (1, 1, 2, 2),
-    ),
+    "MaxPool2d(2) of NaN": ("T.MaxPool2d(2)", "P.MaxPool2D(2)", (1, 1, 2, 2)),
     **{
         f"Adaptive{kind.title()}Pool2d({out}) of {size} x {size}": (
             f"T.Adaptive{kind.title()}Pool2d({out})",
@@ -211,7 +207,7 @@ def summary(result):
     """Return a pool task's counts of equal cells, and a sentence's worth about the others."""
     if "cells" not in result:
         return result
-    found = {"cells": len(result["cells"])}
+    found = {"written": result["opset"], "cells": len(result["cells"])}
     for runtime in ("onnxruntime", "reference"):
         outcomes = [cell[runtime] for cell in result["cells"]]
         found[runtime] = outcomes.count("equal")
@@ -231,10 +227,13 @@ def kept():
 def render(results):
     """Return the tables of the exporters and runtimes, as Markdown."""
     text = [_POOLS]
+    opsets = {}
     for row in results["pools"]:
-        counts = [f"{row[each]}/{row['cells']}" + _rest(row[f"{each} else"]) for each in ("onnxruntime", "reference")]
-        words = _EXPORTERS[row["exporter"]], str(row["opset"]), row["pools"], row["stratum"], *counts
-        text.append(f"| {' | '.join(words)} |\n")
+        counts = [f"{row[each]}/{row['cells']}" + _rest(row[f"{each} else"]) for each in _RUNTIMES]
+        key = _EXPORTERS[row["exporter"]], row["pools"], row["stratum"], *counts
+        opsets.setdefault(key, []).append(str(row["written"]))
+    for (exporter, *words), written in opsets.items():
+        text.append(f"| {' | '.join([exporter, ', '.join(written), *words])} |\n")
     text.append(_OPERATORS)
     for name, sides in results["operators"].items():
         said = [_operator(sides.get(side)) for side in ("torch", "paddle")]
@@ -244,8 +243,8 @@ def render(results):
         for name, sides in results["operators"].items():
             if side in sides and (how := _fault(sides[side])):
                 row = OPERATORS[name]
-                model = row[side == "paddle"].replace("F(lambda", "forward = (lambda")
-                text.append(f"| {_EXPORTERS[side]} | `{model}` | {' x '.join(map(str, row[2]))} | {how} |\n")
+                shapes = ", then ".join(" x ".join(map(str, shape)) for shape in row[2:])
+                text.append(f"| {_EXPORTERS[side]} | {name} | `{row[side == 'paddle']}` | {shapes} | {how} |\n")
     return "".join(text)
 
 
@@ -261,7 +260,7 @@ def _operator(result):
     if result is None:
         return "no such layer or argument"
     if "onnxruntime" not in result:
-        return f"export: {result['export']}"
+        return f"the export {_ends(result['export'])}"
     outcomes = {runtime: result[runtime] for runtime in _RUNTIMES}
     if set(outcomes.values()) == {"equal"}:
         return "right in both"
@@ -271,9 +270,15 @@ def _operator(result):
 def _fault(result):
     """Return what is wrong with an export, "" if ONNX Runtime reproduces its framework."""
     if "onnxruntime" not in result:
-        return f"loud: {result['export']}"
+        return f"loud: the export {_ends(result['export'])}"
     said = result["onnxruntime"]
-    return "" if said == "equal" else f"loud: {said}" if said.startswith("raises") else f"**silent**: {said}"
+    if said == "equal":
+        return ""
+    return f"loud: ONNX Runtime {said}" if said.startswith("raises") else f"**silent**: {said}"
+
+
+def _ends(words):
+    return words if words.startswith("raises") else f"ends the process: {words}"
 
 
 _POOLS = f"""## ONNX: pooling
@@ -300,10 +305,11 @@ _WRONG = """
 ## ONNX: what an exporter writes wrongly
 
 <a id="onnx-wrong"></a>The smallest model that shows it, the shape of its input, and what ONNX Runtime makes of the file
-against the framework's own output.
+against the framework's own output. T and P are `torch.nn` and `paddle.nn`, TF and PF their `functional`, F a network of
+a function. LogSoftmax and NaN: the file is right, it is Paddle that computes something else.
 
-| exporter | model | input | what happens |
-|---|---|---|---|
+| exporter | operator | model | input | what happens |
+|---|---|---|---|---|
 """
 
 
@@ -332,6 +338,8 @@ def _one(side, export, task, folder):
     training = "training mode" in task["name"]
     example = _numbers(*shape)
     x = _numbers(*other[0]) if other else example
+    if "of NaN" in task["name"]:
+        x = np.full_like(x, np.nan)
     try:
         network = _network(side, code, training)
         file = folder / "model.onnx"
@@ -347,7 +355,6 @@ def _one(side, export, task, folder):
             found[runtime.__name__[1:]] = _verdict(right, runtime(file.read_bytes(), [x])[0])
         except Exception as error:
             found[runtime.__name__[1:]] = f"raises {type(error).__name__}"
-    del np
     return found
 
 

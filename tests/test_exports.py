@@ -1,5 +1,6 @@
 """What exporters and runtimes make of pools and operators: a sample by default, all of it with `pytest -m zoo`."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import exports
@@ -10,7 +11,7 @@ from parity.pooling import Pool, output_size
 # One of each kind of outcome, of either exporter.
 SAMPLE = {
     "torch": {"LeakyReLU(0.3)", "AvgPool2d(3, divisor_override=7)"},
-    "paddle": {"LeakyReLU(0.3)", "CELU(0.7)", "Hardtanh(-0.4, 0.3)", "AdaptiveAvgPool2d(4) of 9 x 9", "Linear(3, 2)"},
+    "paddle": {"LeakyReLU(0.3)", "CELU(0.7)", "Hardtanh(-0.4, 0.3)", "AdaptiveAvgPool2d(3) of 11 x 11", "Linear(3, 2)"},
 }
 POOLS = {
     "plain": [[9, 3, 2, 1, False]],
@@ -63,6 +64,25 @@ def test_sample_is_stratified_as_the_closed_forms_say():
             assert (pool_size(cell, "paddle") > pool_size(cell, "torch")) == (stratum == "drop")
             floored = pool_size([*cell[:4], False], "torch")
             assert (pool_size(cell, "torch") > floored) == (stratum == "overhang")
+
+
+def test_paddles_adaptive_pools_are_wrong_where_predicted():
+    """It writes windows of stride s = H // o and length H - (o - 1)s: right where those are floor .. ceil of iH/o."""
+    seen = {}
+    for name, sides in exports.kept()["operators"].items():
+        if found := re.fullmatch(r"Adaptive\w+\((\d+)\) of (\d+) x \2", name):
+            out, size = map(int, found.groups())
+            stride = size // out
+            length = size - (out - 1) * stride
+            windows = [(i * size // out, -(-(i + 1) * size // out)) for i in range(out)]
+            right = windows == [(i * stride, i * stride + length) for i in range(out)]
+            seen[name] = "raises Fail" if out > size else "equal" if right else "other values"
+            assert sides["paddle"]["onnxruntime"] == seen[name], name
+    assert len(set(seen.values())) == 3
+
+
+def test_opsets_are_written_as_asked():
+    assert all(row["written"] == row["opset"] for row in exports.kept()["pools"])
 
 
 def test_file_and_tables_hold_the_same_rows():

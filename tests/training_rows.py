@@ -347,7 +347,7 @@ def adagrad_default():
     return defaults(torch.optim.Adagrad, "eps"), defaults(paddle.optimizer.Adagrad, "epsilon")
 
 
-@row("optimizers", "max(b u, |g| + eps)", "max(|g|, b u + eps)", "Adamax's norm", OUTSIDE)
+@row("optimizers", "max(b u, abs(g) + eps)", "max(abs(g), b u + eps)", "Adamax's norm", OUTSIDE)
 def adamax():
     def rule(ours):
         def run(eps):
@@ -363,7 +363,7 @@ def adamax():
 
         return run
 
-    rules, cases = {"max(b u, |g| + eps)": rule(True), "max(|g|, b u + eps)": rule(False)}, [(0.05,), (0.3,)]
+    rules, cases = {"max(b u, abs(g) + eps)": rule(True), "max(abs(g), b u + eps)": rule(False)}, [(0.05,), (0.3,)]
     found = which(lambda e: steps(torch, lambda w: torch.optim.Adamax([w], 0.03, (0.8, 0.95), e)), cases, rules, 1e-5)
     theirs = which(
         lambda e: steps(paddle, lambda w: paddle.optimizer.Adamax(0.03, 0.8, 0.95, e, [w])), cases, rules, 1e-5
