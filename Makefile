@@ -36,6 +36,9 @@ test-zoo: $(STAMP) ## every network of the zoo, minutes
 docs: $(STAMP) ## write docs/source-claims.md anew from its tests
 	$(BIN)/python tests/test_source_claims.py
 
+docs: $(STAMP) ## docs/differences.md, measured again
+	$(BIN)/python tests/differences.py
+
 bench: $(STAMP) ## speed and memory of the main job against the bare floor
 	$(BIN)/python tools/bench.py verify $(MODEL)
 

@@ -19,12 +19,17 @@ NEUTRAL: dict[str, tuple[str, ...]] = {
     "Dropout": ("p",),
     "LeakyReLU": ("negative_slope",),
     "GELU": ("approximate",),
+    "Hardtanh": ("min_val", "max_val"),
     "Softmax": ("dim",),
+    "LogSoftmax": ("dim",),
     "LocalResponseNorm": ("size", "alpha", "beta", "k"),
     "GroupNorm": ("num_groups", "num_channels", "eps"),
+    "InstanceNorm2d": ("num_features", "eps", "affine"),
     "LayerNorm": ("normalized_shape", "eps"),
+    "ConstantPad2d": ("padding", "value"),
+    "Pad2d": ("padding", "value", "mode"),
     "Flatten": ("start_dim", "end_dim"),
-    "Upsample": ("size", "scale_factor", "mode", "align_corners"),
+    "Upsample": ("size", "scale_factor", "mode", "align_corners", "align_mode"),
 }
 
 _PAIRS = {"kernel_size", "stride", "padding", "dilation", "output_padding", "output_size"}

@@ -29,8 +29,15 @@ from parity.state import Array, Slot, State, check_fit
 NAME = "paddle"
 
 # Where a neutral word is not the layer's own attribute, with or without an underscore before it.
-_SPELLING = {"eps": "epsilon", "dim": "axis", "start_dim": "start_axis", "end_dim": "stop_axis"}
-_SPELT = {"Conv2DTranspose": "ConvTranspose2d"}
+_SPELLING = {
+    "eps": "epsilon",
+    "dim": "axis",
+    "start_dim": "start_axis",
+    "end_dim": "stop_axis",
+    "min_val": "min",
+    "max_val": "max",
+}
+_KINDS = {"Conv2DTranspose": "ConvTranspose2d"}
 _ROLES: dict[str, str] = {"_mean": "running_mean", "_variance": "running_var"}
 
 
@@ -91,7 +98,7 @@ def layers(network: nn.Layer) -> Iterable[tuple[str, nn.Layer]]:
 
 def _kind(layer: nn.Layer) -> str:
     """Return the neutral kind: of the layer it is, or of the one it is derived from; else its class's name."""
-    names = [_SPELT.get(cls.__name__, re.sub(r"(\d)D$", r"\1d", cls.__name__)) for cls in type(layer).__mro__]
+    names = [_KINDS.get(cls.__name__, re.sub(r"(\d)D$", r"\1d", cls.__name__)) for cls in type(layer).__mro__]
     return next((name for name in names if name in NEUTRAL), names[0])
 
 
@@ -109,6 +116,10 @@ def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
     elif kind == "BatchNorm2d":
         config["momentum"] = round(1 - config["momentum"], 12)  # Paddle names the part that is kept
         config["track_running_stats"] = layer._use_global_stats is not False
+        if layer._use_global_stats is not None:
+            config["use_global_stats"] = layer._use_global_stats
+    elif kind == "InstanceNorm2d":
+        config["affine"] = layer._weight_attr is not False
     elif kind in ("MaxPool2d", "AvgPool2d"):
         kernel = pair(layer.ksize, "kernel_size")
         config = {"kernel_size": kernel, "stride": kernel, **{k: v for k, v in config.items() if v is not None}}

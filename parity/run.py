@@ -239,6 +239,23 @@ def compare_models(
             return _explain(comparison, reference, candidate, pool, here, options)
 
 
+def describe_models(models: Iterable[Model], workers: Workers) -> list[list[tuple[str, str, dict[str, Any]]]]:
+    """Return each model's layers: dotted name, neutral kind, configuration; nothing is run.
+
+    Raises:
+        ParityError: If a model cannot be built, or is a trace.
+    """
+    live: list[Worker] = []
+    for role, model in enumerate(models):
+        if model.side == "trace":
+            raise ParityError(f"trace:{model.target}: name a network that can be built: torch:... or paddle:...")
+        worker = workers.get(model.side, role)
+        source = {"twin": model.target, "options": {}} if model.twin else {"spec": model.target}
+        worker.submit({"do": "layers", **source})
+        live.append(worker)
+    return [[tuple(layer) for layer in answer["layers"]] for answer in wait(live, workers.options.timeout)]
+
+
 def _explain(
     comparison: Comparison, reference: Trace, candidate: Trace, pool: list[Worker | None], here: Path, options: Options
 ) -> Comparison:

@@ -114,6 +114,10 @@ class _Session:
             raise ParityError(f"{self.side.NAME}:{job['spec']}: made a {type(network).__name__}, which is no network")
         return network
 
+    def layers(self, job: dict[str, Any]) -> dict[str, Any]:
+        network = self._build(job)
+        return {"layers": [[name, *self.side.describe(layer)] for name, layer in self.side.layers(network)]}
+
     def state(self, job: dict[str, Any]) -> dict[str, Any]:
         self.side.get_state(self.network).save(job["path"])
         return {}
@@ -135,6 +139,17 @@ class _Session:
         network = self._build(job)
         # A user's own network may look at the numbers on its way, and is run as it is.
         return outline(self.side, self.side.hollow(network) if "twin" in job else network, job["shape"])
+
+    def survey(self, job: dict[str, Any]) -> dict[str, Any]:
+        from dataclasses import asdict
+
+        from parity.survey import survey
+
+        _ = self.side.use("cpu", 1)
+        total = len(job["sizes"])
+        progress = lambda done: self.send({"progress": ["pooling", done, total]})
+        found = survey(self.side, self._build(job), job["channels"], job["sizes"], progress)
+        return {"findings": [asdict(finding) for finding in found]}
 
     def read(self, job: dict[str, Any]) -> dict[str, Any]:
         from parity.state import State

@@ -1,0 +1,244 @@
+"""`parity pooling`: the windows of a pooling layer, and the input sizes at which rounding or the framework matter."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from parity.commands.app import app, run
+from parity.errors import ParityError
+
+if TYPE_CHECKING:
+    from parity.pooling import Pool
+    from parity.survey import Finding
+
+_MOST = 10_000  # pixels: beyond, a drawing helps nobody and a network's input fills the memory
+_NAMES = {"torch": "torch", "paddle": "Paddle", "onnx": "ONNX Runtime"}
+_CURE = "paddle_cnn.pooling has ceil-mode layers that place torch's windows in Paddle; docs/pooling.md has the rule."
+
+
+@app.command()
+def pooling(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A network: a zoo name, torch:MODULE_OR_FILE.py:callable or paddle:...; none for a window."
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Pixels along one axis; of a network, its input's height and width, or a range: 200..260."),
+    ] = None,
+    kernel: Annotated[int | None, typer.Option(help="Pixels.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Pixels; by default the kernel.")] = None,
+    padding: Annotated[int, typer.Option(help="Pixels on either side.")] = 0,
+    dilation: Annotated[int, typer.Option(help="Pixels from tap to tap.")] = 1,
+    ceil_mode: Annotated[bool, typer.Option("--ceil-mode", help="Round the number of windows up.")] = False,
+    include_pad: Annotated[bool, typer.Option("--include-pad", help="Average over the padding too.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for the run of a network.")] = 600.0,
+    plot: Annotated[Path | None, typer.Option(help="Draw it to this file: .png, .svg or .pdf.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the findings to this file.")] = None,
+) -> None:
+    """Show a pooling layer's windows by framework; of a network, the input sizes at which rounding or framework matter.
+
+    Exit 0: torch and Paddle place the same windows; 1: they part; 2: could not tell.
+    """
+
+    def work() -> bool:
+        from parity.pooling import Pool
+        from parity.run import check_writable
+
+        for path in (plot, json):
+            if path is not None:
+                check_writable(path)
+        if plot is not None:
+            from parity import pooling_figure
+
+            pooling_figure.check(plot)
+        window = (kernel, stride, padding, dilation, ceil_mode, include_pad)
+        if model is not None:
+            if window != (None, None, 0, 1, False, False):
+                raise ParityError(f"{model} has its own pooling layers: no --kernel and its like beside a network")
+            return _network(model, size, timeout, plot, json)
+        if kernel is None or size is None:
+            raise ParityError(
+                "which pooling? Name a network (parity pooling alexnet), or --size and --kernel of one layer"
+            )
+        if max(kernel, stride or 0, padding, dilation) > _MOST:
+            raise ParityError(f"a window of more than {_MOST} pixels cannot be drawn")
+        least, most = _range(size)
+        if least != most:
+            raise ParityError(f"--size {size}: a range goes with a network; give a layer one length")
+        layer = Pool(kernel, kernel if stride is None else stride, padding, dilation, ceil_mode, include_pad)
+        return _window(least, layer, plot, json)
+
+    run(work)
+
+
+def _range(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", text, re.ASCII)
+    if found is None:
+        raise ParityError(f"--size {text}: needs a number of pixels, or a range such as 200..260")
+    least, most = int(found[1]), int(found[2] or found[1])
+    if not 1 <= least <= most <= _MOST:
+        raise ParityError(f"--size {text}: needs 1 <= first <= last <= {_MOST}")
+    return least, most
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    from parity.atomic import atomic
+
+    with atomic(path) as part:
+        _ = part.write_text(jsonlib.dumps({"schema": 1, **content}, indent=1) + "\n")
+
+
+def _window(size: int, pool: Pool, plot: Path | None, json: Path | None) -> bool:
+    from parity.pooling import RULES, differs, divisors, draw, sizes
+
+    table = sizes(size, pool)
+    asked = table["ceil" if pool.ceil_mode else "floor"]
+    counts = {rule: count for rule, count in asked.items() if isinstance(count, int)}
+    if not counts:
+        raise ParityError("; ".join(str(reason) for reason in asked.values()))
+    gap = differs(size, pool)
+    if json is not None:
+        _write(json, {"size": size, "pool": asdict(pool), "windows": table, "differs": gap})
+    if plot is not None:
+        from parity import pooling_figure
+
+        pooling_figure.window(size, pool, plot)
+
+    typer.echo(f"length {size}, {pool}\n")
+    typer.echo(f"{'':5}{''.join(f'{rule:>9}' for rule in RULES)}")
+    for mode, row in table.items():
+        cells = "".join(f"{count if isinstance(count, int) else 'refused':>9}" for count in row.values())
+        typer.echo(f"{mode:5}{cells}{'  <- this layer' if row is asked else ''}")
+    for reason in dict.fromkeys(reason for reason in asked.values() if isinstance(reason, str)):
+        typer.echo(reason)
+    if drawn := draw(size, pool):
+        typer.echo(f"\n{drawn}")
+    rule = max(counts, key=counts.__getitem__)
+    counted = "" if pool.include_pad else "not "
+    typer.echo(f"\nAn average divides by {_listed(divisors(size, pool, rule).tolist())} (padding {counted}counted).")
+    if gap is not None:
+        typer.echo(f"warning: the frameworks part here, {gap}. {_extra(size, pool, counts)}".rstrip())
+    elif differs(size, replace(pool, ceil_mode=not pool.ceil_mode)) is not None:
+        typer.echo(f"warning: {'without' if pool.ceil_mode else 'with'} ceil_mode the frameworks part at this length.")
+    if pool.dilation == 1:
+        typer.echo(_rule(replace(pool, ceil_mode=True)))
+    return gap is None
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    words = [str(number) for number in numbers]
+    return " ".join(words if len(words) <= 9 else [*words[:4], "..", *words[-4:]]) or "nothing"
+
+
+def _extra(size: int, pool: Pool, counts: dict[str, int]) -> str:
+    """Return what Paddle has in a window that torch does not make."""
+    import numpy as np
+
+    from parity.pooling import pool as pooled
+
+    if "torch" not in counts or counts.get("paddle", 0) <= counts["torch"]:
+        return ""
+    pairs = {"kernel": (1, pool.kernel), "stride": (1, pool.stride), "padding": (0, pool.padding)}
+    row, window = np.ones((1, size), np.float32), replace(pool, **pairs)
+    most, mean = (float(pooled(row, window, kind, "paddle")[0, -1]) for kind in ("max", "avg"))
+    return f"Paddle's last window sees no pixel: its maximum is {most:.3g}, its average {mean:.3g}. {_CURE}"
+
+
+def _rule(pool: Pool) -> str:
+    from parity.pooling import parting
+
+    residues = parting(pool)
+    if not residues:
+        return "With ceil_mode, where the window fits, Paddle and torch never part."
+    where = f"{', '.join(map(str, residues))} modulo {pool.stride}"
+    return f"With ceil_mode, where the window fits, Paddle places one window more than torch at lengths {where}."
+
+
+def _network(model: str, size: str | None, timeout: float, plot: Path | None, json: Path | None) -> bool:
+    from parity.commands.terminal import Progress
+    from parity.run import Model, Options, Workers, parse_model, unknown_network
+    from parity.survey import Finding
+    from parity.workers import wait
+    from parity.zoo import NETWORKS
+
+    if ":" not in model and model not in NETWORKS:
+        raise ParityError(unknown_network(model))
+    named = Model("torch", model) if ":" not in model else parse_model(model)
+    if named.side == "trace":
+        raise ParityError(f"{model}: a trace is of one size; name the network it is of")
+    row = NETWORKS[named.target] if named.twin else None
+    published = row.input[2] if row is not None else 224
+    least, most = (max(1, published - 24), published + 36) if size is None else _range(size)
+    job = {"do": "survey", "name": named.target, "sizes": list(range(least, most + 1))}
+    job |= {"spec": named.target, "channels": None} if row is None else {"twin": row.name, "channels": row.input[1]}
+    with Workers(Options(timeout=timeout)) as workers, Progress(model, quiet=False) as progress:
+        worker = workers.get(named.side)
+        worker.submit({**job, "options": {}})
+        report = lambda worker, words, done, total: progress.update(worker.side, words, done, total)
+        (answer,) = wait([worker], timeout, report)
+    findings = [Finding.from_dict(each) for each in answer["findings"]]
+    if all(len(finding.refused) == 2 for finding in findings):
+        where, why = findings[-1].refused[named.side]
+        raise ParityError(f"{model}: takes no size of {least}..{most}; at {most}: {why} ({where})")
+    if json is not None:
+        _write(json, {"model": model, "findings": [asdict(finding) for finding in findings]})
+    if plot is not None:
+        from parity import pooling_figure
+
+        pooling_figure.survey(model, findings, row and row.input[2], plot)
+    _show(model, named.side, findings, row and row.input[2])
+    return not any(finding.apart for finding in findings)
+
+
+def _show(model: str, side: str, findings: Sequence[Finding], published: int | None) -> None:
+    """Print the sizes by what pooling makes of them."""
+    layers = list(dict.fromkeys(layer for finding in findings for layer in finding.layers))
+    first, last = findings[0].size, findings[-1].size
+    count = f"{len(layers)} pooling layer{'s' * (len(layers) != 1)}"
+    typer.echo(f"{model}: {count} ({_NAMES[side]}), input sizes {first}..{last}")
+    grouped: dict[str, list[int]] = {}
+    for finding in findings:
+        grouped.setdefault(_outcome(finding), []).append(finding.size)
+        if finding.size == published:
+            typer.echo(f"  {published}, as published: {_outcome(finding)}")
+    for outcome, sizes in grouped.items():
+        text = f"{outcome}: {_ranges(sizes)}"
+        typer.echo(textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="      ", break_long_words=False))
+    if parted := [finding for finding in findings if finding.apart]:
+        typer.echo(f"warning: torch and Paddle part at {len(parted)} of {len(findings)} sizes. {_CURE}")
+
+
+def _outcome(finding: Finding) -> str:
+    words = []
+    places = [f"at {where} by {_NAMES[rule]}" for rule, (where, _) in finding.refused.items()]
+    if len(places) == 2:  # what pooling would make of it no longer matters
+        where, *elsewhere = {where for where, _ in finding.refused.values()}
+        return f"refused {' and '.join(sorted(places)) if elsewhere else f'at {where}'}"
+    if finding.parts:
+        rest = len(finding.parts) - 1
+        words.append(f"torch and Paddle part at {finding.parts[0]}{f' (and {rest} after it)' if rest else ''}")
+    if finding.rounds:
+        words.append(f"floor and ceil differ at {', '.join(finding.rounds)}")
+    words += [f"refused {place} alone" for place in places]
+    return "; ".join(words) or "same"
+
+
+def _ranges(sizes: Sequence[int]) -> str:
+    spans: list[list[int]] = []
+    for size in sizes:
+        if spans and size == spans[-1][-1] + 1:
+            spans[-1] = [spans[-1][0], size]
+        else:
+            spans.append([size])
+    return ", ".join("..".join(map(str, span)) for span in spans)

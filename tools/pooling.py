@@ -1,0 +1,5 @@
+"""The door to `parity pooling`."""
+
+from parity.commands.app import main
+
+main("pooling")
