@@ -97,9 +97,10 @@ def layers(network: nn.Layer) -> Iterable[tuple[str, nn.Layer]]:
 
 
 def _kind(layer: nn.Layer) -> str:
-    """Return the neutral kind: of the layer it is, or of the one it is derived from; else its class's name."""
-    names = [_KINDS.get(cls.__name__, re.sub(r"(\d)D$", r"\1d", cls.__name__)) for cls in type(layer).__mro__]
-    return next((name for name in names if name in NEUTRAL), names[0])
+    """Return the neutral kind: of Paddle's own layer that it is or is derived from; else the name of its class."""
+    own = next(cls for cls in type(layer).__mro__ if cls.__module__.startswith("paddle."))
+    name = (type(layer) if own is nn.Layer else own).__name__
+    return _KINDS.get(name, re.sub(r"(\d)D$", r"\1d", name))
 
 
 def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:

@@ -78,9 +78,9 @@ def layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _kind(layer: nn.Module) -> str:
-    """Return the neutral kind: of the layer it is, or of the one it is derived from; else its class's name."""
-    names = [cls.__name__ for cls in type(layer).__mro__]
-    return next((name for name in names if name in NEUTRAL), names[0])
+    """Return the neutral kind: of torch's own layer that it is or is derived from; else the name of its class."""
+    own = next(cls for cls in type(layer).__mro__ if cls.__module__.startswith("torch."))
+    return (type(layer) if own is nn.Module else own).__name__
 
 
 def describe(layer: nn.Module) -> tuple[str, dict[str, Any]]:
