@@ -171,8 +171,7 @@ def measure(side, tasks):
             done = subprocess.run(
                 [sys.executable, __file__, side, folder],
                 input=json.dumps(tasks[before:]),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                capture_output=True,
                 text=True,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "GLOG_minloglevel": "3", "PYTHONWARNINGS": "ignore"},
                 timeout=1200,
