@@ -171,8 +171,7 @@ def measure(side, tasks):
             done = subprocess.run(
                 [sys.executable, __file__, side, folder],
                 input=json.dumps(tasks[before:]),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                capture_output=True,
                 text=True,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "GLOG_minloglevel": "3", "PYTHONWARNINGS": "ignore"},
                 timeout=1200,
@@ -181,7 +180,7 @@ def measure(side, tasks):
         if len(results) < len(tasks):
             code = done.returncode
             if not tasks[len(results)].get("name") or code == 1:
-                raise RuntimeError(f"{side}: {tasks[len(results)]}: exit {code}")
+                raise RuntimeError(f"{side}: {tasks[len(results)]}: exit {code}: {done.stderr[-500:]}")
             results.append({"export": signal.Signals(-code).name if code < 0 else f"exit {code}"})
     return results
 
