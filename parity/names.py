@@ -119,8 +119,6 @@ def to_twin(
         for layout, table in tables.items():
             found[layout] += plain in table
     best = max(found, key=lambda layout: found[layout])
-    if not found[best]:
-        _refuse(list(tensors), twins, family, source)
     renamed: dict[str, Array] = {}
     sources: dict[str, str] = {}
     for name, (plain, array) in given.items():
@@ -128,6 +126,8 @@ def to_twin(
         if own in renamed:
             raise ParityError(f"{source}: {sources[own]} and {name} are two tensors for the one {own}")
         renamed[own], sources[own] = array, name
+    if twins and not found[best]:
+        _refuse(list(tensors), twins, family, source)
     return renamed, best
 
 
@@ -142,7 +142,7 @@ def _refuse(names: list[str], twins: set[str], family: str, source: str) -> None
             f"{source}: weights of paddle.vision's {family}, which is another network than torchvision's: "
             f"{_OTHERS[family][1]}. Use torchvision's."
         )
-    known = "the twins, torchvision and paddle.vision" if family else "the network"
+    known = "the twins, torchvision and paddle.vision" if family else "the network's"
     raise ParityError(
         f"{source}: unknown layout: none of its {len(names)} names is one of {known}. "
         f"It holds {_some(names)}; wanted are {_some(sorted(twins))}"

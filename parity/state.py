@@ -214,8 +214,7 @@ def check_fit(state: Mapping[str, Array], slots: Mapping[str, Slot], network: st
             lines.append(f"{name}: dtype {state[name].dtype} is not floating point")
     if lines:
         shown = [*sorted(lines)[:20], *([f"... and {len(lines) - 20} more"] if len(lines) > 20 else [])]
-        fit = sum(name in state and state[name].shape == slot.shape for name, slot in slots.items())
-        what = f"{network}: the weights do not fit ({fit} of {len(slots)} tensors do); another network or num_classes?"
+        what = f"{network}: the weights do not fit; is it another network, or another num_classes?"
         raise ParityError("\n  ".join([what, *shown]))
 
 

@@ -64,7 +64,11 @@ def transfer(source: Path, target: Path, model: str, layout: str = "twin", num_c
     with contextlib.ExitStack() as stack:
         tensors, check = _open(source, stack)
         state, found = neutral(tensors, slots, NETWORKS[model].family, framework, source)
-        check_fit(state, slots, model, "network")
+        try:
+            check_fit(state, slots, model, "network")
+        except ParityError as error:
+            known = f"{len(slots.keys() & state.keys())} of its {len(state)} tensors have names of the {found} layout"
+            raise ParityError(f"{source}: {known}. {error}") from error
         written = _spelt(state, slots, NETWORKS[model].family, layout, FORMATS[target.suffix])
         with atomic(target) as part, ThreadPoolExecutor(1) as pool:
             verdict = pool.submit(check)

@@ -138,7 +138,7 @@ def test_weights_of_another_network_are_all_named(desk, recorded):
     save_file(weights, desk / "other.safetensors")
     lines = refused(desk, recorded[0], f"{PADDLE}:net", *SMALL, "--weights", "other.safetensors")
     first, *others = lines.split("\n")
-    assert first.startswith("net: the weights do not fit (")
+    assert first.startswith("net: the weights do not fit; is it another network")
     found = [line.strip() for line in others]
     assert found == sorted(found)
     assert "conv.weight: shape differs: paddle=(4, 3, 3, 3), weights=(4, 3, 5, 5)" in found

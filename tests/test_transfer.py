@@ -61,7 +61,7 @@ def test_files_that_cannot_be_are_refused_in_a_line_each(lenet, tmp_path):
     refused(tmp_path / "none" / "out.pth", "cannot write: no such folder", source, "lenet5")
     refused(good, "unknown network 'lenet6'; did you mean lenet5", source, "lenet6")
     refused(good, "torchvision has no lenet5; only the twins have", source, "lenet5", "torchvision")
-    refused(good, "lenet5: the weights do not fit", source, "lenet5", num_classes=7)
+    refused(good, r"10 of its 10 .* lenet5: the weights do not fit", source, "lenet5", num_classes=7)
     refused(good, "unknown layout: none of its 10 names", source, "resnet18")
     os.mkfifo(tmp_path / "pipe.pth")
     with pytest.raises(ParityError, match="cannot write: is no file"):
@@ -239,6 +239,12 @@ def test_a_file_may_be_converted_onto_itself(lenet):
     source, state = lenet
     transfer(source, source, "lenet5")
     assert state.differences(State.load(source)) == []
+
+
+def test_another_networks_weights_are_refused_with_what_was_recognised_and_what_was_not(tmp_path):
+    hardened_state(blueprint.slots("resnet34")).save(tmp_path / "a.safetensors")
+    words = r"102 of its 182 tensors have names of the twin layout\. resnet18: .*\n  layer1\.2\.conv0.*: unexp"
+    refused(tmp_path / "b.pth", words, tmp_path / "a.safetensors", "resnet18")
 
 
 def test_another_number_of_classes_is_told(lenet, tmp_path):
