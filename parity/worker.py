@@ -17,6 +17,7 @@ import json
 import os
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -73,8 +74,8 @@ class _Session:
         def progress(precision: str, done: int, total: int) -> None:
             self.send({"progress": [precision, done, total]})
 
-        record(
-            self.side,
+        own = getattr(self.side, "record", None)  # a file has no layers to wrap: its side records it in its own way
+        _ = (own or partial(record, self.side))(
             network,
             inputs,
             job["path"],
@@ -87,6 +88,8 @@ class _Session:
     def _build(self, job: dict[str, Any]) -> Any:
         from parity.errors import ParityError
 
+        if "file" in job:
+            return cast(Any, self.side).load(Path(job["file"]))
         if "twin" in job:
             return self.side.build(job["twin"], **job["options"])
         module, _, name = job["spec"].rpartition(":")
@@ -124,6 +127,10 @@ class _Session:
         with Trace(job["reference"]) as reference:
             found = replay(self.side, self.network, reference)
         return {"replay": [[*key, gap if isinstance(gap, str) else asdict(gap)] for key, gap in found.items()]}
+
+    def shape(self, job: dict[str, Any]) -> dict[str, Any]:
+        side = cast(Any, self.side)
+        return {"shape": side.input_shape(side.load(Path(job["file"])))}
 
     def read(self, job: dict[str, Any]) -> dict[str, Any]:
         from parity.state import State
