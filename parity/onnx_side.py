@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -161,6 +161,20 @@ def session(network: File, exposed: Sequence[str] = ()) -> Any:
     with TemporaryDirectory(prefix="parity-") as folder:
         onnx.save(model, Path(folder) / "exposed.onnx", save_as_external_data=True)
         return runtime.open_session(Path(folder) / "exposed.onnx", **options)
+
+
+WAYS = ("runtime",)
+
+
+def runner(network: File, way: str, array: Array) -> Callable[[], Any]:
+    """Return a call that runs the file on an input once.
+
+    Raises:
+        ParityError: If the file does not take it.
+    """
+    deployed, name = session(network), str(network.path)
+    fed = runtime.feed(deployed, [array], name)
+    return lambda: runtime.run(deployed, fed, name)
 
 
 def record(

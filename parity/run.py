@@ -193,7 +193,7 @@ def compare_models(
         paths = [Path(model.target) if model.side == "trace" else here / f"{i}.trace" for i, model in enumerate(models)]
         for worker, model, path in zip(pool, models, paths, strict=True):
             if worker is not None:
-                worker.submit(_job(name, model, path, here, weights, options))
+                worker.submit(trace_job(name, model, path, here, weights, options))
         report = on_progress and (
             lambda worker, precision, done, total: on_progress(worker.side, precision, done, total)
         )
@@ -229,9 +229,10 @@ def _explain(
     return explained(comparison, reference, candidate, replayed, states)
 
 
-def _job(
+def trace_job(
     name: str, model: Model, path: Path, here: Path, weights: Mapping[str, Any], options: Options
 ) -> dict[str, Any]:
+    """Return the job of tracing a model to `path`; what it says of the network other jobs can use."""
     job: dict[str, Any] = {
         "do": "trace",
         "name": model.target if model.twin else name,
