@@ -183,7 +183,7 @@ def plot(name: str, rows: Sequence[Row], path: Path) -> None:
         slow = [row.images - 1e3 * row.batch / row.p99 for _, row in bars]
         axes.bar(places, [row.images for _, row in bars], width, label=way)
         axes.errorbar(places, [row.images for _, row in bars], [slow, [0.0] * len(slow)], fmt="none", ecolor="0.3")
-    axes.set_xticks(range(len(groups)), [f"batch {batch}, {threads} threads" for batch, threads in groups])
+    axes.set_xticks(range(len(groups)), [f"batch {batch}\nthreads {threads}" for batch, threads in groups])
     axes.set_ylabel("images a second (median; whisker to the 99th percentile)")
     axes.set_title(name)
     axes.legend(frameon=False, fontsize="small")
