@@ -298,6 +298,8 @@ def _whole(
     if not same["input_sha256"]:
         wrong.append("the two were given different inputs")
     notes = [] if same["state_sha256"] or not told else ["the two have different weights"]
+    if not told and any(layer.verdict not in PASSES for layer in layers):
+        notes.append("a file does not say whose weights it holds: is it of the weights the other has? See --weights")
     tf32 = [str(trace.manifest.get("framework")) for trace in (reference, candidate) if trace.manifest.get("tf32")]
     if tf32:
         notes.append(f"TF32 was on: {' and '.join(tf32)}")

@@ -309,3 +309,32 @@ def test_the_program_compares_a_file_and_refuses_a_bad_one(exported, tmp_path):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "bad.json").exists()
+
+
+@pytest.mark.parametrize("source", ["torch", "folded", "paddle"])
+def test_partners_are_found_without_names_and_in_another_order(source, reference, exported, tmp_path):
+    """A block's shortcut may come before its branch or behind it; names are worth more, but need not be there."""
+
+    def change(graph):
+        made = {value.name for value in (*graph.input, *graph.initializer)}
+        left, order = list(graph.node), []
+        while left:  # the last that can go goes first
+            node = next(node for node in reversed(left) if all(not name or name in made for name in node.input))
+            left.remove(node)
+            made |= set(node.output)
+            order.append(node)
+        copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in order]
+        del graph.node[:]
+        for i, node in enumerate(copies):
+            node.name = f"n{i}"
+            del node.metadata_props[:]
+        graph.node.extend(copies)
+
+    result = judged(reference, changed(exported / f"{source}.onnx", tmp_path / "m.onnx", change), tmp_path)
+    assert result.verdict == "rounding", str(result)
+    assert result.unmatched["reference"] == ()
+
+
+def test_a_files_trace_can_be_kept_and_compared_later(reference, exported, tmp_path):
+    traced(exported / "paddle.onnx", tmp_path / "file").__exit__(None, None, None)
+    assert judge("later", Trace(tmp_path / "file"), Trace(reference)).verdict == "rounding"
