@@ -12,7 +12,8 @@ import contextlib
 import os
 import platform
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,40 @@ def gradients(outputs: list[Any], cotangents: list[Array], wanted: list[Any]) ->
         for i, gradient in zip(taken, got, strict=True):
             found[i] = gradient
     return found
+
+
+WAYS = ("eager", "inference")
+
+
+def runner(network: nn.Layer, way: str, array: Array) -> Callable[[], Any]:
+    """Return a call that runs the network on an input once: eagerly, or by Paddle Inference with oneDNN."""
+    if way == "eager":
+        x = to_tensor(array, network)
+
+        def once() -> Any:
+            with paddle.no_grad():
+                return network(x)
+
+        return once
+    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+        spec = paddle.static.InputSpec(list(array.shape), "float32", "image")
+        paddle.jit.save(network, f"{folder}/net", input_spec=[spec])
+        model = next(path for end in ("json", "pdmodel") if (path := Path(folder) / f"net.{end}").exists())
+        config = paddle.inference.Config(str(model), f"{folder}/net.pdiparams")
+        config.disable_glog_info()
+        config.enable_mkldnn()
+        config.set_cpu_math_library_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        predictor = paddle.inference.create_predictor(config)
+    given = predictor.get_input_handle(predictor.get_input_names()[0])
+    wanted = predictor.get_output_handle(predictor.get_output_names()[0])
+    array = array.astype(np.float32)
+
+    def infer() -> Any:
+        given.copy_from_cpu(array)
+        predictor.run()
+        return wanted.copy_to_cpu()
+
+    return infer
 
 
 def manifest(network: nn.Layer) -> dict[str, Any]:

@@ -233,7 +233,7 @@ class _Recorder:
         noise = self.seen.get(tensor)
         if noise is None:
             array = self.side.to_numpy(tensor)
-            noise = _noise(array, self.writer.read(name))
+            noise = measured_noise(array, self.writer.read(name))
             self.seen.put(tensor, noise)
         return noise
 
@@ -259,7 +259,7 @@ class _Recorder:
             if self.precision == "float64":
                 entry.setdefault("gradients", {})[label] = self.writer.add(array)
             elif label in entry.get("gradients", {}):
-                noise = _noise(array, self.writer.read(entry["gradients"][label]))
+                noise = measured_noise(array, self.writer.read(entry["gradients"][label]))
                 entry.setdefault("gradient_noise", {})[label] = noise
 
     def close(self, manifest: Mapping[str, Any]) -> None:
@@ -267,7 +267,8 @@ class _Recorder:
         self.writer.close(manifest, [Call(**{**defaults, **entry}) for entry in self.calls])
 
 
-def _noise(array: Array, exact: Array) -> Noise:
+def measured_noise(array: Array, exact: Array) -> Noise:
+    """Return how far a float32 run's array is from the float64 run's, and what its bytes are."""
     digest = hashlib.sha256(np.ascontiguousarray(array).data if array.size else b"").hexdigest()
     return Noise(**asdict(distance(array, exact)), digest=f"{array.dtype}:{digest}")
 

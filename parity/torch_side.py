@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import os
 import platform
+import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
@@ -233,6 +236,33 @@ def gradients(outputs: list[Any], cotangents: list[Array], wanted: list[Any]) ->
         for i, gradient in zip(taken, got, strict=True):
             found[i] = gradient
     return found
+
+
+WAYS = ("eager", "channels-last", "compile")
+
+
+def runner(network: nn.Module, way: str, array: Array) -> Callable[[], Any]:
+    """Return a call that runs the network on an input once, in one of WAYS.
+
+    Raises:
+        ParityError: If torch.compile has no C++ compiler.
+    """
+    x = to_tensor(array, network)
+    if way == "channels-last":
+        network = copy.deepcopy(network).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        x = x.to(memory_format=torch.channels_last)
+    call: Any = network
+    if way == "compile":
+        if shutil.which(os.environ.get("CXX", "g++")) is None:
+            raise ParityError("torch.compile needs a C++ compiler, and there is no g++")
+        torch._dynamo.reset()  # another batch size is another compilation, not a recompilation for any size
+        call = torch.compile(network, dynamic=False)
+
+    def once() -> Any:
+        with torch.inference_mode():
+            return call(x)
+
+    return once
 
 
 def manifest(network: nn.Module) -> dict[str, Any]:

@@ -60,6 +60,8 @@ def main(verb: str | None = None) -> None:
         design_space,
         lint,
         pooling,
+        precision,
+        predict,
         summary,
         transfer,
         zoo,
