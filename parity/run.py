@@ -86,6 +86,21 @@ def parse_pair(model: str, candidate: str | None) -> tuple[str, tuple[Model, Mod
     return named.rpartition(":")[2], (first, second)
 
 
+def parse_export(model: str, only: str | None) -> tuple[str, tuple[Model, ...]]:
+    """Return the export's name and its models: a zoo name stands for both twins, or the one of framework `only`.
+
+    Raises:
+        ParityError: If it is unknown, or of another framework than `only`.
+    """
+    if ":" not in model:
+        name, pair = parse_pair(model, None)
+        return name, tuple(each for each in pair if only in (None, each.side))
+    found = parse_model(model)
+    if found.side not in SIDES or only not in (None, found.side):
+        raise ParityError(f"{model}: no network of {only or 'torch or paddle'}, which is what can be exported")
+    return found.target.rpartition(":")[2], (found,)
+
+
 def unknown_network(name: str) -> str:
     """Return the message for a name the zoo does not have, with near matches."""
     near = get_close_matches(name, NETWORKS, n=3, cutoff=0.5)
@@ -186,11 +201,11 @@ def compare_models(
         weights: dict[str, Any] = {}
         if live:
             np.save(here / "input.npy", load())
-            weights = _weights(options, workers, here)
+            weights = described_weights(options, workers, here)
         paths = [Path(model.target) if model.side == "trace" else here / f"{i}.trace" for i, model in enumerate(models)]
         for worker, model, path in zip(pool, models, paths, strict=True):
             if worker is not None:
-                worker.submit(_job(name, model, path, here, weights, options))
+                worker.submit(trace_job(name, model, path, here, weights, options))
         report = on_progress and (
             lambda worker, precision, done, total: on_progress(worker.side, precision, done, total)
         )
@@ -225,9 +240,10 @@ def _explain(
     return explained(comparison, reference, candidate, replayed, states)
 
 
-def _job(
+def trace_job(
     name: str, model: Model, path: Path, here: Path, weights: Mapping[str, Any], options: Options
 ) -> dict[str, Any]:
+    """Return a worker's job: record a model on `here`/input.npy, the Trace to `path`."""
     job: dict[str, Any] = {
         "do": "trace",
         "name": model.target if model.twin else name,
@@ -245,7 +261,7 @@ def _job(
     return {**job, "twin": model.target, "family": NETWORKS[model.target].family, "options": classes}
 
 
-def _weights(options: Options, workers: Workers, here: Path) -> dict[str, Any]:
+def described_weights(options: Options, workers: Workers, here: Path) -> dict[str, Any]:
     """Return what a job says of the weights; a .pth file is read by the torch worker first, as only torch can."""
     if options.weights == "random":
         return {"seed": options.seed, "label": f"random, seed {options.seed}"}

@@ -54,6 +54,6 @@ def run(work: Callable[[], bool]) -> None:
 
 def main(verb: str | None = None) -> None:
     """Run the program; with `verb`, as the door of that verb alone."""
-    from parity.commands import bench, compare  # noqa: F401  (each registers its verb)
+    from parity.commands import bench, compare, export  # noqa: F401  (each registers its verb)
 
     app(args=None if verb is None else [verb, *sys.argv[1:]], prog_name="parity")
