@@ -10,6 +10,7 @@ before it in float64 and is rounded once.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
@@ -298,6 +299,7 @@ _RULES: tuple[RewriteRule, ...] = (
 )
 
 
+logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it warns of every operator that it leaves as it is
 _FOLD_ALL = 1 << 62  # elements: whatever is constant is folded, however large
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,12 +109,24 @@ def export_models(
         for number in range(len(jobs[0].shapes)):
             for job in jobs:
                 job.trace(number)
-            _ = wait([job.worker for job in jobs], options.timeout)
+            try:
+                _ = wait([job.worker for job in jobs], options.timeout)
+            except ParityError as error:
+                if not number:
+                    raise
+                raise ParityError(f"--dynamic-size: at {jobs[0].shapes[number][1:]}: {error}") from error
             for job in jobs:
                 job.check_traced(number)
         for job in jobs:
             job.export()
-        answers = wait([job.worker for job in jobs], options.timeout)
+        try:
+            answers = wait([job.worker for job in jobs], options.timeout)
+        except ParityError as error:
+            # paddle2onnx says what it cannot write, and then aborts the process.
+            words = [line.split("] ", 1)[-1].strip() for line in workers.log().splitlines() if "[ERROR]" in line]
+            if not words:
+                raise
+            raise ParityError(f"{name}: Paddle's exporter cannot take it: {' '.join(words)}") from error
         return [job.finish(answer["names"]) for job, answer in zip(jobs, answers, strict=True)]
 
 
@@ -129,7 +141,17 @@ def _check_opset(side: str, opset: int) -> None:
 _PADDLE_CANNOT = {
     "GELU": (lambda config: config.get("approximate") == "tanh", "writes erf for tanh", "spell the tanh form out"),
     "Hardtanh": (lambda config: True, "always clips to -1 and 1", "use paddle.clip"),
+    "CELU": (lambda config: True, "aborts", "use ELU where alpha is 1"),
 }
+
+
+def _even(size: int, target: int) -> bool:
+    """Return whether adaptive pooling of `size` to `target` has windows of one size, one stride apart."""
+    stride = size // target
+    kernel = size - (target - 1) * stride
+    return all(
+        (i * size // target, -(-(i + 1) * size // target)) == (i * stride, i * stride + kernel) for i in range(target)
+    )
 
 
 class _Job:
@@ -165,19 +187,21 @@ class _Job:
             raise ParityError(f"{self.model.side}:{self.name}: {'; '.join(dict.fromkeys(refused))}")
 
     def _refusal(self, trace: Trace, call: Call) -> str:
-        sizes = trace.shape(call.inputs[0])[2:] if call.inputs else ()
-        wanted = call.config.get("output_size")
+        side, wanted = self.model.side, call.config.get("output_size")
         if call.kind in ("AdaptiveAvgPool2d", "AdaptiveMaxPool2d") and isinstance(wanted, list) and wanted != [1, 1]:
             if self.request.dynamic_size:
                 return f"--dynamic-size: {call.layer}: {call.kind} to {wanted} has other windows at every image size"
-            if any(target and size % target for size, target in zip(sizes, wanted, strict=True)):
+            sizes = list(trace.shape(call.inputs[0])[2:])
+            if side == "paddle" and not all(
+                _even(size, target or size) for size, target in zip(sizes, wanted, strict=True)
+            ):
                 return (
-                    f"{call.layer}: {call.kind} from {list(sizes)} to {wanted}: ONNX has no such operator, and the "
-                    "exporters write another. Use an image size whose map divides"
+                    f"{call.layer}: {call.kind} from {sizes} to {wanted}: its windows are of several sizes, and "
+                    "paddle2onnx writes them all alike. Use an image size whose map divides, or export from torch"
                 )
-        if call.config.get("divisor_override"):
-            return f"{call.layer}: ONNX has no divisor_override, and the exporters drop it. Scale the output instead"
-        if self.model.side == "paddle" and call.kind in _PADDLE_CANNOT:
+        if side == "torch" and call.config.get("divisor_override"):
+            return f"{call.layer}: torch's exporters drop divisor_override. Scale the output instead"
+        if side == "paddle" and call.kind in _PADDLE_CANNOT:
             wrong, what, remedy = _PADDLE_CANNOT[call.kind]
             if wrong(call.config):
                 return f"{call.layer}: {call.kind}: paddle2onnx {what}. Remedy: {remedy}"
@@ -203,35 +227,32 @@ class _Job:
         written = next(each.version for each in raw.opset_import if each.domain in ("", "ai.onnx"))
         if written != opset:
             raise ParityError(
-                f"--opset {opset}: the exporter of {side} wrote opset {written}, which this network needs"
+                f"--opset {opset}: the exporter of {side} needs {written} for this network. Use --opset {written}"
             )
-        graph = canonical.simplify(ir.from_proto(raw), names)
         with Trace(self.here / "size0" / "batch1" / "trace") as trace:
+            manifest = trace.manifest
+            grown = max(growth(call.terms for call in trace.calls if call.leaf), default=1.0)
+            before = self._noise(raw, grown, "the exporter's file")
+            graph = canonical.simplify(ir.from_proto(raw), names)
             found, total = self._layers(canonical.unnamed(graph), trace)
             model = ir.to_proto(canonical.named(graph, set(names.values()), found))
-            model_file.check(model, f"{self.name}: canonical form")
-            grown = growth(call.terms for call in trace.calls if call.leaf)[-1:]
-            worst = {
-                which: self._noise(each, grown[0] if grown else 1.0)
-                for which, each in (("raw", raw), ("canonical", model))
-            }
-            manifest = trace.manifest
-        noise, limit = max(worst["canonical"], worst["raw"], key=lambda pair: pair[0] / pair[1])
+            after = self._noise(model, grown, "the canonical form")
+        model_file.check(model, f"{self.name}: canonical form")
         reason = ""
-        if not noise <= limit:
-            which = "the exporter's file" if worst["raw"][0] > worst["raw"][1] else "its canonical form"
-            where = _culprit(model, set(found.values()))
-            reason = (
-                f"{which} is not the network: an output is {noise:.4g}u off, arithmetic explains {limit:.4g}u; {where}"
-            )
+        for which, (noise, limit) in (("the exporter's file", before), ("the canonical form", after)):
+            if not reason and not noise <= limit:
+                reason = (
+                    f"{which} is not the network: an output is {noise:.4g}u off, arithmetic explains {limit:.4g}u. "
+                    f"The operators not proved right: {_unproved(model, set(found.values()))}"
+                )
         exported = Exported(
             side=side,
             path=self.request.folder / f"{self.name}.{side}.onnx",
-            verdict="different" if reason else "rounding" if noise else "exact",
+            verdict="different" if reason else "rounding" if after[0] else "exact",
             reason=reason,
-            noise=worst["canonical"][0],
-            raw_noise=worst["raw"][0],
-            bound=limit,
+            noise=after[0],
+            raw_noise=before[0],
+            bound=after[1],
             layers=(len(found), total),
             nodes=(len(model.graph.node), len(raw.graph.node)),
             canonical_sha256=model_file.digest(model),
@@ -252,9 +273,8 @@ class _Job:
         """
         model = ir.to_proto(numbered)
         model.graph.output.extend(info for info in model.graph.value_info)
-        values = dict(
-            zip([each.name for each in model.graph.output], _run(model, self.inputs[0][0], self.options), strict=True)
-        )
+        arrays = self._session(model, "the canonical form")(self.inputs[0][0])
+        values = dict(zip([each.name for each in model.graph.output], arrays, strict=True))
         leaves = [call for call in trace.calls if call.leaf]
         found = dict[str, str]()
         for call, grown in zip(leaves, growth(call.terms for call in leaves), strict=True):
@@ -268,11 +288,41 @@ class _Job:
                             break
         return found, len(leaves)
 
-    def _noise(self, model: onnx.ModelProto, grown: float) -> tuple[float, float]:
+    def _session(self, model: onnx.ModelProto, what: str) -> Callable[[Path], list[Array]]:
+        """Return a function that runs a model in ONNX Runtime on the input of a file.
+
+        Raises:
+            ParityError: If the runtime refuses the model; so does the function.
+        """
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = self.options.threads
+        settings.log_severity_level = 4
+        source: str | bytes = str(self.here / "large.onnx")
+        if model_file.size(model) > model_file.LIMIT:
+            model_file.write(model, Path(source), {})
+        else:
+            source = model.SerializeToString()
+        try:
+            session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions share no class of their own
+            raise ParityError(f"{self.name}: ONNX Runtime refuses {what}: {' '.join(str(error).split())}") from error
+
+        def run(source: Path) -> list[Array]:
+            feed = {session.get_inputs()[0].name: np.load(source, allow_pickle=False)}
+            try:
+                return [np.asarray(array) for array in session.run(None, feed)]
+            except Exception as error:
+                raise ParityError(
+                    f"{self.name}: ONNX Runtime fails on {what}: {' '.join(str(error).split())}"
+                ) from error
+
+        return run
+
+    def _noise(self, model: onnx.ModelProto, grown: float, what: str) -> tuple[float, float]:
         """Return the worst output's error against the framework's float64, and its bound, both in units of roundoff."""
-        pairs = []
+        pairs, run = [], self._session(model, what)
         for source, folder in self.inputs:
-            for i, array in enumerate(_run(model, source, self.options)):
+            for i, array in enumerate(run(source)):
                 gap = distance(array, np.load(folder / f"{i}.npy", allow_pickle=False))
                 pairs.append((gap.relative / ROUNDOFF32, bound(grown, gap.peak, array.size)))
         return max(pairs, key=lambda pair: pair[0] / pair[1] if pair[0] == pair[0] else np.inf)
@@ -285,31 +335,14 @@ def _near(array: Array, expected: Array) -> bool:
     return bool(np.allclose(array.reshape(-1)[::step], few, rtol=0.01, atol=0.01 * float(np.abs(few).max(initial=0.0))))
 
 
-def _run(model: onnx.ModelProto, source: Path, options: Options) -> list[Array]:
-    """Return a model's outputs in ONNX Runtime, on the CPU.
-
-    Raises:
-        ParityError: If the runtime refuses the model.
-    """
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = options.threads
-    settings.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-        feed = {session.get_inputs()[0].name: np.load(source, allow_pickle=False)}
-        return [np.asarray(array) for array in session.run(None, feed)]
-    except Exception as error:  # its exceptions share no class of their own
-        raise ParityError(f"ONNX Runtime refuses the file: {' '.join(str(error).split())[:400]}") from error
-
-
-def _culprit(model: onnx.ModelProto, right: set[str]) -> str:
-    """Return in words the first node that is not proved right while all that comes into it is."""
-    known = {model.graph.input[0].name, *(tensor.name for tensor in model.graph.initializer), *right}
-    for node in model.graph.node:
-        if not known & set(node.output) and known.issuperset(filter(None, node.input)):
-            settings = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-            return f"the first operator that may be to blame: {node.name} ({node.op_type} {settings})"
-    return "every operator that can be told is right"
+def _unproved(model: onnx.ModelProto, right: set[str]) -> str:
+    """Return the operators behind the last layers that are proved right, in words."""
+    good = set(right)
+    for node in reversed(model.graph.node):
+        if good & set(node.output):
+            good.update(node.input)
+    left = [f"{node.name} ({node.op_type})" for node in model.graph.node if not good & set(node.output)]
+    return ", ".join([*left[:6], *["..."] * (len(left) > 6)]) or "none that can be told"
 
 
 def _ends_named(raw: onnx.ModelProto) -> onnx.ModelProto:
