@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, cast
 
@@ -107,7 +107,7 @@ class _BiasIntoConv(RewriteRuleClassBase):
 
 
 class _MeanToPool(RewriteRuleClassBase):
-    """ReduceMean over H and W, both kept, to GlobalAveragePool."""
+    """ReduceMean over H and W to GlobalAveragePool, and to Flatten behind it where the axes are not kept."""
 
     def pattern(self, op: Any, x: Any) -> Any:
         return op.ReduceMean(x, _allow_other_inputs=True, _outputs=["mean"])
@@ -115,12 +115,13 @@ class _MeanToPool(RewriteRuleClassBase):
     def check(self, context: Any, x: ir.Value, mean: ir.Value) -> bool:
         node, shape = _producer(mean), _shape(x)
         axes = constant(node.inputs[1]) if len(node.inputs) > 1 else node.attributes.get_ints("axes", ())
-        if axes is None or shape is None or len(shape) != 4 or not node.attributes.get_int("keepdims", 1):
+        if axes is None or shape is None or len(shape) != 4:
             return False
         return sorted(int(axis) % 4 for axis in axes) == [2, 3]
 
     def rewrite(self, op: Any, x: ir.Value, mean: ir.Value) -> Any:
-        return op.GlobalAveragePool(x)
+        pooled = op.GlobalAveragePool(x)
+        return pooled if _producer(mean).attributes.get_int("keepdims", 1) else op.Flatten(pooled, axis=1)
 
 
 class _WholeMapToPool(RewriteRuleClassBase):
@@ -303,17 +304,14 @@ logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it warns of every ope
 _FOLD_ALL = 1 << 62  # elements: whatever is constant is folded, however large
 
 
-def simplify(model: ir.Model, names: Mapping[str, str]) -> ir.Model:
+def simplify(model: ir.Model) -> ir.Model:
     """Bring a graph into canonical form, all but its names: in place, until no rule finds anything more.
 
     Args:
-        model: An exporter's, of one input and one output.
-        names: What the exporter called a tensor of the network's State, to the name it has there.
+        model: An exporter's.
     """
     lift = passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     _ = ir.passes.Sequential(passes.InlinePass(), passes.RemoveInitializersFromInputsPass(), lift)(model)
-    for value in [*model.graph.initializers.values()]:
-        value.name = names.get(cast(str, value.name), value.name)
     fold = FoldConstantsPass(shape_inference=True, input_size_limit=_FOLD_ALL, output_size_limit=_FOLD_ALL)
     steps = fold, RewritePass(_RULES), lift, passes.IdentityEliminationPass(), passes.RemoveUnusedNodesPass()
     _ = ir.passes.PassManager(steps, steps=len(_RULES), early_stop=True)(model)
@@ -376,7 +374,7 @@ def unnamed(model: ir.Model) -> ir.Model:
     return _rebuilt(model, [f"node{i}" for i, _ in enumerate(model.graph)], {})
 
 
-def named(model: ir.Model, state: Iterable[str], layers: Mapping[str, str]) -> ir.Model:
+def named(model: ir.Model, state: Mapping[str, str], layers: Mapping[str, str]) -> ir.Model:
     """Return the graph with nodes, values and tensors called after the layers they come from, every shape described.
 
     A node is called after the layer that holds its weights or, without any, whose output it makes; where no layer is
@@ -386,13 +384,12 @@ def named(model: ir.Model, state: Iterable[str], layers: Mapping[str, str]) -> i
 
     Args:
         model: From `simplify`.
-        state: Names of the network's State.
+        state: Name in the network's State of a tensor, by the name the exporter gave it.
         layers: The layer whose output a value is, by the value's name in `unnamed(model)`.
     """
-    known = set(state)
     nodes = list(model.graph)
     made = [str(node.outputs[0].name) for node in unnamed(model).graph]
-    found = [_owner(node, known) or layers.get(name, "") for node, name in zip(nodes, made, strict=True)]
+    found = [_owner(node, state) or layers.get(name, "") for node, name in zip(nodes, made, strict=True)]
     names = []
     for i, node in enumerate(nodes):
         before = next((owner for owner in reversed(found[:i]) if owner), "")
@@ -404,9 +401,9 @@ def named(model: ir.Model, state: Iterable[str], layers: Mapping[str, str]) -> i
     return _rebuilt(model, names, values)
 
 
-def _owner(node: ir.Node, state: set[str]) -> str:
+def _owner(node: ir.Node, state: Mapping[str, str]) -> str:
     """Return the layer that holds a node's weights."""
-    held = [str(value.name) for value in node.inputs if value is not None and value.name in state]
+    held = [state[name] for value in node.inputs if value is not None and (name := str(value.name)) in state]
     return held[0].rpartition(".")[0] if held else ""
 
 

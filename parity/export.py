@@ -233,9 +233,9 @@ class _Job:
             manifest = trace.manifest
             grown = max(growth(call.terms for call in trace.calls if call.leaf), default=1.0)
             before = self._noise(raw, grown, "the exporter's file")
-            graph = canonical.simplify(ir.from_proto(raw), names)
+            graph = canonical.simplify(ir.from_proto(raw))
             found, total = self._layers(canonical.unnamed(graph), trace)
-            model = ir.to_proto(canonical.named(graph, set(names.values()), found))
+            model = ir.to_proto(canonical.named(graph, names, found))
             after = self._noise(model, grown, "the canonical form")
         model_file.check(model, f"{self.name}: canonical form")
         reason = ""

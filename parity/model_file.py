@@ -16,7 +16,7 @@ from parity.errors import ParityError
 
 # A protobuf message ends at 2 GB; what is larger has its tensors beside it.
 LIMIT = (1 << 31) - (1 << 24)
-_SMALL = 1 << 10  # bytes; smaller tensors stay in the file, so that shapes can be inferred
+_SMALL = 1 << 8  # bytes; smaller tensors stay in the file, so that shapes can be inferred
 
 
 def read(path: Path) -> onnx.ModelProto:
