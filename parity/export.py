@@ -10,7 +10,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ class Exported:
     layers: tuple[int, int]
     nodes: tuple[int, int]
     canonical_sha256: str
-    model: onnx.ModelProto
+    model: onnx.ModelProto = field(repr=False)
 
     @property
     def ok(self) -> bool:
