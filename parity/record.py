@@ -52,6 +52,9 @@ class Side(Protocol):
     def parameters(self, layer: Any) -> dict[str, Any]: ...  # noqa: D102
     def gradients(self, outputs: list[Any], cotangents: list[Array], wanted: list[Any]) -> list[Any]: ...  # noqa: D102
     def manifest(self, network: Any) -> dict[str, Any]: ...  # noqa: D102
+    def export(  # noqa: D102
+        self, network: Any, example: Array, path: Path, opset: int, dynamic_size: bool
+    ) -> dict[str, str]: ...
 
 
 Progress = Callable[[str, int, int], None]
@@ -91,6 +94,13 @@ def record(
         with side.native(network):
             recorder.run("float32", inputs)
     recorder.close({**side.manifest(network), "input_sha256": input_digest(inputs), **(manifest or {})})
+
+
+def outputs64(side: Side, network: Any, array: Array) -> list[Array]:
+    """Return what the network makes of an input in float64, in evaluation mode, nothing recorded."""
+    with inference_mode(side, network), side.double(network), side.autograd(False):
+        made = network(side.to_tensor(array.astype(np.float64), network))
+        return [side.to_numpy(tensor) for tensor in flatten(made, side.is_tensor)]
 
 
 def input_digest(inputs: Iterable[Array]) -> str:

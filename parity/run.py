@@ -88,6 +88,21 @@ def parse_pair(model: str, candidate: str | None) -> tuple[str, tuple[Model, Mod
     return named.rpartition(":")[2], (first, second)
 
 
+def parse_export(model: str, only: str | None) -> tuple[str, tuple[Model, ...]]:
+    """Return the export's name and its models: a zoo name stands for both twins, or the one of framework `only`.
+
+    Raises:
+        ParityError: If it is unknown, or of another framework than `only`.
+    """
+    if ":" not in model:
+        name, pair = parse_pair(model, None)
+        return name, tuple(each for each in pair if only in (None, each.side))
+    found = parse_model(model)
+    if found.side not in SIDES or only not in (None, found.side):
+        raise ParityError(f"{model}: no network of {only or 'torch or paddle'}, which is what can be exported")
+    return found.target.rpartition(":")[2], (found,)
+
+
 def parse_single(text: str) -> Model:
     """Return the one network that is named: a zoo name stands for torch's twin.
 
@@ -223,7 +238,7 @@ def compare_models(
         weights: dict[str, Any] = {}
         if live:
             np.save(here / "input.npy", load())
-            weights = _weights(options, workers, here)
+            weights = described_weights(options, workers, here)
         paths = [Path(model.target) if model.side == "trace" else here / f"{i}.trace" for i, model in enumerate(models)]
         for worker, model, path in zip(pool, models, paths, strict=True):
             if worker is not None:
@@ -330,7 +345,7 @@ def input_shape(models: Iterable[Model], workers: Workers) -> tuple[int, int, in
     return None
 
 
-def _weights(options: Options, workers: Workers, here: Path) -> dict[str, Any]:
+def described_weights(options: Options, workers: Workers, here: Path) -> dict[str, Any]:
     """Return what a job says of the weights; a .pth file is read by the torch worker first, as only torch can."""
     if options.weights == "random":
         return {"seed": options.seed, "label": f"random, seed {options.seed}"}

@@ -58,6 +58,7 @@ def main(verb: str | None = None) -> None:
         bench,
         compare,
         design_space,
+        export,
         lint,
         pooling,
         precision,
