@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.stamp
 GPU    := .venv-gpu
+ORT    := .venv-ort
 .DEFAULT_GOAL := help
 
 $(STAMP): pyproject.toml
@@ -48,8 +49,14 @@ $(GPU)/.stamp:
 	$(GPU)/bin/python -m pip install --quiet 'paddlepaddle-gpu==2.6.2' safetensors
 	@touch $@
 
-test-gpu-stack: $(STAMP) $(GPU)/.stamp ## resnet50 with Paddle 2.6's GPU build in its own venv
-	PADDLE_PYTHON=$(GPU)/bin/python $(BIN)/python -m pytest -m stack
+# Likewise ONNX Runtime's GPU build, which may not share a venv with the CPU's: both are the module onnxruntime.
+$(ORT)/.stamp:
+	$(PYTHON) -m venv $(ORT)
+	$(ORT)/bin/python -m pip install --quiet 'onnxruntime-gpu==1.31.1' onnx safetensors
+	@touch $@
 
-clean: ## remove both venvs
-	rm -rf $(VENV) $(GPU)
+test-gpu-stack: $(STAMP) $(GPU)/.stamp $(ORT)/.stamp ## GPU builds of Paddle 2.6 and ONNX Runtime in venvs of their own
+	PADDLE_PYTHON=$(GPU)/bin/python ONNX_PYTHON=$(ORT)/bin/python $(BIN)/python -m pytest -m stack
+
+clean: ## remove the venvs
+	rm -rf $(VENV) $(GPU) $(ORT)

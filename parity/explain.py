@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from parity.align import align
 from parity.judge import Comparison, Culprit, allowance, growth
 from parity.replay import Replay
 from parity.state import Array, same_bits
@@ -28,7 +29,7 @@ def explained(
         replayed: What each layer of the candidate makes of the reference's inputs; empty if it could not be run.
         states: Both sides' weights, if they are at hand.
     """
-    partners = {call.key: call for call in candidate.calls}
+    partners = {ours.key: theirs for ours, theirs in align(reference, candidate).pairs}
     wrong = [
         call for call in reference.calls if call.key in replayed and not _right(call, reference, replayed[call.key])
     ]
@@ -89,7 +90,8 @@ def _difference(call: Call, partner: Call | None, sides: tuple[str, str], states
     """Return the differences of two paired calls in kind, configuration and weights."""
     if partner is None:
         return ["it has no partner of that name in the candidate"]
-    words = []
+    words = [f"{call.config['node']} in the reference"] if "node" in call.config else []
+    words += [f"{partner.config['node']} in the file"] if "node" in partner.config else []
     if call.leaf and partner.kind != call.kind:
         words.append(f"kind differs: {sides[0]}={call.kind}, {sides[1]}={partner.kind}")
     for word in sorted(call.config.keys() & partner.config.keys()):

@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from parity.align import Alignment, align
 from parity.state import Array
 from parity.trace import ROUNDOFF32, ROUNDOFF64, Call, Distance, Noise, Trace, distance, root_mean_square
 
 SCHEMA = 1
 VERDICTS = ("exact", "rounding", "precision", "different", "invalid")
+PASSES = VERDICTS[:2]
 
 # What a network's conditioning may make of float64 roundings on their way through it. Float64 has room for it: the
 # smallest mistake we know, one eps off by a tenth, is four orders of magnitude above the allowance this leads to.
@@ -32,6 +34,12 @@ KEPT_SHORT = {"Hardsigmoid": 2e-7}
 # Likewise for gradients, which pass it on to the layers before: Paddle's average pooling divides them by multiplying
 # with a float32 reciprocal, in float64 too.
 KEPT_SHORT_BACKWARD = {"AvgPool2d": 2.0**-24, "AdaptiveAvgPool2d": 2.0**-24}
+# An ONNX file keeps every constant of an activation or a normalisation as a float32.
+KEPT_SHORT_IN_FILES = {
+    **dict.fromkeys(("CELU", "ELU", "GELU", "Hardswish", "LeakyReLU", "Mish", "SELU", "Softplus"), 2.0**-23),
+    **dict.fromkeys(("GroupNorm", "InstanceNorm2d", "LayerNorm", "LocalResponseNorm", "Upsample"), 2.0**-23),
+    "Hardsigmoid": 3e-7,
+}
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ class Comparison:
     @property
     def ok(self) -> bool:
         """Return whether the two compute the same function as precisely as arithmetic allows."""
-        return self.verdict in ("exact", "rounding")
+        return self.verdict in PASSES
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -203,13 +211,19 @@ def bound(grown: float, peak: float, elements: int) -> float:
 
 @dataclass(frozen=True)
 class _Reach:
-    """What rounding may have become on the way to a tensor: `growth`, and constants kept short."""
+    """What rounding may have become on the way to a tensor: `growth`, constants kept short, and weights folded.
+
+    BatchNorm folded into a convolution is rounded to float32 once. Each product of a sum is then off by a rounding of
+    its own, so the sum is off by one roundoff, not by sqrt(n): `folded` is the growth of as many terms as layers.
+    """
 
     grown: float
     short: float
+    folded: float = 0.0
 
     def allowance(self, gap: Distance, elements: int) -> float:
-        return allowance(self.grown, gap.peak, elements, self.short)
+        own = allowance(self.grown, gap.peak, elements, self.short)
+        return own + (ROUNDOFF32 * bound(self.folded, gap.peak, elements) if self.folded else 0.0)
 
 
 @dataclass(frozen=True)
@@ -233,16 +247,23 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1) ->
         candidate: The run to be judged.
         threads: How many threads read and compare tensors.
     """
-    partners = {call.key: call for call in candidate.calls}
-    paired = [(call, partners[call.key]) for call in reference.calls if call.key in partners]
-    layers = _Bench(reference, candidate, paired, threads).layers()
-    keys = {call.key for call, _ in paired}
+    alignment = align(reference, candidate)
+    layers = _Bench(reference, candidate, alignment, threads).layers()
+    have = [alignment.inside[i] | {pair[i].key for pair in alignment.pairs} for i in (0, 1)]
+    if alignment.by_order and any(layer.layer == "" and layer.verdict in PASSES for layer in layers):
+        # The outputs agree: a pair of inner tensors that does not was no pair.
+        right = [layer.verdict not in ("different", "invalid") and layer.inputs_agree for layer in layers]
+        layers = [layer for layer, good in zip(layers, right, strict=True) if good]
+        for pair, good in zip(alignment.pairs, right, strict=True):
+            have = have if good else [keys - {call.key} for keys, call in zip(have, pair, strict=True)]
     alone = {
         name: [call for call in trace.calls if call.leaf and call.key not in keys]
-        for name, trace in (("reference", reference), ("candidate", candidate))
+        for name, trace, keys in zip(("reference", "candidate"), (reference, candidate), have, strict=True)
     }
     verdict = max((layer.verdict for layer in layers), key=VERDICTS.index, default="invalid")
-    wrong, notes = _whole(reference, candidate, layers, [call for calls in alone.values() for call in calls])
+    # What a file has no node for is listed; whether that matters the outputs tell, which are compared always.
+    missed = [] if alignment.by_order else [call for calls in alone.values() for call in calls]
+    wrong, notes = _whole(reference, candidate, layers, missed, alignment.by_order)
     return Comparison(
         network,
         "invalid" if wrong else verdict,
@@ -261,11 +282,13 @@ def _label(call: Call) -> str:
 
 
 def _whole(
-    reference: Trace, candidate: Trace, layers: Sequence[Layer], alone: Sequence[Call]
+    reference: Trace, candidate: Trace, layers: Sequence[Layer], alone: Sequence[Call], by_order: bool
 ) -> tuple[list[str], list[str]]:
     """Return what makes the whole invalid, and what is merely to be noted."""
     wrong = []
-    if not any(layer.leaf for layer in layers) or not any(layer.layer == "" and layer.shape for layer in layers):
+    if not (by_order or any(layer.leaf for layer in layers)) or not any(
+        layer.layer == "" and layer.shape for layer in layers
+    ):
         wrong.append("nothing was compared: the two share no layer, or the network gave no output")
     # One without weights may be a matter of style, a function where the other side has a layer: outputs tell.
     weighty = [call.layer for call in alone if _weighted(call) or "num_features" in call.config]
@@ -275,9 +298,13 @@ def _whole(
         word: len({str(trace.manifest.get(word)) for trace in (reference, candidate)}) == 1
         for word in ("input_sha256", "state_sha256")
     }
+    # A file's weights go by other names, and folded: unless its maker noted whose they are, hashes say nothing.
+    told = all(trace.manifest.get("weights_of", "network") == "network" for trace in (reference, candidate))
     if not same["input_sha256"]:
         wrong.append("the two were given different inputs")
-    notes = [] if same["state_sha256"] else ["the two have different weights"]
+    notes = [] if same["state_sha256"] or not told else ["the two have different weights"]
+    if not told and any(layer.verdict not in PASSES for layer in layers):
+        notes.append("a file does not say whose weights it holds: is it of the weights the other has? See --weights")
     tf32 = [str(trace.manifest.get("framework")) for trace in (reference, candidate) if trace.manifest.get("tf32")]
     if tf32:
         notes.append(f"TF32 was on: {' and '.join(tf32)}")
@@ -287,12 +314,14 @@ def _whole(
 class _Bench:
     """Where the judge has both Traces before it."""
 
-    def __init__(self, reference: Trace, candidate: Trace, paired: Sequence[tuple[Call, Call]], threads: int):
-        self.reference, self.candidate, self.paired = reference, candidate, paired
+    def __init__(self, reference: Trace, candidate: Trace, alignment: Alignment, threads: int):
+        self.reference, self.candidate, self.paired = reference, candidate, alignment.pairs
         self.tf32 = any(trace.manifest.get("tf32") for trace in (reference, candidate))
         calls = reference.calls
         grown = growth(calls)
-        forward = zip(grown, _kept_short(calls, KEPT_SHORT), strict=True)
+        folded = [math.sqrt(count) for count in itertools.accumulate(call.key in alignment.folded for call in calls)]
+        short = _kept_short(calls, KEPT_SHORT | (KEPT_SHORT_IN_FILES if alignment.by_order else {}))
+        forward = zip(grown, short, folded, strict=True)
         self.forward = {call.key: _Reach(*reach) for call, reach in zip(calls, forward, strict=True)}
         # A gradient has been through the whole network, forward, and through what is behind its layer, backward.
         backward = reversed(_kept_short(calls[::-1], KEPT_SHORT_BACKWARD))
@@ -300,7 +329,7 @@ class _Bench:
         # jumps, by more than any bound on rounding.
         whole = 2 * max(grown, default=0.0)
         self.backward = {call.key: _Reach(whole, short) for call, short in zip(calls, backward, strict=True)}
-        wanted = dict.fromkeys(pair for ours, theirs in paired for pair in _tensor_pairs(ours, theirs))
+        wanted = dict.fromkeys(pair for ours, theirs in self.paired for pair in _tensor_pairs(ours, theirs))
         with ThreadPoolExecutor(threads) as pool:
             self.distances = dict(zip(wanted, pool.map(self._measure, wanted), strict=True))
 

@@ -9,10 +9,12 @@ Written for 2.6 and 3.3 alike: who has a GPU may have either.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -281,6 +283,40 @@ def gradients(outputs: list[Any], cotangents: list[Array], wanted: list[Any]) ->
     return found
 
 
+WAYS = ("eager", "inference")
+
+
+def runner(network: nn.Layer, way: str, array: Array) -> Callable[[], Any]:
+    """Return a call that runs the network on an input once: eagerly, or by Paddle Inference with oneDNN."""
+    if way == "eager":
+        x = to_tensor(array, network)
+
+        def once() -> Any:
+            with paddle.no_grad():
+                return network(x)
+
+        return once
+    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+        spec = paddle.static.InputSpec(list(array.shape), "float32", "image")
+        paddle.jit.save(network, f"{folder}/net", input_spec=[spec])
+        model = next(path for end in ("json", "pdmodel") if (path := Path(folder) / f"net.{end}").exists())
+        config = paddle.inference.Config(str(model), f"{folder}/net.pdiparams")
+        config.disable_glog_info()
+        config.enable_mkldnn()
+        config.set_cpu_math_library_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        predictor = paddle.inference.create_predictor(config)
+    given = predictor.get_input_handle(predictor.get_input_names()[0])
+    wanted = predictor.get_output_handle(predictor.get_output_names()[0])
+    array = array.astype(np.float32)
+
+    def infer() -> Any:
+        given.copy_from_cpu(array)
+        predictor.run()
+        return wanted.copy_to_cpu()
+
+    return infer
+
+
 def manifest(network: nn.Layer) -> dict[str, Any]:
     """Return framework, versions, device, dtype, threads, and the flags that change numbers."""
     first = next(iter(network.parameters()), paddle.zeros([1]))
@@ -301,6 +337,63 @@ def manifest(network: nn.Layer) -> dict[str, Any]:
         if gpu
         else True,
     }
+
+
+def export(network: nn.Layer, example: Array, path: Path, opset: int, dynamic_size: bool) -> dict[str, str]:
+    """Write the network as paddle2onnx sees it: saved first and converted then, the one way that never calls pip.
+
+    Args:
+        network: In evaluation mode, on the CPU.
+        example: An input; its batch is dynamic in the file, with `dynamic_size` its height and width too.
+        path: Of the new file.
+        opset: Version of ONNX's operators.
+        dynamic_size: Whether the image's size stays open.
+
+    Returns:
+        Name of each tensor of the State, by the name it has in the file.
+
+    Raises:
+        ParityError: If the exporter cannot take the network; some it can't take end the process.
+    """
+    try:
+        import paddle2onnx
+    except ImportError as error:
+        raise ParityError(f"paddle2onnx cannot be imported: {error}. pip install 'cnn-parity[onnx]'") from error
+    shape = [None, example.shape[1], *((None, None) if dynamic_size else example.shape[2:])]
+    spec = paddle.static.InputSpec(shape, "float32", "image")
+    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+        saved = Path(folder) / "network"
+        try:
+            paddle.jit.save(network, str(saved), input_spec=[spec])
+            program = saved.with_suffix(".json")
+            _ = program.write_text(json.dumps(_single(json.loads(program.read_text()))))
+            _ = paddle2onnx.export(
+                str(program),
+                str(saved.with_suffix(".pdiparams")),
+                str(path),
+                opset_version=opset,
+                optimize_tool="None",  # any other installs it by pip, or fails
+            )
+        except (Exception, SystemExit) as error:  # paddle2onnx ends the program where it should raise
+            words = " ".join(str(error).split()) or "no message"
+            raise ParityError(f"Paddle's exporter cannot take it: {type(error).__name__}: {words[-400:]}") from error
+    if not path.is_file():
+        raise ParityError("Paddle's exporter has written nothing")
+    return {tensor.name: name for name, (_, tensor, _) in _tensors(network).items()}
+
+
+def _single(program: Any) -> Any:
+    """Return a saved program with its float64 attributes as float32.
+
+    Paddle 3.3 writes them as float64 and paddle2onnx 2.1 reads float32, so that what it finds is chance: leaky_relu's
+    slope, pad's value, group_norm's eps, interpolate's scale (docs/onnx.md). The one it reads right is `full`'s value.
+    """
+    if isinstance(program, list):
+        return [_single(item) for item in program]
+    if not isinstance(program, dict) or program.get("#") == "1.full":
+        return program
+    kept = {key: _single(item) for key, item in program.items()}
+    return {**kept, "#": "0.a_f32"} if program.get("#") == "0.a_f64" else kept
 
 
 def read_checkpoint(path: Path) -> dict[str, Array]:

@@ -54,7 +54,14 @@ def load_input(what: str | None, shape: tuple[int, int, int, int] | None) -> Arr
     elif what is not None and what.endswith(".npy"):
         array = _array(Path(what))
     else:
-        array = np.repeat(_picture(what, channels, height, width), n, axis=0)
+        if channels not in (1, 3):
+            raise ParityError(
+                f"a picture has 1 or 3 channels, the network takes {channels}: give --input N,{channels},H,W"
+            )
+        try:
+            array = np.repeat(load_picture(what, channels, height, width), n, axis=0)
+        except ParityError as error:
+            raise ParityError(f"--input {error}, a .npy file, or N,C,H,W") from error
     if array.size == 0:
         raise ParityError(f"--input {what}: shape {array.shape} holds nothing; a batch needs at least one image")
     if shape is not None and array.ndim == 4 and array.shape[1] != channels:
@@ -76,19 +83,27 @@ def _array(path: Path) -> Array:
     return array.astype(np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="))
 
 
-def _picture(path: str | None, channels: int, height: int, width: int) -> Array:
-    """Return one picture as (1, C, H, W): its shorter side resized, the centre cut out, normalised the ImageNet way."""
+def load_picture(path: str | None, channels: int, height: int, width: int) -> Array:
+    """Return one picture as (1, C, H, W): its shorter side resized, the centre cut out, normalised the ImageNet way.
+
+    Args:
+        path: A picture; None for the photograph that comes with the project.
+        channels: 1 (grey) or 3.
+        height: In pixels.
+        width: In pixels.
+
+    Raises:
+        ParityError: If it cannot be read.
+    """
     from PIL import Image, UnidentifiedImageError
 
-    if channels not in (1, 3):
-        raise ParityError(f"a picture has 1 or 3 channels, the network takes {channels}: give --input N,{channels},H,W")
     source = resources.files("parity").joinpath("astronaut.png") if path is None else Path(path)
     try:
         with source.open("rb") as file, Image.open(file) as image:
             picture = image.convert("L" if channels == 1 else "RGB")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
         words = getattr(error, "strerror", None) or "not a picture that can be read"
-        raise ParityError(f"--input {path}: {words}; give a JPEG or PNG, a .npy file, or N,C,H,W") from error
+        raise ParityError(f"{path}: {words}; give a JPEG or PNG") from error
     scale = 256 / 224 * max(height / picture.height, width / picture.width)  # 256 for 224: the usual border
     size = max(width, round(picture.width * scale)), max(height, round(picture.height * scale))
     left, top = (size[0] - width) // 2, (size[1] - height) // 2

@@ -52,6 +52,9 @@ class Side(Protocol):
     def parameters(self, layer: Any) -> dict[str, Any]: ...  # noqa: D102
     def gradients(self, outputs: list[Any], cotangents: list[Array], wanted: list[Any]) -> list[Any]: ...  # noqa: D102
     def manifest(self, network: Any) -> dict[str, Any]: ...  # noqa: D102
+    def export(  # noqa: D102
+        self, network: Any, example: Array, path: Path, opset: int, dynamic_size: bool
+    ) -> dict[str, str]: ...
 
 
 Progress = Callable[[str, int, int], None]
@@ -91,6 +94,13 @@ def record(
         with side.native(network):
             recorder.run("float32", inputs)
     recorder.close({**side.manifest(network), "input_sha256": input_digest(inputs), **(manifest or {})})
+
+
+def outputs64(side: Side, network: Any, array: Array) -> list[Array]:
+    """Return what the network makes of an input in float64, in evaluation mode, nothing recorded."""
+    with inference_mode(side, network), side.double(network), side.autograd(False):
+        made = network(side.to_tensor(array.astype(np.float64), network))
+        return [side.to_numpy(tensor) for tensor in flatten(made, side.is_tensor)]
 
 
 def input_digest(inputs: Iterable[Array]) -> str:
@@ -233,7 +243,7 @@ class _Recorder:
         noise = self.seen.get(tensor)
         if noise is None:
             array = self.side.to_numpy(tensor)
-            noise = _noise(array, self.writer.read(name))
+            noise = measured_noise(array, self.writer.read(name))
             self.seen.put(tensor, noise)
         return noise
 
@@ -259,7 +269,7 @@ class _Recorder:
             if self.precision == "float64":
                 entry.setdefault("gradients", {})[label] = self.writer.add(array)
             elif label in entry.get("gradients", {}):
-                noise = _noise(array, self.writer.read(entry["gradients"][label]))
+                noise = measured_noise(array, self.writer.read(entry["gradients"][label]))
                 entry.setdefault("gradient_noise", {})[label] = noise
 
     def close(self, manifest: Mapping[str, Any]) -> None:
@@ -267,7 +277,8 @@ class _Recorder:
         self.writer.close(manifest, [Call(**{**defaults, **entry}) for entry in self.calls])
 
 
-def _noise(array: Array, exact: Array) -> Noise:
+def measured_noise(array: Array, exact: Array) -> Noise:
+    """Return how far a float32 run's array is from the float64 run's, and what its bytes are."""
     digest = hashlib.sha256(np.ascontiguousarray(array).data if array.size else b"").hexdigest()
     return Noise(**asdict(distance(array, exact)), digest=f"{array.dtype}:{digest}")
 

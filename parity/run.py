@@ -36,8 +36,8 @@ class Model:
     """What is to be run: a twin, a callable of the user's, or a recorded trace.
 
     Attributes:
-        side: "torch", "paddle", or "trace".
-        target: A zoo name, MODULE_OR_FILE.py:callable, or the trace's path.
+        side: "torch", "paddle", "onnx", or "trace".
+        target: A zoo name, MODULE_OR_FILE.py:callable, or the path of the ONNX file or the trace.
     """
 
     side: str
@@ -56,12 +56,14 @@ def parse_model(text: str) -> Model:
         ParityError: If the side or the zoo name is unknown, with near matches, or the trace does not exist.
     """
     side, _, target = text.partition(":")
-    if side == "trace":
+    if side in ("trace", "onnx"):
         if not Path(target).is_file():
             raise ParityError(f"{text}: no such file")
         return Model(side, target)
     if side not in SIDES or not target:
-        raise ParityError(f"unknown model {text!r}; a model is a zoo name, torch:..., paddle:... or trace:FILE")
+        raise ParityError(
+            f"unknown model {text!r}; a model is a zoo name, torch:..., paddle:..., onnx:FILE or trace:FILE"
+        )
     if ":" not in target and target not in NETWORKS:
         raise ParityError(unknown_network(target))
     return Model(side, target)
@@ -80,25 +82,41 @@ def parse_pair(model: str, candidate: str | None) -> tuple[str, tuple[Model, Mod
             raise ParityError(f"{model} names both twins already; to choose sides write torch:{model} {candidate}")
         return model, (Model("torch", model), Model("paddle", model))
     if candidate is None:
-        raise ParityError(f"{model}: against what? Name a second model: paddle:..., torch:... or trace:FILE")
+        raise ParityError(f"{model}: against what? Name a second model: paddle:..., torch:..., onnx:FILE or trace:FILE")
     first, second = parse_model(model), parse_model(candidate)
-    named = next((each.target for each in (first, second) if each.side != "trace"), first.target)
+    named = next((each.target for each in (first, second) if each.side in SIDES), Path(first.target).name)
     return named.rpartition(":")[2], (first, second)
+
+
+def parse_export(model: str, only: str | None) -> tuple[str, tuple[Model, ...]]:
+    """Return the export's name and its models: a zoo name stands for both twins, or the one of framework `only`.
+
+    Raises:
+        ParityError: If it is unknown, or of another framework than `only`.
+    """
+    if ":" not in model:
+        name, pair = parse_pair(model, None)
+        return name, tuple(each for each in pair if only in (None, each.side))
+    found = parse_model(model)
+    if found.side not in SIDES or only not in (None, found.side):
+        raise ParityError(f"{model}: no network of {only or 'torch or paddle'}, which is what can be exported")
+    return found.target.rpartition(":")[2], (found,)
 
 
 def parse_single(text: str) -> Model:
     """Return the one network that is named: a zoo name stands for torch's twin.
 
     Raises:
-        ParityError: If it is unknown, or a trace.
+        ParityError: If it is unknown, or a trace or an ONNX file.
     """
     if ":" not in text:
         if text not in NETWORKS:
             raise ParityError(unknown_network(text))
         return Model("torch", text)
     model = parse_model(text)
-    if model.side == "trace":
-        raise ParityError(f"{text}: a trace holds no network; name a zoo name, torch:... or paddle:...")
+    if model.side not in SIDES:
+        what = "a trace holds no network" if model.side == "trace" else "an ONNX file has no layers to call"
+        raise ParityError(f"{text}: {what}; name a zoo name, torch:... or paddle:...")
     return model
 
 
@@ -119,9 +137,8 @@ def outline(model: Model, shape: str | None, options: Options, workers: Workers)
 
 def unknown_network(name: str) -> str:
     """Return the message for a name the zoo does not have, with near matches."""
-    return (
-        f"unknown network {name!r}; {near(name)} Or give torch:FILE.py:callable, paddle:FILE.py:callable, trace:FILE."
-    )
+    others = "torch:FILE.py:callable, paddle:FILE.py:callable, onnx:FILE, trace:FILE"
+    return f"unknown network {name!r}; {near(name)} Or give {others}."
 
 
 @dataclass(frozen=True)
@@ -131,7 +148,7 @@ class Options:
     Attributes:
         weights: "random", "own", or a file.
         seed: Of the random weights.
-        device: "auto", "cpu" or "gpu".
+        device: "auto", "cpu", "gpu", or what ONNX Runtime calls one: "cuda", "tensorrt".
         threads: Of each worker.
         timeout: Seconds for both runs together.
         pythons: Interpreter of each side.
@@ -221,11 +238,11 @@ def compare_models(
         weights: dict[str, Any] = {}
         if live:
             np.save(here / "input.npy", load())
-            weights = _weights(options, workers, here)
+            weights = described_weights(options, workers, here)
         paths = [Path(model.target) if model.side == "trace" else here / f"{i}.trace" for i, model in enumerate(models)]
         for worker, model, path in zip(pool, models, paths, strict=True):
             if worker is not None:
-                worker.submit(_job(name, model, path, here, weights, options))
+                worker.submit(trace_job(name, model, path, here, weights, options))
         report = on_progress and (
             lambda worker, precision, done, total: on_progress(worker.side, precision, done, total)
         )
@@ -243,12 +260,12 @@ def describe_models(models: Iterable[Model], workers: Workers) -> list[list[tupl
     """Return each model's layers: dotted name, neutral kind, configuration; nothing is run.
 
     Raises:
-        ParityError: If a model cannot be built, or is a trace.
+        ParityError: If a model cannot be built, or is a trace or an ONNX file.
     """
     live: list[Worker] = []
     for role, model in enumerate(models):
-        if model.side == "trace":
-            raise ParityError(f"trace:{model.target}: name a network that can be built: torch:... or paddle:...")
+        if model.side not in SIDES:
+            raise ParityError(f"{model.side}:{model.target}: name a network that can be built: torch:... or paddle:...")
         worker = workers.get(model.side, role)
         source = {"twin": model.target, "options": {}} if model.twin else {"spec": model.target}
         worker.submit({"do": "layers", **source})
@@ -260,7 +277,7 @@ def _explain(
     comparison: Comparison, reference: Trace, candidate: Trace, pool: list[Worker | None], here: Path, options: Options
 ) -> Comparison:
     replayed, states = {}, None
-    if pool[1] is not None:
+    if pool[1] is not None and pool[1].side != "onnx":  # a file has no layers to call
         pool[1].submit({"do": "replay", "reference": str(reference.path)})
         (answer,) = wait([pool[1]], options.timeout)
         replayed = {
@@ -268,18 +285,20 @@ def _explain(
             for layer, number, gap in answer["replay"]
         }
     both = [worker for worker in pool if worker is not None]
-    if len(both) == 2 and reference.manifest["state_sha256"] != candidate.manifest["state_sha256"]:
-        files = [here / f"{i}.state" for i in range(2)]
-        for worker, file in zip(both, files, strict=True):
+    files = any(worker.side == "onnx" for worker in both)  # whose weights go by other names
+    if len(both) == 2 and not files and reference.manifest["state_sha256"] != candidate.manifest["state_sha256"]:
+        kept = [here / f"{i}.state" for i in range(2)]
+        for worker, file in zip(both, kept, strict=True):
             worker.submit({"do": "state", "path": str(file)})
         _ = wait(both, options.timeout)
-        states = State.load(files[0]), State.load(files[1])
+        states = State.load(kept[0]), State.load(kept[1])
     return explained(comparison, reference, candidate, replayed, states)
 
 
-def _job(
+def trace_job(
     name: str, model: Model, path: Path, here: Path, weights: Mapping[str, Any], options: Options
 ) -> dict[str, Any]:
+    """Return the job of tracing a model to `path`; what it says of the network other jobs can use."""
     job: dict[str, Any] = {
         "do": "trace",
         "name": model.target if model.twin else name,
@@ -287,10 +306,13 @@ def _job(
         "weights": weights,
         "inputs": [str(here / "input.npy")],
         "path": str(path),
-        "device": options.device,
+        # What ONNX Runtime tells apart is one GPU to a framework.
+        "device": "gpu" if model.side != "onnx" and options.device in ("cuda", "tensorrt") else options.device,
         "threads": options.threads,
         "gradients": options.gradients,
     }
+    if model.side == "onnx":  # its weights are its own, and `weights` says which the other side is to have
+        return {**job, "file": str(Path(model.target).resolve()), "weights": {"own": True, "label": "the file's"}}
     family = {"family": NETWORKS[model.target].family} if model.twin else {}
     return {**job, **family, **_network(model, options)}
 
@@ -303,7 +325,27 @@ def _network(model: Model, options: Options) -> dict[str, Any]:
     return {"twin": model.target, "options": classes}
 
 
-def _weights(options: Options, workers: Workers, here: Path) -> dict[str, Any]:
+def input_shape(models: Iterable[Model], workers: Workers) -> tuple[int, int, int, int] | None:
+    """Return the shape of the models' input, if a twin or a file tells it; 1 image of 224 x 224 where a file is free.
+
+    Raises:
+        ParityError: If a file cannot be read, or takes no pictures.
+    """
+    for model in models:
+        if model.twin:
+            return NETWORKS[model.target].input
+    for i, model in enumerate(models):
+        if model.side == "onnx":
+            reader = workers.get("onnx", int(all(each.side == "onnx" for each in models)) * i)
+            reader.submit({"do": "shape", "file": model.target})
+            shape = wait([reader], workers.options.timeout)[0]["shape"]
+            if len(shape) != 4 or shape[1] is None:
+                return None
+            return shape[0] or 1, shape[1], shape[2] or 224, shape[3] or 224
+    return None
+
+
+def described_weights(options: Options, workers: Workers, here: Path) -> dict[str, Any]:
     """Return what a job says of the weights; a .pth file is read by the torch worker first, as only torch can."""
     if options.weights == "random":
         return {"seed": options.seed, "label": f"random, seed {options.seed}"}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import os
 import platform
+import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
@@ -235,6 +238,33 @@ def gradients(outputs: list[Any], cotangents: list[Array], wanted: list[Any]) ->
     return found
 
 
+WAYS = ("eager", "channels-last", "compile")
+
+
+def runner(network: nn.Module, way: str, array: Array) -> Callable[[], Any]:
+    """Return a call that runs the network on an input once, in one of WAYS.
+
+    Raises:
+        ParityError: If torch.compile has no C++ compiler.
+    """
+    x = to_tensor(array, network)
+    if way == "channels-last":
+        network = copy.deepcopy(network).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        x = x.to(memory_format=torch.channels_last)
+    call: Any = network
+    if way == "compile":
+        if shutil.which(os.environ.get("CXX", "g++")) is None:
+            raise ParityError("torch.compile needs a C++ compiler, and there is no g++")
+        torch._dynamo.reset()  # another batch size is another compilation, not a recompilation for any size
+        call = torch.compile(network, dynamic=False)
+
+    def once() -> Any:
+        with torch.inference_mode():
+            return call(x)
+
+    return once
+
+
 def manifest(network: nn.Module) -> dict[str, Any]:
     """Return framework, versions, device, dtype, threads, and the flags that change numbers."""
     first = next(iter(network.parameters()), torch.empty(0))
@@ -252,6 +282,50 @@ def manifest(network: nn.Module) -> dict[str, Any]:
         "tf32": cuda and bool(torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
+
+
+def export(network: nn.Module, example: Array, path: Path, opset: int, dynamic_size: bool) -> dict[str, str]:
+    """Write the network as torch's exporter sees it, unoptimised: BatchNorms are still there.
+
+    Args:
+        network: In evaluation mode, on the CPU.
+        example: An input; its batch is dynamic in the file, with `dynamic_size` its height and width too.
+        path: Of the new file; weights of more than a GB go beside it.
+        opset: Version of ONNX's operators.
+        dynamic_size: Whether the image's size stays open.
+
+    Returns:
+        Name of each tensor of the State, by the name it has in the file.
+
+    Raises:
+        ParityError: If the exporter cannot take the network.
+    """
+    found = _tensors(network)
+    axes = (0, 2, 3) if dynamic_size else (0,)
+    # An example of one image would make the batch a constant.
+    twice = torch.from_numpy(np.concatenate([example, example]).astype(np.float32))
+    large = sum(tensor.numel() * tensor.element_size() for _, tensor in found.values()) > 1 << 30
+    try:
+        program = torch.onnx.export(
+            network,
+            (twice,),
+            dynamo=True,
+            optimize=False,
+            opset_version=opset,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=(dict.fromkeys(axes, torch.export.Dim.DYNAMIC),),
+            verbose=False,
+        )
+        assert program is not None
+        program.save(str(path), external_data=large)
+    except (Exception, SystemExit) as error:  # whatever its parts meet
+        cause = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        words = next((line.strip() for line in str(cause).splitlines() if line.strip()), "no message")
+        raise ParityError(f"torch's exporter cannot take it: {type(cause).__name__}: {words[:400]}") from error
+    return {name: name for name in found}
 
 
 def read_checkpoint(path: Path) -> dict[str, Array]:

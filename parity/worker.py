@@ -17,13 +17,16 @@ import json
 import os
 import queue
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from parity.record import Side
+    from parity.state import State
 
 
 class _Finder:
@@ -47,12 +50,35 @@ class _Session:
         self.side = cast("Side", importlib.import_module(f"parity.{name}_side"))
         self.send = send
         self.network: Any = None
+        self.ways: dict[str, Callable[[], Any]] = {}
 
     def trace(self, job: dict[str, Any]) -> dict[str, Any]:
         import numpy as np
 
-        from parity import checkpoint
         from parity.record import record
+
+        state = self._ready(job)
+        manifest = {"model": job["name"], "weights": job["weights"].get("label", ""), "state_sha256": state.digest()}
+        del state
+        inputs = [np.load(path, allow_pickle=False) for path in job["inputs"]]
+
+        def progress(precision: str, done: int, total: int) -> None:
+            self.send({"progress": [precision, done, total]})
+
+        own = getattr(self.side, "record", None)  # a file has no layers to wrap: its side records it in its own way
+        _ = (own or partial(record, self.side))(
+            self.network,
+            inputs,
+            job["path"],
+            manifest=manifest,
+            gradients=job["gradients"],
+            progress=progress,
+        )
+        return {}
+
+    def _ready(self, job: dict[str, Any]) -> State:
+        """Build the job's network with its weights, and return those."""
+        from parity import checkpoint
         from parity.state import hardened_state
 
         self.network = None  # gone before the next one comes
@@ -68,27 +94,54 @@ class _Session:
             self.side.set_state(network, state, job["name"])
         else:
             state = self.side.get_state(network)
-        manifest = {"model": job["name"], "weights": weights.get("label", ""), "state_sha256": state.digest()}
-        del state
-        inputs = [np.load(path, allow_pickle=False) for path in job["inputs"]]
+        return state
 
-        def progress(precision: str, done: int, total: int) -> None:
-            self.send({"progress": [precision, done, total]})
-
-        record(
-            self.side,
-            network,
-            inputs,
-            job["path"],
-            manifest=manifest,
-            gradients=job["gradients"],
-            progress=progress,
-        )
+    def prepare(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Build the network that is to be timed."""
+        _ = self._ready(job)
         return {}
+
+    def aim(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Get ready to run an input in several ways; return why not, by way, where one does not work here."""
+        import numpy as np
+
+        array, self.ways, refused = np.load(job["input"], allow_pickle=False), {}, {}
+        for way in job["ways"]:
+            try:
+                call = cast(Any, self.side).runner(self.network, way, array)
+                call()
+                self.ways[way] = call
+            except Exception as error:  # a compiler that is missing, a file of another batch size: the others go on
+                refused[way] = " ".join(str(error).split())[:200] or type(error).__name__
+        return {"refused": refused}
+
+    def turn(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Run one of the ways, once to warm the caches that others have used since, then timed."""
+        call, seconds = self.ways[job["way"]], list[float]()
+        call()
+        for _ in range(job["repeat"]):
+            start = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - start)
+        return {"seconds": seconds}
+
+    def multiply(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Multiply float32 matrices; return the best rate in operations a second."""
+        import numpy as np
+
+        n, seconds = job["size"], list[float]()
+        a = np.full((n, n), 1.5, np.float32)
+        for _ in range(4):
+            start = time.perf_counter()
+            _ = a @ a
+            seconds.append(time.perf_counter() - start)
+        return {"rate": 2 * n**3 / min(seconds)}
 
     def _build(self, job: dict[str, Any]) -> Any:
         from parity.errors import ParityError
 
+        if "file" in job:
+            return cast(Any, self.side).load(Path(job["file"]))
         if "twin" in job:
             return self.side.build(job["twin"], **job["options"])
         module, _, name = job["spec"].rpartition(":")
@@ -150,6 +203,24 @@ class _Session:
         progress = lambda done: self.send({"progress": ["pooling", done, total]})
         found = survey(self.side, self._build(job), job["channels"], job["sizes"], progress)
         return {"findings": [asdict(finding) for finding in found]}
+
+    def shape(self, job: dict[str, Any]) -> dict[str, Any]:
+        side = cast(Any, self.side)
+        return {"shape": side.input_shape(side.load(Path(job["file"])))}
+
+    def export(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Write the network of the last trace, and what it makes of other inputs, for the file to be held against."""
+        import numpy as np
+
+        from parity.record import inference_mode, outputs64
+
+        for source, folder in job["outputs"]:
+            for i, array in enumerate(outputs64(self.side, self.network, np.load(source, allow_pickle=False))):
+                np.save(Path(folder) / f"{i}.npy", array)
+        example = np.load(job["example"], allow_pickle=False)
+        with inference_mode(self.side, self.network):
+            names = self.side.export(self.network, example, Path(job["path"]), job["opset"], job["dynamic_size"])
+        return {"names": names}
 
     def read(self, job: dict[str, Any]) -> dict[str, Any]:
         from parity.state import State

@@ -44,3 +44,27 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_is_an_error_not_a_skip():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) == here
     assert here or "--device gpu: torch" in done.stderr + done.stdout
+
+
+@pytest.mark.stack
+def test_onnxruntime_gpu_runs_in_its_own_venv_and_is_never_the_cpu_under_a_gpus_name(tmp_path):
+    """On a machine without a GPU: it imports and runs on the CPU, and what it falls back from is exit 2."""
+    import warnings
+
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
+        example = (torch.zeros(1, 3, 8, 8),)
+        torch.onnx.export(net, example, tmp_path / "net.onnx", dynamo=True, external_data=False, verbose=False)
+    model = f"onnx:{tmp_path}/net.onnx"
+    command = [sys.executable, "-m", "parity", "compare", model, model, "--onnx-python", os.environ["ONNX_PYTHON"]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    if torch.cuda.is_available():
+        return
+    for device in ("cuda", "tensorrt"):
+        done = subprocess.run([*command, "--device", device], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "fell back to CPUExecutionProvider" in done.stderr

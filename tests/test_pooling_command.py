@@ -70,6 +70,7 @@ def test_wrong_usage_is_one_line_and_exit_2(parity, words, message):
 def test_a_trace_is_of_one_size(parity, tmp_path):
     (tmp_path / "a.trace").touch()
     assert "a trace is of one size" in parity(f"trace:{tmp_path}/a.trace").stderr
+    assert "an ONNX file has no layers to call" in parity(f"onnx:{tmp_path}/a.trace").stderr
 
 
 def test_no_matplotlib_is_said_before_the_work(parity, monkeypatch, tmp_path):

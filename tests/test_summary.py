@@ -56,7 +56,9 @@ def command(*arguments, **options):
     "arguments, words",
     (
         (["resnet5"], "unknown network 'resnet5'; did you mean resnet50"),
-        (["onnx:x.onnx"], "unknown model 'onnx:x.onnx'"),
+        (["jax:x"], "unknown model 'jax:x'"),
+        (["onnx:x.onnx"], "onnx:x.onnx: no such file"),
+        (["onnx:{here}"], "an ONNX file has no layers to call"),
         (["trace:nowhere"], "trace:nowhere: no such file"),
         (["trace:{here}"], "a trace holds no network"),
         (["lenet5", "--input", "1,1,28"], "--input 1,1,28: a shape is N,C,H,W, each at least 1; 1,1,28,28 fits"),

@@ -15,10 +15,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from parity.commands.app import app, run
 
-bench = typer.Typer(no_args_is_help=True, help="Measure the project's own work, as ratios in one run.")
+
+class _Group(TyperGroup):
+    """Takes `bench resnet50` for `bench latency resnet50`: what is no verb of bench is a model."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        verb = [] if args[0] in self.commands or args[0].startswith("-") else ["latency"]
+        return super().resolve_command(ctx, [*verb, *args])
+
+
+bench = typer.Typer(cls=_Group, no_args_is_help=True, help="Measure, as ratios in one run; latency unless told what.")
 app.add_typer(bench, name="bench")
 
 
@@ -242,3 +252,64 @@ def forward(
 
 
 _PROJECTS = {"torch": "torchvision", "paddle": "paddle.vision"}
+
+
+@bench.command()
+def latency(
+    model: Annotated[str, typer.Argument(help="A zoo name: torch's twin and Paddle's.")],
+    onnx: Annotated[list[Path] | None, typer.Option(help="An exported file of it; may be repeated.")] = None,
+    way: Annotated[
+        list[str] | None,
+        typer.Option(help="Only ways whose names begin so, as 'torch eager' or 'onnx'; may be repeated."),
+    ] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Images at a time; may be repeated.")] = None,
+    threads: Annotated[list[int] | None, typer.Option(min=1, help="Of an operator; may be repeated.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each, three timed calls a turn.")] = 15,
+    torch_python: Annotated[str | None, typer.Option(help="Interpreter that has torch.")] = None,
+    paddle_python: Annotated[str | None, typer.Option(help="Interpreter that has Paddle.")] = None,
+    onnx_python: Annotated[str | None, typer.Option(help="Interpreter that has onnx and onnxruntime.")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for each answer of a worker.")] = 600.0,
+    json: Annotated[Path | None, typer.Option(help="Write the numbers to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them to this PNG.")] = None,
+) -> None:
+    """Time a network in every way to run it on the CPU: torch, Paddle, ONNX Runtime, taking turns in one run."""
+
+    def work() -> bool:
+        from rich.table import Table
+
+        from parity import latency as timing
+        from parity.atomic import atomic
+        from parity.commands.terminal import Progress, stdout
+        from parity.run import check_writable, parse_model, parse_pair
+
+        for path in (json, plot):
+            if path is not None:
+                check_writable(path)
+        name, pair = parse_pair(model, None)
+        models = [*pair, *(parse_model(f"onnx:{path}") for path in onnx or [])]
+        pythons = {"torch": torch_python, "paddle": paddle_python, "onnx": onnx_python}
+        rows, rates = list[timing.Row](), dict[int, float]()
+        with Progress(name, False) as progress:
+            for count in threads or [1]:
+                found, rates[count] = timing.measure(
+                    name, models, batch or [1], count, rounds, way or [],
+                    {side: python for side, python in pythons.items() if python}, timeout, progress.update,
+                )  # fmt: skip
+                rows += found
+        table = Table("way", "batch", "threads", "p50 ms", "p99 ms", "images/s", "of matrix products", box=None)
+        for row in rows:
+            share = "" if row.share is None else f"{row.share:.0%}"
+            numbers = (f"{row.p50:.2f}", f"{row.p99:.2f}", f"{row.images:.1f}", share)
+            table.add_row(row.way, str(row.batch), str(row.threads), *(numbers if not row.refused else [row.refused]))
+        stdout().print(table)
+        for count, rate in rates.items():
+            typer.echo(f"{count} thread{'s' * (count > 1)}: float32 matrix products at {rate / 1e9:.0f} GFLOP/s.")
+        if json is not None:
+            with atomic(json) as part:
+                _ = part.write_text(jsonlib.dumps(timing.as_json(name, rows, rates), indent=1) + "\n")
+        if plot is not None:
+            with atomic(plot) as part:
+                timing.plot(name, rows, part)
+        return True
+
+    run(work)

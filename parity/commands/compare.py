@@ -13,7 +13,7 @@ from parity.errors import ParityError
 if TYPE_CHECKING:
     from parity.run import Options
 
-Device = Literal["auto", "cpu", "gpu"]
+Device = Literal["auto", "cpu", "gpu", "cuda", "tensorrt"]
 
 
 @app.command()
@@ -22,7 +22,7 @@ def compare(
         str | None,
         typer.Argument(
             help="A zoo name (torch's twin against Paddle's), or the reference: torch:NAME, "
-            "torch:MODULE_OR_FILE.py:callable, paddle:..., trace:FILE.safetensors."
+            "torch:MODULE_OR_FILE.py:callable, paddle:..., onnx:FILE.onnx, trace:FILE.safetensors."
         ),
     ] = None,
     candidate: Annotated[
@@ -45,13 +45,19 @@ def compare(
     ] = None,
     num_classes: Annotated[int | None, typer.Option(min=1, help="Of a zoo network.")] = None,
     gradients: Annotated[bool, typer.Option("--gradients", help="Compare gradients too.")] = False,
-    device: Annotated[Device, typer.Option(help="Where both run; auto takes the GPU a framework sees.")] = "auto",
+    device: Annotated[
+        Device,
+        typer.Option(help="Where both run; auto takes the GPU a framework sees; cuda and tensorrt are ONNX Runtime's."),
+    ] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Of each worker; by default half the machine's cores.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds for the runs.")] = 600.0,
     torch_python: Annotated[str | None, typer.Option(help="Interpreter that has torch; this one by default.")] = None,
     paddle_python: Annotated[str | None, typer.Option(help="Interpreter that has Paddle; this one by default.")] = None,
+    onnx_python: Annotated[
+        str | None, typer.Option(help="Interpreter that has onnx and onnxruntime; this one by default.")
+    ] = None,
     save_trace: Annotated[Path | None, typer.Option(help="Folder to keep both traces in.")] = None,
     all_layers: Annotated[bool, typer.Option("--all-layers", help="One row a layer, not one a stage.")] = False,
     every: Annotated[
@@ -71,7 +77,6 @@ def compare(
         from parity import run as job
         from parity.commands.terminal import Progress, stdout
         from parity.picture import load_input
-        from parity.zoo import NETWORKS
 
         options = job.Options(
             weights=weights,
@@ -79,7 +84,11 @@ def compare(
             device=device,
             threads=threads or job.fair_share(),
             timeout=timeout,
-            pythons={side: python for side, python in (("torch", torch_python), ("paddle", paddle_python)) if python},
+            pythons={
+                side: python
+                for side, python in (("torch", torch_python), ("paddle", paddle_python), ("onnx", onnx_python))
+                if python
+            },
             gradients=gradients,
             num_classes=num_classes,
             save_trace=save_trace,
@@ -95,11 +104,10 @@ def compare(
         name, models = job.parse_pair(model, candidate)
         if json is not None:
             job.check_writable(json)
-        network = next((NETWORKS[each.target] for each in models if each.twin), None)
         with job.Workers(options) as workers:
             try:
                 with Progress(name, quiet) as progress:
-                    shape = network and network.input
+                    shape = None if all(each.side == "trace" for each in models) else job.input_shape(models, workers)
                     result = job.compare_models(
                         name, models, lambda: load_input(input_, shape), options, workers, progress.update
                     )

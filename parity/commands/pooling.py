@@ -167,7 +167,7 @@ def _rule(pool: Pool) -> str:
 
 def _network(model: str, size: str | None, timeout: float, plot: Path | None, json: Path | None) -> bool:
     from parity.commands.terminal import Progress
-    from parity.run import Model, Options, Workers, parse_model, unknown_network
+    from parity.run import SIDES, Model, Options, Workers, parse_model, unknown_network
     from parity.survey import Finding
     from parity.workers import wait
     from parity.zoo import NETWORKS
@@ -175,8 +175,9 @@ def _network(model: str, size: str | None, timeout: float, plot: Path | None, js
     if ":" not in model and model not in NETWORKS:
         raise ParityError(unknown_network(model))
     named = Model("torch", model) if ":" not in model else parse_model(model)
-    if named.side == "trace":
-        raise ParityError(f"{model}: a trace is of one size; name the network it is of")
+    if named.side not in SIDES:
+        what = "a trace is of one size" if named.side == "trace" else "an ONNX file has no layers to call"
+        raise ParityError(f"{model}: {what}; name the network it is of")
     row = NETWORKS[named.target] if named.twin else None
     published = row.input[2] if row is not None else 224
     least, most = (max(1, published - 24), published + 36) if size is None else _range(size)

@@ -1,0 +1,200 @@
+"""How long a network takes in every way there is to run it: each framework in its own process, taking turns.
+
+Turns, not one after the other: whatever the machine does meanwhile, it does to all of them alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.errors import ParityError
+from parity.picture import load_input
+from parity.run import Model, Options, Workers, trace_job
+from parity.workers import Worker, wait
+from parity.zoo import NETWORKS
+
+# Of each framework; what each side calls WAYS.
+WAYS = {"torch": ("eager", "channels-last", "compile"), "paddle": ("eager", "inference"), "onnx": ("runtime",)}
+_REPEAT = 3  # timed calls a turn
+_MATRIX = 1536
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to run a network, at one batch size and number of threads.
+
+    Attributes:
+        way: "torch eager", "torch channels-last", "torch compile", "paddle eager", "paddle inference", "onnx FILE".
+        batch: Images at a time.
+        threads: Of one operator.
+        p50: Median latency of a batch in milliseconds.
+        p99: 99th percentile of it.
+        images: Images a second, at the median.
+        share: Of what the processor makes of matrix products measured in the same run; None where the network's
+            multiplications are not known.
+        refused: Why it did not run here; "" if it did.
+    """
+
+    way: str
+    batch: int
+    threads: int
+    p50: float = 0.0
+    p99: float = 0.0
+    images: float = 0.0
+    share: float | None = None
+    refused: str = ""
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """A way to run the network, and the worker that does."""
+
+    label: str
+    worker: Worker
+    way: str
+
+
+def measure(
+    name: str,
+    models: Sequence[Model],
+    batches: Sequence[int],
+    threads: int,
+    rounds: int,
+    ways: Sequence[str] = (),
+    pythons: dict[str, str] | None = None,
+    timeout: float = 600.0,
+    on_progress: Callable[[str, str, int, int], None] | None = None,
+) -> tuple[list[Row], float]:
+    """Return a row for every way and batch size, and the rate of the machine's float32 matrix products in operations/s.
+
+    Args:
+        name: What to call the network.
+        models: Of each framework, and files; all the same network.
+        batches: Images at a time.
+        threads: Of each worker; they never work at the same time.
+        rounds: Turns of each way, three timed calls a turn.
+        ways: Labels, or the beginnings of labels, of those wanted; empty for all.
+        pythons: Interpreter of each side.
+        timeout: Seconds for each answer of a worker.
+        on_progress: Called with name, "turns", turns done, turns there are.
+
+    Raises:
+        ParityError: If none of the ways can be run.
+    """
+    options = Options(device="cpu", threads=threads, timeout=timeout, pythons=pythons or {})
+    known = next((NETWORKS[model.target] for model in models if model.twin), None)
+    shape = known.input if known else None
+    rows, rates = list[Row](), list[float]()
+    with tempfile.TemporaryDirectory(prefix="parity-") as folder, Workers(options) as workers:
+        here = Path(folder)
+        runners, refused = _prepared(name, models, ways, here, options, workers)
+        for batch in batches:
+            image = load_input(None, shape)
+            np.save(here / "input.npy", np.repeat(image, batch, axis=0))
+            reasons = dict(refused)
+            for worker in dict.fromkeys(runner.worker for runner in runners):
+                mine = {runner.way: runner.label for runner in runners if runner.worker is worker}
+                worker.submit({"do": "aim", "input": str(here / "input.npy"), "ways": list(mine)})
+                for way, why in wait([worker], timeout)[0]["refused"].items():
+                    reasons[mine[way]] = why
+            live = [runner for runner in runners if runner.label not in reasons]
+            if not live:
+                raise ParityError(f"{name}: nothing could be run: {'; '.join(reasons.values())}")
+            seconds: dict[str, list[float]] = {runner.label: [] for runner in live}
+            for done in range(rounds):
+                live[0].worker.submit({"do": "multiply", "size": _MATRIX})
+                rates.append(wait([live[0].worker], timeout)[0]["rate"])
+                for runner in live:
+                    runner.worker.submit({"do": "turn", "way": runner.way, "repeat": _REPEAT})
+                    seconds[runner.label] += wait([runner.worker], timeout)[0]["seconds"]
+                if on_progress is not None:
+                    on_progress(name, "turns", done + 1, rounds)
+            rows += [_row(label, batch, threads, taken) for label, taken in seconds.items()]
+            rows += [Row(label, batch, threads, refused=why) for label, why in reasons.items()]
+    rate = statistics.median(rates)
+    if known is None:
+        return rows, rate
+    return [_shared(row, 2 * known.macs, rate) for row in rows], rate
+
+
+def _prepared(
+    name: str, models: Sequence[Model], ways: Sequence[str], here: Path, options: Options, workers: Workers
+) -> tuple[list[_Runner], dict[str, str]]:
+    """Return the ways that can be aimed at inputs, and why not of the others."""
+    runners, refused, busy = list[_Runner](), dict[str, str](), list[tuple[Worker, list[_Runner]]]()
+    for role, model in enumerate(models):
+        label = f"onnx {Path(model.target).name}" if model.side == "onnx" else ""
+        wanted = [(label or f"{model.side} {way}", way) for way in WAYS[model.side]]
+        wanted = [(text, way) for text, way in wanted if not ways or text.startswith(tuple(ways))]
+        if not wanted:
+            continue
+        worker = workers.get(model.side, role)
+        weights = {"seed": 0, "label": "random, seed 0"}
+        worker.submit({**trace_job(name, model, here / "none", here, weights, options), "do": "prepare"})
+        busy.append((worker, [_Runner(text, worker, way) for text, way in wanted]))
+    for worker, mine in busy:
+        try:
+            _ = wait([worker], options.timeout)
+            runners += mine
+        except ParityError as error:  # a framework that is not installed; the others go on
+            refused |= {runner.label: str(error) for runner in mine}
+    if not runners:
+        raise ParityError(f"{name}: nothing to run: {'; '.join(refused.values()) or 'no way of that name'}")
+    return runners, refused
+
+
+def _row(label: str, batch: int, threads: int, seconds: Sequence[float]) -> Row:
+    p50, p99 = (float(value) for value in np.percentile(seconds, [50, 99]))
+    return Row(label, batch, threads, p50 * 1e3, p99 * 1e3, batch / p50)
+
+
+def _shared(row: Row, operations: int, rate: float) -> Row:
+    return row if row.refused else dataclasses.replace(row, share=row.images * operations / rate)
+
+
+def plot(name: str, rows: Sequence[Row], path: Path) -> None:
+    """Write a PNG: images a second of every way, a group of bars for each batch size and number of threads.
+
+    Raises:
+        ParityError: If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ParityError("--plot needs matplotlib: pip install 'cnn-parity[plot]'") from error
+    groups = list(dict.fromkeys((row.batch, row.threads) for row in rows))
+    ways = list(dict.fromkeys(row.way for row in rows if not row.refused))
+    figure = Figure(figsize=(max(6.0, 1.2 + 0.45 * len(ways) * len(groups)), 4.5), layout="constrained")
+    axes: Any = figure.add_subplot()
+    width = 0.8 / max(len(ways), 1)
+    for i, way in enumerate(ways):
+        bars = [(groups.index((row.batch, row.threads)), row) for row in rows if row.way == way and not row.refused]
+        places = [at + (i - (len(ways) - 1) / 2) * width for at, _ in bars]
+        # The whisker goes down to what is left at the 99th percentile.
+        slow = [row.images - 1e3 * row.batch / row.p99 for _, row in bars]
+        axes.bar(places, [row.images for _, row in bars], width, label=way)
+        axes.errorbar(places, [row.images for _, row in bars], [slow, [0.0] * len(slow)], fmt="none", ecolor="0.3")
+    axes.set_xticks(range(len(groups)), [f"batch {batch}\nthreads {threads}" for batch, threads in groups])
+    axes.set_ylabel("images a second (median; whisker to the 99th percentile)")
+    axes.set_title(name)
+    axes.legend(frameon=False, fontsize="small")
+    FigureCanvasAgg(figure).print_png(path)
+
+
+def as_json(name: str, rows: Sequence[Row], rates: dict[int, float]) -> dict[str, Any]:
+    """Return the rows and the matrix-product rates, by threads, in operations a second, as JSON holds them."""
+    return {
+        "schema": 1,
+        "network": name,
+        "matrix_product_rate": {str(threads): rate for threads, rate in rates.items()},
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }

@@ -1,0 +1,193 @@
+"""Lower precision for deployment: half precision, and 8-bit integers calibrated on pictures; and what it costs.
+
+The rewriting is ONNX Runtime's own (its float16 converter, its quantiser). What is added is that a file is written
+whole or not at all, and never without being held against the file it came from.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from parity import runtime
+from parity.atomic import atomic
+from parity.classify import Classifier, pictures_in
+from parity.errors import ParityError
+from parity.picture import load_picture
+from parity.state import Array
+
+PRECISIONS = ("fp16", "int8")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A file of lower precision, held against the float32 file it came from.
+
+    Attributes:
+        precision: "fp16" or "int8".
+        images: How many pictures were asked.
+        top1: Share of them with the same likeliest class, 0 to 1.
+        worst: Largest difference of any logit, in units of the float32 logits' root mean square.
+        mean: Mean difference, in the same units.
+        size: Bytes, over the float32 file's.
+        speed: Time of the float32 file over its own, for one picture on the CPU, medians of runs that take turns: 2 is
+            twice as fast.
+    """
+
+    precision: str
+    images: int
+    top1: float
+    worst: float
+    mean: float
+    size: float
+    speed: float
+
+
+def lower(
+    source: Path, target: Path, precision: str, calibrate: Path | None = None, threads: int = 1, rounds: int = 15
+) -> Report:
+    """Write `source` in a lower precision to `target`; inputs and outputs stay float32.
+
+    Args:
+        source: A float32 ONNX file that takes pictures.
+        target: Where the other goes.
+        precision: "fp16", or "int8": static, weights by channel, activations unsigned (signed gain nothing on x86).
+        calibrate: A folder of pictures, or a .npy array of inputs (N, C, H, W): int8 takes the ranges of its
+            activations from them, and both are judged by them. fp16 may go without: it is judged by the project's
+            photograph, turned and mirrored.
+        threads: For calibration and timing.
+        rounds: Timings of each.
+
+    Raises:
+        ParityError: If the file or the pictures cannot be used, or int8 has no pictures; nothing is written then.
+    """
+    if precision not in PRECISIONS:
+        raise ParityError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    if precision == "int8" and calibrate is None:
+        raise ParityError("int8 takes the ranges of its activations from pictures: give --calibrate FOLDER or FILE.npy")
+    full = Classifier.open(source, "cpu", threads)
+    images = _images(full, calibrate)
+    with atomic(target) as part:
+        # Both rewriters speak of what they meet on the way; what matters is in the report.
+        runtime.import_onnxruntime().set_default_logger_severity(4)
+        try:
+            _ = (_int8 if precision == "int8" else _fp16)(source, part, images, full)
+        except ParityError:
+            raise
+        except Exception as error:  # the quantiser raises what it trips over
+            raise ParityError(f"{source}: cannot be brought to {precision}: {runtime.reason(error)}") from error
+        return report(precision, full, Classifier.open(part, "cpu", threads), images, (source, part), rounds)
+
+
+def _images(full: Classifier, source: Path | None) -> Array:
+    shape = full.channels, full.height, full.width
+    if source is None:
+        picture = load_picture(None, *shape)
+        turned = [picture, picture[..., ::-1], picture[..., ::-1, :], picture[..., ::-1, ::-1]]
+        return np.ascontiguousarray(np.concatenate(turned))
+    if source.suffix != ".npy":
+        return np.concatenate([load_picture(str(path), *shape) for path in pictures_in([source])])
+    try:
+        array = np.load(source, allow_pickle=False)
+    except OSError as error:
+        raise ParityError(f"--calibrate {source}: cannot read: {error.strerror or error}") from error
+    except Exception as error:  # a damaged header can trip its reader in any way
+        raise ParityError(f"--calibrate {source}: no .npy file of numbers: {error}") from error
+    if array.dtype.kind != "f" or array.shape[1:] != shape or not len(array):
+        raise ParityError(f"--calibrate {source}: {array.dtype} of shape {array.shape}; (N, {shape[0]}, "
+                          f"{shape[1]}, {shape[2]}) of floats is needed")  # fmt: skip
+    if not np.isfinite(array).all():
+        raise ParityError(f"--calibrate {source}: holds NaN or infinity, which no range can")
+    return array.astype(np.float32)
+
+
+def _fp16(source: Path, target: Path, images: Array, full: Classifier) -> None:
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    del images, full
+    onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
+
+
+def _int8(source: Path, target: Path, images: Array, full: Classifier) -> None:
+    import logging
+
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.calibrate import CalibrationDataReader
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.rows = _batches(full, images)
+
+        def get_next(self) -> Any:
+            return next(self.rows, None)
+
+    logging.getLogger().setLevel(logging.ERROR)  # the quantiser speaks through the root logger
+    with TemporaryDirectory(prefix="parity-") as folder:
+        prepared = Path(folder) / "prepared.onnx"  # BatchNorm folded, shapes inferred: what the quantiser builds on
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(target),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
+def _batches(full: Classifier, images: Array) -> Iterator[dict[str, Array]]:
+    n = full.batch or 1
+    for start in range(0, len(images), n):
+        part = images[start : start + n]
+        if len(part) == n:  # a padded one would bring ranges that no picture has
+            yield runtime.feed(full.session, [part], full.name)
+
+
+def report(
+    precision: str,
+    full: Classifier,
+    low: Classifier,
+    images: Array,
+    files: tuple[Path, Path],
+    rounds: int,
+) -> Report:
+    """Return how the lower file's answers, size and speed compare with the full one's.
+
+    Raises:
+        ParityError: If either cannot be run, or the lower one's answers are not finite.
+    """
+    n = full.batch or 8
+    parts = [images[start : start + n] for start in range(0, len(images), n)]
+    right = np.concatenate([full.logits(part) for part in parts]).astype(np.float64)
+    found = np.concatenate([low.logits(part) for part in parts]).astype(np.float64)
+    if not np.isfinite(found).all():
+        raise ParityError(
+            f"{full.name}: in {precision} its outputs are not finite: its numbers exceed the format's range"
+        )
+    gap = np.abs(found - right) / np.sqrt(np.mean(right**2))
+    times: tuple[list[float], list[float]] = [], []
+    for _ in range(rounds + 1):
+        for classifier, taken in zip((full, low), times, strict=True):
+            start = time.perf_counter()
+            _ = classifier.logits(images[:1])
+            taken.append(time.perf_counter() - start)
+    medians = [statistics.median(taken[1:]) for taken in times]  # the first is a warm-up
+    return Report(
+        precision=precision,
+        images=len(images),
+        top1=float(np.mean(found.argmax(axis=1) == right.argmax(axis=1))),
+        worst=float(gap.max()),
+        mean=float(gap.mean()),
+        size=files[1].stat().st_size / files[0].stat().st_size,
+        speed=medians[0] / medians[1],
+    )

@@ -1,0 +1,261 @@
+"""Exported files: wrong ones are never left behind, right ones are the network, and both frameworks write the same."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from parity import model_file
+from parity.errors import ParityError
+from parity.export import Request, difference, export_models
+from parity.run import Options, Workers, parse_export
+from parity.zoo import NETWORKS
+
+HERE = Path(__file__).parent
+QUICK = {"lenet5": (1, 28, 28), "resnet18": (3, 64, 64), "regnet_y_400mf": (3, 64, 64), "densenet_d2l": (1, 32, 32)}
+
+
+@pytest.fixture(scope="module")
+def workers():
+    with Workers(Options(device="cpu", timeout=300)) as alive:
+        yield alive
+
+
+@pytest.fixture
+def export(workers, tmp_path):
+    """A function that exports a model and returns its files."""
+
+    def exported(model, shape, **wanted):
+        name, models = parse_export(model, wanted.pop("only", None))
+        try:
+            return export_models(name, models, Request(tmp_path, shape, **wanted), workers.options, workers)
+        except ParityError:
+            workers.restart()
+            raise
+
+    return exported
+
+
+def spec(side, tmp_path, code):
+    """Write a file that builds a network of one framework, in words both share, and return its SPEC."""
+    words = {
+        "torch": "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\n",
+        "paddle": "import paddle\nfrom paddle import nn\nfrom paddle.nn import functional as F\n",
+    }
+    path = tmp_path / f"{side}_net.py"
+    path.write_text(words[side] + code)
+    return f"{side}:{path}:build"
+
+
+def files(folder):
+    return sorted(each.name for each in folder.iterdir() if ".onnx" in each.name)
+
+
+# What must be refused, or found out.
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["resnet19"], "did you mean resnet18"),
+        (["trace:x"], "no such file"),
+        (["torch:resnet18", "--from", "paddle"], "no network of paddle"),
+        (["lenet5", "--opset", "22"], "--opset 22: the exporter of paddle writes 7 to 21; --from torch can"),
+        (["lenet5", "--opset", "13"], "--opset 13: the exporter of torch writes 16 to"),
+        (["lenet5", "--shape", "1,28"], "C,H,W"),
+        (["lenet5", "--json", "/no/such/folder/x.json"], "no such folder"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(arguments, words, tmp_path):
+    command = [sys.executable, "-m", "parity", "export", *arguments, "-o", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(HERE.parent)})
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert files(tmp_path) == []
+
+
+AVERAGED = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4, 5)
+    def forward(self, inputs):
+        y = F.avg_pool2d(self.conv(inputs), 2, divisor_override=3)
+        return self.fc(y.mean((2, 3)))
+build = Net
+"""
+
+
+def test_a_mis_export_leaves_no_file_and_its_operator_is_named(export, tmp_path):
+    """torch's exporter drops divisor_override, and says nothing."""
+    (tmp_path / "build.torch.onnx").write_text("an older one")
+    (file,) = export(spec("torch", tmp_path, AVERAGED), (3, 8, 8))
+    assert not file.ok
+    assert "AveragePool" in file.reason
+    assert "the exporter's file is not the network" in file.reason
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "side, layer, words",
+    [
+        ("torch", "nn.AvgPool2d(2, divisor_override=3)", "1: torch's exporters drop divisor_override"),
+        ("paddle", "nn.GELU(approximate=True)", "1: GELU: paddle2onnx writes erf for tanh. Remedy"),
+        ("paddle", "nn.Hardtanh(-0.5, 2.0)", "1: Hardtanh: paddle2onnx always clips to -1 and 1. Remedy"),
+        ("paddle", "nn.Softplus(2, 15)", "Only support softplus with beta == 1.0"),  # it aborts its process
+        ("paddle", "nn.AdaptiveAvgPool2D(4)", "its windows are of several sizes"),
+        ("paddle", "nn.Pad2D(1, mode='circular')", "Use --opset 19"),
+    ],
+)
+def test_what_an_exporter_gets_wrong_is_refused_with_the_layer_and_the_reason(side, layer, words, export, tmp_path):
+    conv = "nn.Conv2d(3, 4, 3)" if side == "torch" else "nn.Conv2D(3, 4, 3)"
+    with pytest.raises(ParityError, match=re.escape(words)) as caught:
+        export(spec(side, tmp_path, f"def build():\n    return nn.Sequential({conv}, {layer})\n"), (3, 8, 8))
+    assert "\n" not in str(caught.value)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("name, words", [("lenet5", "Linear takes 256 features"), ("alexnet", "AdaptiveAvgPool2d to")])
+def test_a_dynamic_size_is_refused_where_the_network_has_one(name, words, export, tmp_path):
+    with pytest.raises(ParityError, match=f"--dynamic-size: .*{words}"):
+        export(f"torch:{name}", NETWORKS[name].input[1:] if name == "lenet5" else (3, 65, 65), dynamic_size=True)
+    assert files(tmp_path) == []
+
+
+# What must be right.
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_both_frameworks_write_the_same_bytes(name, export, tmp_path):
+    found = export(name, QUICK[name])
+    assert difference(found) == ""
+    assert len({file.canonical_sha256 for file in found}) == 1
+    for file in found:
+        assert file.ok, file.reason
+        assert file.noise < file.bound / 10
+        made = model_file.read(file.path)
+        told = {entry.key: entry.value for entry in made.metadata_props}
+        assert told["parity.framework"] == file.side
+        assert told["parity.verdict"] == file.verdict
+        assert told["parity.canonical_sha256"] == model_file.digest(made) == file.canonical_sha256
+        assert (made.graph.input[0].name, made.graph.output[0].name) == ("image", "logits")
+        assert not {"BatchNormalization"} & {node.op_type for node in made.graph.node} or "densenet" in name
+        session = onnxruntime.InferenceSession(file.path)
+        for batch in (1, 5):
+            image = np.zeros((batch, *QUICK[name]), np.float32)
+            assert session.run(None, {"image": image})[0].shape == (batch, NETWORKS[name].output[1])
+
+
+def test_a_dynamic_size_is_dynamic_in_both(export):
+    found = export("resnet18", (3, 40, 48), dynamic_size=True)
+    assert difference(found) == ""
+    for file in found:
+        dims = file.model.graph.input[0].type.tensor_type.shape.dim
+        assert [dim.dim_param or dim.dim_value for dim in dims] == ["N", 3, "H", "W"]
+        session = onnxruntime.InferenceSession(file.path)
+        assert session.run(None, {"image": np.zeros((2, 3, 71, 90), np.float32)})[0].shape == (2, 1000)
+
+
+def test_raw_keeps_the_exporters_graph(export):
+    for file in export("lenet5", (1, 28, 28), raw=True):
+        made = onnx.load(file.path)
+        assert len(made.graph.node) == file.nodes[1] > file.nodes[0]
+        session = onnxruntime.InferenceSession(file.path)
+        assert session.run(["logits"], {"image": np.zeros((2, 1, 28, 28), np.float32)})[0].shape == (2, 10)
+
+
+def test_nothing_is_installed_meanwhile(tmp_path):
+    """paddle2onnx installs a package by pip unless it is told not to: a pip that notes its calls stands in the way."""
+    stub = tmp_path / "stub"
+    (stub / "pip").mkdir(parents=True)
+    noted = tmp_path / "called"
+    code = f"open({str(noted)!r}, 'a').write('called')\n"
+    (stub / "pip" / "__init__.py").write_text(code)
+    (stub / "pip" / "__main__.py").write_text(code)
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    for name in ("pip", "pip3"):
+        script = bin_folder / name
+        script.write_text(f"#!{sys.executable}\n{code}")
+        script.chmod(0o755)
+    env = {
+        **os.environ,
+        "PYTHONPATH": f"{stub}{os.pathsep}{HERE.parent}",
+        "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
+    }
+    assert subprocess.run([sys.executable, "-m", "pip", "x"], env=env).returncode == 0
+    assert noted.exists(), "the stub must be seen where it is called"
+    noted.unlink()
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "parity", "export", "lenet5", "-o", str(out), "--verify", "--from", "paddle"]
+    done = subprocess.run([*command, "--json", str(tmp_path / "x.json")], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert not noted.exists()
+    told = json.loads((tmp_path / "x.json").read_text())
+    assert told["ok"]
+    assert told["canonical_sha256"]["paddle"] in done.stdout
+    assert files(out) == ["lenet5.paddle.onnx"]
+
+
+# One layer each, behind a convolution: what the zoo does not use and users do.
+
+LAYERS = {  # torch, Paddle, and whether both come out as the same bytes
+    "leaky_relu": ("nn.LeakyReLU(0.2)", "nn.LeakyReLU(0.2)", True),
+    "group_norm": ("nn.GroupNorm(2, 4, eps=1e-3)", "nn.GroupNorm(2, 4, epsilon=1e-3)", True),
+    "softplus": ("nn.Softplus()", "nn.Softplus()", None),
+    "pad": ("nn.ConstantPad2d((1, 2, 3, 4), -1.5)", "nn.Pad2D([1, 2, 3, 4], value=-1.5)", False),
+    "upsample": ("nn.Upsample(scale_factor=2)", "nn.Upsample(scale_factor=2)", False),
+    "bilinear": ("nn.Upsample(size=(13, 15), mode='bilinear')", "nn.Upsample(size=[13, 15], mode='bilinear')", False),
+    "lrn": ("nn.LocalResponseNorm(3, 0.1, 0.6, 1.5)", "nn.LocalResponseNorm(3, 0.1, 0.6, 1.5)", False),
+    "elu": ("nn.ELU(0.7)", "nn.ELU(0.7)", True),
+    "relu6": ("nn.ReLU6()", "nn.ReLU6()", True),
+    "gelu": ("nn.GELU()", "nn.GELU()", False),
+    "hardswish": ("nn.Hardswish()", "nn.Hardswish()", True),
+    "hardsigmoid": ("nn.Hardsigmoid()", "nn.Hardsigmoid()", False),
+    "silu": ("nn.SiLU()", "nn.Silu()", True),
+    "mish": ("nn.Mish()", "nn.Mish()", False),
+    "prelu": ("nn.PReLU(4)", "nn.PReLU(4)", False),
+    "softmax": ("nn.Softmax(1)", "nn.Softmax(1)", True),
+    "reflect": ("nn.ReflectionPad2d((1, 2, 3, 1))", "nn.Pad2D([1, 2, 3, 1], mode='reflect')", False),
+    "replicate": ("nn.ReplicationPad2d((1, 2, 3, 1))", "nn.Pad2D([1, 2, 3, 1], mode='replicate')", False),
+    "average_ceil": ("nn.AvgPool2d(3, 2, 1, True)", "nn.AvgPool2D(3, 2, 1, True, exclusive=False)", True),
+    "average_inside": ("nn.AvgPool2d(3, 2, 1, count_include_pad=False)", "nn.AvgPool2D(3, 2, 1)", True),
+    "max_ceil": ("nn.MaxPool2d(3, 2, 1, ceil_mode=True)", "nn.MaxPool2D(3, 2, 1, ceil_mode=True)", True),
+    "adaptive": ("nn.AdaptiveAvgPool2d(2)", "nn.AdaptiveAvgPool2D(2)", True),
+    "transposed": ("nn.ConvTranspose2d(4, 6, 3, 2, 1)", "nn.Conv2DTranspose(4, 6, 3, 2, 1)", False),
+    "depthwise": ("nn.Conv2d(4, 4, 3, groups=4, dilation=2)", "nn.Conv2D(4, 4, 3, groups=4, dilation=2)", True),
+    "pixel_shuffle": ("nn.PixelShuffle(2)", "nn.PixelShuffle(2)", True),
+}
+MENDED = {"leaky_relu", "group_norm", "softplus", "pad", "upsample", "bilinear", "lrn"}
+
+
+@pytest.mark.parametrize(
+    "layer", [layer if layer in MENDED else pytest.param(layer, marks=pytest.mark.zoo) for layer in LAYERS]
+)
+def test_one_layer_is_exported_right_from_both(layer, export, tmp_path):
+    """By default those that paddle2onnx writes as chance has it, were their attributes not mended before."""
+    found = []
+    for side, text in zip(("torch", "paddle"), LAYERS[layer], strict=False):
+        conv = {"torch": "nn.Conv2d(3, 4, 3, padding=1)", "paddle": "nn.Conv2D(3, 4, 3, padding=1)"}[side]
+        code = f"def build():\n    return nn.Sequential({conv}, {text})\n"
+        found += export(spec(side, tmp_path, code), (3, 8, 8))
+    assert all(file.ok for file in found), found
+    if LAYERS[layer][2] is not None:
+        assert (difference(found) == "") == LAYERS[layer][2], difference(found)
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_of_the_zoo_is_the_same_bytes(name, export):
+    found = export(name, NETWORKS[name].input[1:])
+    assert all(file.ok for file in found), found
+    assert difference(found) == ""

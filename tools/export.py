@@ -1,0 +1,5 @@
+"""The door to `parity export`."""
+
+from parity.commands.app import main
+
+main("export")

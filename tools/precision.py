@@ -1,0 +1,5 @@
+"""The door to `parity precision`."""
+
+from parity.commands.app import main
+
+main("precision")

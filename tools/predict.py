@@ -1,0 +1,5 @@
+"""The door to `parity predict`."""
+
+from parity.commands.app import main
+
+main("predict")
