@@ -34,10 +34,8 @@ lint: $(STAMP) ## ruff and basedpyright
 test-zoo: $(STAMP) ## every network of the zoo, minutes
 	$(BIN)/python -m pytest -n 2 -m zoo
 
-docs: $(STAMP) ## write docs/source-claims.md anew from its tests
+docs: $(STAMP) ## write docs/source-claims.md and docs/differences.md anew, measured again
 	$(BIN)/python tests/test_source_claims.py
-
-docs: $(STAMP) ## docs/differences.md, measured again
 	$(BIN)/python tests/differences.py
 
 bench: $(STAMP) ## speed and memory of the main job against the bare floor
