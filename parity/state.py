@@ -113,6 +113,9 @@ class State(Mapping[str, Array]):
                 state = cls({name: file.get_tensor(name) for name in names})
             except (TypeError, ValueError, KeyError, AttributeError) as error:
                 raise ParityError(f"{path}: holds a dtype that numpy does not have: {error}") from error
+        for array in state.values():
+            if array.dtype.isbuiltin != 1:  # onnx, where it is imported, brings bfloat16 and its like
+                raise ParityError(f"{path}: holds a dtype that numpy does not have: {array.dtype}")
         if "sha256" in metadata and metadata["sha256"] != state.digest():
             raise ParityError(f"{path}: damaged: its bits have changed since it was saved. Get the file again.")
         return state

@@ -1,6 +1,7 @@
 """Weight files: hostile, damaged and boastful ones are refused; real ones are read as the frameworks write them."""
 
 import contextlib
+import importlib
 import io
 import os
 import pickle
@@ -459,7 +460,10 @@ def test_what_is_no_weights_file_is_refused(ending, tmp_path):
         READERS[ending](path)
 
 
-def test_a_safetensors_type_that_numpy_lacks_is_refused(tmp_path):
+@pytest.mark.parametrize("also", ["numpy", "ml_dtypes"])
+def test_a_safetensors_type_that_numpy_lacks_is_refused(tmp_path, also):
+    """Where something has imported ml_dtypes too, as onnx does, which brings such types."""
+    importlib.import_module(also)
     for kind in ("BF16", "F8_E4M3", "F8_E5M2"):
         size = 2 if kind == "BF16" else 1
         header = entry([1], size).replace(b"F32", kind.encode())
