@@ -5,14 +5,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from parity import design_space
 from parity.design_space import Design, Ranges, anynet, compatible_widths, cost, edf, linear_fit, quantised_widths
-
-torch = pytest.importorskip("torch")
-regnet = pytest.importorskip("torch_cnn.regnet")
+from torch_cnn import regnet
 
 SPACES = "ABCDE"
 VALID = {"depths": (1, 2, 2, 4), "widths": (32, 64, 64, 128), "bottleneck_ratios": (2,) * 4, "group_widths": (8,) * 4}
@@ -245,7 +244,6 @@ def test_population_is_measured_summed_up_and_plotted(tmp_path):
     path.write_text("error,name\n" + "".join(f"{40 + i / 3},n{i}\n" for i in range(12)))
     errors = design_space.read_errors(path)
     assert errors[3] == 41
-    pytest.importorskip("matplotlib")
     design_space.plot_population(population, tmp_path / "space.png", "E")
     design_space.plot_population(design_space.describe(designs[:1]), tmp_path / "one.png")
     design_space.plot_edf({"E": errors}, tmp_path / "edf.png")

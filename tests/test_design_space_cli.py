@@ -100,7 +100,6 @@ def test_the_same_seed_prints_the_same():
 
 
 def test_a_plot_is_a_png_with_a_panel_more_for_results(tmp_path):
-    pytest.importorskip("matplotlib")
     for name, errors in (("a.csv", "40,42,44"), ("b.csv", "39,41,43")):
         (tmp_path / name).write_text("error\n" + errors.replace(",", "\n") + "\n")
     curves = ["--edf", tmp_path / "a.csv", "--edf", tmp_path / "b.csv"]
