@@ -1,6 +1,8 @@
 """DenseNet with `memory_efficient` on computes, learns and counts batches as with it off, in both frameworks."""
 
 import importlib
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -133,3 +135,10 @@ def test_norm_is_as_before_after_backward(framework):
     seen.clear()
     Run(framework, build, (2, 6, 5, 7))
     assert getattr(seen[0].norm1, name) == usual
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet_d2l"])
+def test_the_benchmark_of_memory_refuses_a_network_that_cannot_save_any(name):
+    done = subprocess.run([sys.executable, "-m", "parity", "bench", "memory", name], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"parity: {name} takes no memory_efficient; the DenseNets but densenet_d2l do\n"

@@ -34,6 +34,7 @@ app.add_typer(bench, name="bench")
 
 # A script: importing it would load both frameworks here.
 _FLOOR = Path(__file__).with_name("floor.py")
+_TRAINING_STEP = Path(__file__).with_name("training_step.py")
 
 
 def measured(command: Sequence[str]) -> tuple[float, float]:
@@ -118,6 +119,61 @@ def verify(
 
 
 _FORMATS = ("safetensors", "pth", "pdparams")
+
+
+@bench.command()
+def memory(
+    models: Annotated[list[str], typer.Argument(help="Zoo names of DenseNets.")],
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each, taking turns; medians are shown.")] = 3,
+    json: Annotated[Path | None, typer.Option(help="Write the numbers to this file.")] = None,
+) -> None:
+    """Hold a training step with `memory_efficient` against one without: peak memory and time of the whole process."""
+
+    def work() -> bool:
+        from rich.table import Table
+
+        from parity.atomic import check_writable
+        from parity.commands.terminal import stdout
+        from parity.errors import ParityError
+        from parity.run import parse_pair
+        from parity.zoo import NETWORKS
+
+        if json is not None:
+            check_writable(json)
+        table = Table("model", "side", "MB", "saving MB", "ratio", "s", "saving s", "ratio", box=None)
+        found: list[dict[str, Any]] = []
+        for model in models:
+            _ = parse_pair(model, None)
+            if NETWORKS[model].family != "densenet" or model == "densenet_d2l":
+                raise ParityError(f"{model} takes no memory_efficient; the DenseNets but densenet_d2l do")
+            shape = ",".join(map(str, (batch, *NETWORKS[model].input[1:])))
+            for side in ("torch", "paddle"):
+                taken: dict[str, list[tuple[float, float]]] = {"0": [], "1": []}
+                for _ in range(rounds):
+                    for saving in taken:
+                        taken[saving].append(
+                            measured([sys.executable, str(_TRAINING_STEP), side, model, shape, saving])
+                        )
+                wall, peak = ([statistics.median(run[i] for run in runs) for runs in taken.values()] for i in (0, 1))
+                row = {
+                    "model": model,
+                    "side": side,
+                    "batch": batch,
+                    "megabytes": peak,
+                    "memory_ratio": peak[1] / peak[0],
+                    "seconds": wall,
+                    "time_ratio": wall[1] / wall[0],
+                }
+                found.append(row)
+                sizes = f"{peak[0]:.0f}", f"{peak[1]:.0f}", f"{row['memory_ratio']:.2f}"
+                table.add_row(model, side, *sizes, f"{wall[0]:.2f}", f"{wall[1]:.2f}", f"{row['time_ratio']:.2f}")
+        stdout().print(table)
+        if json is not None:
+            _ = json.write_text(jsonlib.dumps(found, indent=1) + "\n")
+        return True
+
+    run(work)
 
 
 @bench.command()

@@ -1,0 +1,18 @@
+"""One training step of a DenseNet's twin, its memory saved by recomputation or not.
+
+Run as a script: training_step.py torch|paddle NAME N,C,H,W 0|1
+"""
+
+import importlib
+import sys
+
+import numpy as np
+
+if __name__ == "__main__":
+    framework, name, shape, saving = sys.argv[1:]
+    image = np.zeros(tuple(map(int, shape.split(","))), np.float32)
+    side = importlib.import_module(f"parity.{framework}_side")
+    _ = side.use("cpu", 1)
+    network = importlib.import_module(f"{framework}_cnn").build(name, memory_efficient=saving == "1")
+    network.train()
+    network(side.to_tensor(image, network)).sum().backward()
