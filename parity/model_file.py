@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx.external_data_helper import load_external_data_for_model, set_external_data, uses_external_data
+from onnx.external_data_helper import load_external_data_for_model, set_external_data
 
 from parity.atomic import atomic
 from parity.errors import ParityError
@@ -39,8 +39,7 @@ def read(path: Path) -> onnx.ModelProto:
         if opset.domain in ("", "ai.onnx") and not 1 <= opset.version <= newest:
             raise ParityError(f"{path}: opset {opset.version}; the installed onnx knows 1 to {newest}")
     for tensor in _tensors(model):
-        if uses_external_data(tensor):
-            _confine(path, tensor)
+        confine(path, tensor)
     try:
         load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
@@ -83,8 +82,14 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
                 graphs += [attribute.g] if attribute.HasField("g") else attribute.graphs
 
 
-def _confine(path: Path, tensor: onnx.TensorProto) -> None:
-    """Return if a tensor's data lie in a file of the model's own folder, links followed."""
+def confine(path: Path, tensor: onnx.TensorProto) -> None:
+    """Return if a tensor's data, where it is kept outside the model, lie in a file of the model's own folder.
+
+    Raises:
+        ParityError: If it is to be read from elsewhere, by "..", an absolute path or a link; if it is missing or cut.
+    """
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        return
     told = {entry.key: entry.value for entry in tensor.external_data}
     location, folder = told.get("location", ""), path.resolve().parent
     beside = (folder / location).resolve()

@@ -23,6 +23,7 @@ from onnx import helper, numpy_helper
 
 from parity import runtime
 from parity.errors import ParityError
+from parity.model_file import confine
 from parity.onnx_float64 import evaluate
 from parity.record import Progress, input_digest, measured_noise, terms
 from parity.state import Array, State
@@ -74,7 +75,7 @@ def load(path: Path) -> File:
     if not model.graph.node or not model.graph.output:
         raise ParityError(f"{path}: no ONNX file, or an empty one: it holds no graph")
     for tensor in _tensors(model.graph):
-        _confine(tensor, path)
+        confine(path, tensor)
     try:
         onnx.checker.check_model(str(path))
         onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
@@ -91,25 +92,6 @@ def _tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
             found += [attribute.t] if attribute.HasField("t") else []
             found += _tensors(attribute.g) if attribute.HasField("g") else []
     return found
-
-
-def _confine(tensor: onnx.TensorProto, path: Path) -> None:
-    """Return if a tensor's data is in the model's own folder.
-
-    Raises:
-        ParityError: If it is to be read from elsewhere, by "..", by an absolute path or by a link.
-    """
-    if tensor.data_location != onnx.TensorProto.EXTERNAL:
-        return
-    told = {entry.key: entry.value for entry in tensor.external_data}
-    data = path.parent / told.get("location", "")
-    if not data.resolve().is_relative_to(path.parent.resolve()):
-        raise ParityError(
-            f"{path}: the data of {tensor.name!r} is said to be in {told['location']!r}, outside the file's folder; "
-            "nothing was read there"
-        )
-    if not data.is_file():
-        raise ParityError(f"{path}: the data of {tensor.name!r} is missing: {data}")
 
 
 def use(device: str, threads: int) -> str:
