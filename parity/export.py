@@ -17,21 +17,22 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 
-from parity import canonical, model_file
+from parity import canonical, model_file, runtime
 from parity.atomic import atomic
 from parity.errors import ParityError
-from parity.judge import bound, growth
+from parity.judge import KEPT_SHORT, KEPT_SHORT_IN_FILES, allowance, bound, growth, kept_short
+from parity.onnx_float64 import evaluate
 from parity.record import projection
 from parity.run import Model, Options, Workers, described_weights, trace_job
 from parity.state import Array
 from parity.trace import ROUNDOFF32, Call, Trace, distance
-from parity.workers import Worker, wait
+from parity.workers import Worker, answers, wait
 
 # What the exporters write themselves: asked for less, torch's writes 18 and says nothing; for more, Paddle's aborts.
 OPSETS = {"torch": (16, onnx.defs.onnx_opset_version()), "paddle": (7, 21)}
 BATCHES = (1, 2, 3)
+IN_FILES = KEPT_SHORT | KEPT_SHORT_IN_FILES
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ class Exported:
         noise: Largest float32 error of an output in ONNX Runtime against the framework's float64, in units of roundoff.
         raw_noise: The same of the exporter's own graph.
         bound: The largest that arithmetic explains.
+        distance: Of the outputs of the exporter's graph, evaluated in float64, from the framework's float64, over their
+            root mean square; None where a node cannot be evaluated so.
+        allowance: The largest that rounding explains.
         layers: How many of the network's layers have their output in the file, proved by its numbers.
         nodes: How many nodes the file has, and the exporter's own.
         canonical_sha256: Of the canonical form, metadata aside.
@@ -78,6 +82,8 @@ class Exported:
     noise: float
     raw_noise: float
     bound: float
+    distance: float | None
+    allowance: float
     layers: tuple[int, int]
     nodes: tuple[int, int]
     canonical_sha256: str
@@ -119,15 +125,21 @@ def export_models(
                 job.check_traced(number)
         for job in jobs:
             job.export()
+        found = dict[str, Exported]()
         try:
-            answers = wait([job.worker for job in jobs], options.timeout)
+            # The one that is done is proved while the other is still at it.
+            for worker, answer in answers([job.worker for job in jobs], options.timeout):
+                job = next(job for job in jobs if job.worker is worker)
+                found[worker.side] = job.prove(answer["names"])
         except ParityError as error:
             # paddle2onnx says what it cannot write, and then aborts the process.
             words = [line.split("] ", 1)[-1].strip() for line in workers.log().splitlines() if "[ERROR]" in line]
             if not words:
                 raise
             raise ParityError(f"{name}: Paddle's exporter cannot take it: {' '.join(words)}") from error
-        return [job.finish(answer["names"]) for job, answer in zip(jobs, answers, strict=True)]
+        for job in jobs:
+            job.place(found[job.model.side])
+        return [found[job.model.side] for job in jobs]
 
 
 def _check_opset(side: str, opset: int) -> None:
@@ -172,6 +184,10 @@ class _Job:
                 np.save(folder / "input.npy", image)
                 self.inputs.append((folder / "input.npy", folder))
         self.weights = described_weights(options, workers, here)
+        # Under the name it is to have: a file tells where its tensors lie by that.
+        (here / "made").mkdir()
+        self.made = here / "made" / f"{name}.{model.side}.onnx"
+        self.metadata: Mapping[str, str] = {}
 
     def trace(self, number: int) -> None:
         """Record the network on one image of one of the sizes."""
@@ -213,57 +229,76 @@ class _Job:
             {
                 "do": "export",
                 "example": str(self.inputs[0][0]),
-                "outputs": [[str(source), str(folder)] for source, folder in self.inputs],
                 "path": str(self.here / "raw.onnx"),
                 "opset": self.request.opset,
                 "dynamic_size": self.request.dynamic_size,
             }
         )
 
-    def finish(self, names: Mapping[str, str]) -> Exported:
-        """Judge the exporter's file and its canonical form, and write the one that is wanted if both are right."""
-        side, opset = self.model.side, self.request.opset
-        raw = model_file.read(self.here / "raw.onnx")
+    def prove(self, names: Mapping[str, str]) -> Exported:
+        """Judge the exporter's file and its canonical form.
+
+        Args:
+            names: Name of each tensor of the State, by the name the exporter gave it.
+        """
+        side, opset, raw_path, path = self.model.side, self.request.opset, self.here / "raw.onnx", self.made
+        self.worker.submit({"do": "outputs", "inputs": [[str(source), str(folder)] for source, folder in self.inputs]})
+        raw = model_file.read(raw_path)
         written = next(each.version for each in raw.opset_import if each.domain in ("", "ai.onnx"))
         if written != opset:
             raise ParityError(
                 f"--opset {opset}: the exporter of {side} needs {written} for this network. Use --opset {written}"
             )
+        graph = canonical.simplify(ir.from_proto(raw))
         with Trace(self.here / "size0" / "batch1" / "trace") as trace:
             manifest = trace.manifest
-            grown = max(growth(trace.calls), default=1.0)
-            before = self._noise(raw, grown, "the exporter's file")
-            graph = canonical.simplify(ir.from_proto(raw))
             found, total = self._layers(canonical.unnamed(graph), trace)
             model = ir.to_proto(canonical.named(graph, names, found))
-            after = self._noise(model, grown, "the canonical form")
-        model_file.check(model, f"{self.name}: canonical form")
-        reason = ""
-        for which, (noise, limit) in (("the exporter's file", before), ("the canonical form", after)):
-            if not reason and not noise <= limit:
+            model_file.write(model, path)
+            model_file.check(path, f"{self.name}: canonical form")
+            _ = wait([self.worker], self.options.timeout)
+            grown = max(growth(trace.calls), default=1.0)
+            before = self._noise(raw_path, grown, "the exporter's file")
+            after = self._noise(path, grown, "the canonical form")
+            meant = self._meaning(raw, trace.calls)
+            reason = ""
+            for which, (noise, limit) in (("the exporter's file", before), ("the canonical form", after)):
+                if not reason and not noise <= limit:
+                    reason = (
+                        f"{which} is not the network: an output is {noise:.4g}u off, arithmetic explains {limit:.4g}u. "
+                        f"The operators not proved right: {_unproved(model, set(found.values()))}"
+                    )
+            if not reason and meant is not None and not meant[0] <= meant[1]:
                 reason = (
-                    f"{which} is not the network: an output is {noise:.4g}u off, arithmetic explains {limit:.4g}u. "
-                    f"The operators not proved right: {_unproved(model, set(found.values()))}"
+                    f"the exporter's file means another function: in float64 an output is {meant[0]:.3g} off, rounding "
+                    f"explains {meant[1]:.3g}. The operators not proved right: {_unproved(raw, _right(raw, trace))}"
                 )
         exported = Exported(
             side=side,
-            path=self.request.folder / f"{self.name}.{side}.onnx",
+            path=self.request.folder / path.name,
             verdict="different" if reason else "rounding" if after[0] else "exact",
             reason=reason,
             noise=after[0],
             raw_noise=before[0],
             bound=after[1],
+            distance=None if meant is None else meant[0],
+            allowance=0.0 if meant is None else meant[1],
             layers=(len(found), total),
             nodes=(len(model.graph.node), len(raw.graph.node)),
-            canonical_sha256=model_file.digest(model),
+            canonical_sha256=model_file.digest(path),
             model=model,
         )
-        if exported.ok:
-            metadata = _metadata(exported, manifest, opset)
-            model_file.write(_ends_named(raw) if self.request.raw else model, exported.path, metadata)
-        else:
-            _ = model_file.remove(exported.path)  # an older file would be taken for this one
+        self.metadata = _metadata(exported, manifest, opset)
+        if self.request.raw:
+            model_file.write(_ends_named(raw), path)
         return exported
+
+    def place(self, exported: Exported) -> None:
+        """Give the file that is wanted its name, if it is right."""
+        if exported.ok:
+            model_file.place(self.made, exported.path, self.metadata)
+        else:
+            model_file.remove(exported.path)  # an older file would be taken for this one
 
     def _layers(self, numbered: ir.Model, trace: Trace) -> tuple[dict[str, str], int]:
         """Return the layer whose output each value is, told by its numbers, and how many leaf calls there are.
@@ -273,7 +308,9 @@ class _Job:
         """
         model = ir.to_proto(numbered)
         model.graph.output.extend(info for info in model.graph.value_info)
-        arrays = self._session(model, "the canonical form")(self.inputs[0][0])
+        path = self.here / "numbered.onnx"
+        model_file.write(model, path)
+        arrays = self._runner(path, "the canonical form", session__disable_prepacking="1")(self.inputs[0][0])
         values = dict(zip([each.name for each in model.graph.output], arrays, strict=True))
         leaves = [call for call in trace.calls if call.leaf]
         found = dict[str, str]()
@@ -288,44 +325,56 @@ class _Job:
                             break
         return found, len(leaves)
 
-    def _session(self, model: onnx.ModelProto, what: str) -> Callable[[Path], list[Array]]:
-        """Return a function that runs a model in ONNX Runtime on the input of a file.
+    def _runner(self, model: Path, what: str, **config: str) -> Callable[[Path], list[Array]]:
+        """Return a function that runs a file in ONNX Runtime on the input of another.
 
         Raises:
             ParityError: If the runtime refuses the model; so does the function.
         """
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = self.options.threads
-        settings.log_severity_level = 4
-        source: str | bytes = str(self.here / "large.onnx")
-        if model_file.size(model) > model_file.LIMIT:
-            model_file.write(model, Path(source), {})
-        else:
-            source = model.SerializeToString()
-        try:
-            session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions share no class of their own
-            raise ParityError(f"{self.name}: ONNX Runtime refuses {what}: {' '.join(str(error).split())}") from error
+        name = f"{self.name}: {what}"
+        session = runtime.open_session(model, name, threads=self.options.threads, **config)
 
         def run(source: Path) -> list[Array]:
-            feed = {session.get_inputs()[0].name: np.load(source, allow_pickle=False)}
-            try:
-                return [np.asarray(array) for array in session.run(None, feed)]
-            except Exception as error:
-                raise ParityError(
-                    f"{self.name}: ONNX Runtime fails on {what}: {' '.join(str(error).split())}"
-                ) from error
+            return runtime.run(session, runtime.feed(session, [np.load(source, allow_pickle=False)], name), name)
 
         return run
 
-    def _noise(self, model: onnx.ModelProto, grown: float, what: str) -> tuple[float, float]:
+    def _noise(self, model: Path, grown: float, what: str) -> tuple[float, float]:
         """Return the worst output's error against the framework's float64, and its bound, both in units of roundoff."""
-        pairs, run = [], self._session(model, what)
+        pairs, run = [], self._runner(model, what)
         for source, folder in self.inputs:
             for i, array in enumerate(run(source)):
                 gap = distance(array, np.load(folder / f"{i}.npy", allow_pickle=False))
                 pairs.append((gap.relative / ROUNDOFF32, bound(grown, gap.peak, array.size)))
-        return max(pairs, key=lambda pair: pair[0] / pair[1] if pair[0] == pair[0] else np.inf)
+        return _worst(pairs)
+
+    def _meaning(self, raw: onnx.ModelProto, calls: Sequence[Call]) -> tuple[float, float] | None:
+        """Return the worst output's distance from the framework's, both in float64, and its allowance.
+
+        None where that cannot be told: a node without a float64, or one whose float64 is further from the framework's
+        than the runtime's float32 may be, which was held against it before.
+        """
+        outputs = [output.name for output in raw.graph.output]
+        grown, short = max(growth(calls), default=1.0), max(kept_short(calls, IN_FILES), default=0.0)
+        pairs = []
+        for source, folder in self.inputs[:: len(BATCHES)]:
+            made = dict[str, Array]()
+            try:
+                for _, values in evaluate(raw, {raw.graph.input[0].name: np.load(source, allow_pickle=False)}):
+                    made |= {name: array for name, array in values.items() if name in outputs}
+            except ParityError:
+                return None
+            for i, output in enumerate(outputs):
+                gap = distance(made[output], np.load(folder / f"{i}.npy", allow_pickle=False))
+                if gap.relative / ROUNDOFF32 > bound(grown, gap.peak, made[output].size):
+                    return None
+                pairs.append((gap.relative, allowance(grown, gap.peak, made[output].size, short)))
+        return _worst(pairs)
+
+
+def _worst(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the error that is furthest beyond its limit, or nearest to it, and the limit."""
+    return max(pairs, key=lambda pair: pair[0] / pair[1] if pair[0] == pair[0] else np.inf)
 
 
 def _near(array: Array, expected: Array) -> bool:
@@ -336,13 +385,36 @@ def _near(array: Array, expected: Array) -> bool:
 
 
 def _unproved(model: onnx.ModelProto, right: set[str]) -> str:
-    """Return the operators behind the last layers that are proved right, in words."""
-    good = set(right)
+    """Return the operators behind the last layers that are proved right, in words; not those of constants or shapes."""
+    good, fed = set(right), {value.name for value in model.graph.input}
     for node in reversed(model.graph.node):
         if good & set(node.output):
             good.update(node.input)
-    left = [f"{node.name} ({node.op_type})" for node in model.graph.node if not good & set(node.output)]
+    left = []
+    for node in model.graph.node:
+        if fed & set(node.input) and node.op_type != "Shape":
+            fed.update(node.output)
+            if not good & set(node.output):
+                left.append(f"{node.name or node.output[0]} ({node.op_type})")
     return ", ".join([*left[:6], *["..."] * (len(left) > 6)]) or "none that can be told"
+
+
+def _right(raw: onnx.ModelProto, trace: Trace) -> set[str]:
+    """Return the names of the values of a graph that are layers' outputs in float64."""
+    leaves = [call for call in trace.calls if call.leaf and call.outputs]
+    reach = list(zip(leaves, growth(leaves), kept_short(leaves, IN_FILES), strict=True))
+    image = trace.tensor(trace.calls[-1].inputs[0])
+    right = set[str]()
+    for _, values in evaluate(raw, {raw.graph.input[0].name: image}):
+        for name, array in values.items():
+            for call, grown, short in reach:
+                expected = trace.tensor(call.outputs[0])
+                if array.shape == expected.shape and _near(array, expected):
+                    gap = distance(array, expected)
+                    if gap.relative <= allowance(grown, gap.peak, expected.size, short):
+                        right.add(name)
+                        break
+    return right
 
 
 def _ends_named(raw: onnx.ModelProto) -> onnx.ModelProto:
@@ -365,6 +437,8 @@ def _metadata(exported: Exported, manifest: Mapping[str, Any], opset: int) -> di
         "verdict": exported.verdict,
         "noise": f"{exported.noise:.4g}",
         "bound": f"{exported.bound:.4g}",
+        "distance": "" if exported.distance is None else f"{exported.distance:.4g}",
+        "allowance": f"{exported.allowance:.4g}" if exported.allowance else "",
         "canonical_sha256": exported.canonical_sha256,
     }
     return {f"parity.{word}": str(value) for word, value in told.items() if value}

@@ -320,11 +320,11 @@ class _Bench:
         calls = reference.calls
         grown = growth(calls)
         folded = [math.sqrt(count) for count in itertools.accumulate(call.key in alignment.folded for call in calls)]
-        short = _kept_short(calls, KEPT_SHORT | (KEPT_SHORT_IN_FILES if alignment.by_order else {}))
+        short = kept_short(calls, KEPT_SHORT | (KEPT_SHORT_IN_FILES if alignment.by_order else {}))
         forward = zip(grown, short, folded, strict=True)
         self.forward = {call.key: _Reach(*reach) for call, reach in zip(calls, forward, strict=True)}
         # A gradient has been through the whole network, forward, and through what is behind its layer, backward.
-        backward = reversed(_kept_short(calls[::-1], KEPT_SHORT_BACKWARD))
+        backward = reversed(kept_short(calls[::-1], KEPT_SHORT_BACKWARD))
         # In float32 a gradient is shown, not judged: where an activation is within rounding of ReLU's kink the gradient
         # jumps, by more than any bound on rounding.
         whole = 2 * max(grown, default=0.0)
@@ -418,7 +418,8 @@ def _tensor_pairs(ours: Call, theirs: Call) -> list[tuple[str, str]]:
     ]
 
 
-def _kept_short(calls: Sequence[Call], table: Mapping[str, float]) -> list[float]:
+def kept_short(calls: Sequence[Call], table: Mapping[str, float]) -> list[float]:
+    """Return, after each call, the sum of what the table says of the calls so far."""
     return list(itertools.accumulate(table.get(call.kind, 0.0) for call in calls))
 
 

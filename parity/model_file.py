@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,8 +20,12 @@ LIMIT = (1 << 31) - (1 << 24)
 _SMALL = 1 << 8  # bytes; smaller tensors stay in the file, so that shapes can be inferred
 
 
-def read(path: Path) -> onnx.ModelProto:
+def read(path: Path, strict: bool = True) -> onnx.ModelProto:
     """Return a checked model, tensors that lie beside the file included.
+
+    Args:
+        path: Of the file.
+        strict: Whether every shape must follow from those before it.
 
     Raises:
         ParityError: If it is no ONNX file, is damaged, breaks ONNX's rules (a cycle, a shape that does not follow), or
@@ -40,28 +45,22 @@ def read(path: Path) -> onnx.ModelProto:
             raise ParityError(f"{path}: opset {opset.version}; the installed onnx knows 1 to {newest}")
     for tensor in _tensors(model):
         confine(path, tensor)
+    check(path, str(path), strict)
     try:
         load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ParityError(f"{path}: its tensors beside it cannot be read: {_line(error)}") from error
-    check(model, str(path), path)
     return model
 
 
-def check(model: onnx.ModelProto, what: str, path: Path | None = None) -> None:
-    """Return if a model keeps ONNX's rules and every shape follows from those before it.
-
-    Args:
-        model: With its tensors.
-        what: For the message.
-        path: Of its file, needed where the model is larger than a protobuf message may be.
+def check(path: Path, what: str, strict: bool = True) -> None:
+    """Return if a file keeps ONNX's rules and, if `strict`, every shape follows from those before it.
 
     Raises:
-        ParityError: Naming the first rule it breaks.
+        ParityError: Naming the first rule that `what` breaks.
     """
-    large = path is not None and size(model) > LIMIT
     try:
-        onnx.checker.check_model(str(path) if large else model, full_check=True)
+        onnx.checker.check_model(str(path), full_check=strict)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         raise ParityError(f"{what}: breaks ONNX's rules: {_line(error)}") from error
 
@@ -110,67 +109,74 @@ def size(model: onnx.ModelProto) -> int:
     return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
 
 
-def digest(model: onnx.ModelProto) -> str:
-    """Return the canonical SHA-256 (hex): of the serialised model without its metadata.
-
-    Of a model too large for one message, tensors' bytes are hashed behind the rest.
-    """
-    bare = onnx.ModelProto()
-    with _without_data(model) if size(model) > LIMIT else contextlib.nullcontext([]) as data:
-        bare.CopyFrom(model)
-    del bare.metadata_props[:]
-    total = hashlib.sha256(bare.SerializeToString(deterministic=True))
-    for part in data:
-        total.update(part)
-    return total.hexdigest()
-
-
-@contextlib.contextmanager
-def _without_data(model: onnx.ModelProto) -> Iterator[list[bytes]]:
-    """Take the larger tensors' bytes out of a model for a while, each replaced by a reference to the file beside it."""
-    taken = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= _SMALL]
-    data = [tensor.raw_data for tensor in taken]
-    for tensor in taken:
-        tensor.ClearField("raw_data")
-    try:
-        yield data
-    finally:
-        for tensor, part in zip(taken, data, strict=True):
-            tensor.raw_data = part
-            tensor.ClearField("data_location")
-            del tensor.external_data[:]
-
-
-def write(model: onnx.ModelProto, path: Path, metadata: Mapping[str, str], limit: int = LIMIT) -> None:
-    """Write a model, whole or not at all; with tensors of more than `limit` bytes, these go to `path`.data beside it.
+def write(model: onnx.ModelProto, path: Path, limit: int = LIMIT) -> None:
+    """Write a model; if its tensors are of more than `limit` bytes, those go to `path`.data beside it.
 
     Raises:
         ParityError: If a file cannot be written.
     """
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, dict(metadata))
-    beside = path.with_name(f"{path.name}.data")
-    if size(model) <= limit:
-        with atomic(path) as part:
-            _ = part.write_bytes(model.SerializeToString(deterministic=True))
-        return
-    with _without_data(model) as data:
-        taken = [tensor for tensor in model.graph.initializer if not tensor.HasField("raw_data")]
-        with atomic(beside) as part, part.open("wb") as file:
-            for tensor, content in zip(taken, data, strict=True):
-                _ = file.seek(-(-file.tell() // 4096) * 4096)  # where a memory map can start
-                tensor.raw_data = b""  # set_external_data wants the field
-                set_external_data(tensor, beside.name, offset=file.tell(), length=len(content))
-                tensor.ClearField("raw_data")
-                _ = file.write(content)
-        with atomic(path) as part:
-            _ = part.write_bytes(model.SerializeToString(deterministic=True))
+    large = size(model) > limit
+    taken = [tensor for tensor in model.graph.initializer if large and len(tensor.raw_data) >= _SMALL]
+    data = [tensor.raw_data for tensor in taken]
+    try:
+        if large:
+            with _beside(path).open("wb") as file:
+                for tensor, content in zip(taken, data, strict=True):
+                    _ = file.seek(-(-file.tell() // 4096) * 4096)  # where a memory map can start
+                    set_external_data(tensor, _beside(path).name, offset=file.tell(), length=len(content))
+                    tensor.ClearField("raw_data")
+                    _ = file.write(content)
+        _ = path.write_bytes(model.SerializeToString(deterministic=True))
+    except OSError as error:
+        raise ParityError(f"{path}: cannot write: {error.strerror or error}") from error
+    finally:
+        for tensor, content in zip(taken, data, strict=True):
+            tensor.raw_data = content
+            tensor.ClearField("data_location")
+            del tensor.external_data[:]
 
 
-def remove(path: Path) -> bool:
-    """Remove a model and what lies beside it; return whether there was one."""
-    found = path.exists()
-    for each in (path, path.with_name(f"{path.name}.data")):
+def digest(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file without metadata, and of its tensors where they lie beside it."""
+    total = hashlib.sha256()
+    for each in (path, _beside(path)):
+        if each.exists():
+            with each.open("rb") as file:
+                while block := file.read(1 << 20):
+                    total.update(block)
+    return total.hexdigest()
+
+
+def place(made: Path, path: Path, metadata: Mapping[str, str]) -> None:
+    """Copy a file that `write` made to its final name, metadata added: whole or not at all.
+
+    Args:
+        made: Of the same name as `path`, in another folder, so that it finds its tensors beside it there too.
+        path: Where it goes; what is there is replaced.
+        metadata: Added to the file.
+
+    Raises:
+        ParityError: If a file cannot be written.
+    """
+    told = onnx.ModelProto()
+    onnx.helper.set_model_props(told, dict(metadata))
+    if _beside(made).exists():
+        with atomic(_beside(path)) as part:
+            _ = shutil.copyfile(_beside(made), part)
+    with atomic(path) as part:
+        _ = shutil.copyfile(made, part)
+        with part.open("ab") as file:
+            _ = file.write(told.SerializeToString())  # one message behind another is merged into it
+    if not _beside(made).exists():
+        _beside(path).unlink(missing_ok=True)  # an older file's
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.data")
+
+
+def remove(path: Path) -> None:
+    """Remove a model and what lies beside it."""
+    for each in (path, _beside(path)):
         with contextlib.suppress(OSError):
             each.unlink()
-    return found

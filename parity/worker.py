@@ -209,18 +209,26 @@ class _Session:
         return {"shape": side.input_shape(side.load(Path(job["file"])))}
 
     def export(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Write the network of the last trace, and what it makes of other inputs, for the file to be held against."""
+        """Have the exporter write the network of the last trace."""
         import numpy as np
 
-        from parity.record import inference_mode, outputs64
+        from parity.record import inference_mode
 
-        for source, folder in job["outputs"]:
-            for i, array in enumerate(outputs64(self.side, self.network, np.load(source, allow_pickle=False))):
-                np.save(Path(folder) / f"{i}.npy", array)
         example = np.load(job["example"], allow_pickle=False)
         with inference_mode(self.side, self.network):
             names = self.side.export(self.network, example, Path(job["path"]), job["opset"], job["dynamic_size"])
         return {"names": names}
+
+    def outputs(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Write what the network of the last trace makes of inputs in float64."""
+        import numpy as np
+
+        from parity.record import outputs64
+
+        for source, folder in job["inputs"]:
+            for i, array in enumerate(outputs64(self.side, self.network, np.load(source, allow_pickle=False))):
+                np.save(Path(folder) / f"{i}.npy", array)
+        return {}
 
     def read(self, job: dict[str, Any]) -> dict[str, Any]:
         from parity.state import State

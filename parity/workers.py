@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -132,19 +132,31 @@ def wait(workers: list[Worker], timeout: float, on_progress: OnProgress | None =
         ParityError: As soon as one of them refuses its job, dies, or all of them together take longer than `timeout`
             seconds.
     """
-    answers: dict[Worker, dict[str, Any]] = {}
+    found = dict(answers(workers, timeout, on_progress))
+    return [found[worker] for worker in workers]
+
+
+def answers(
+    workers: list[Worker], timeout: float, on_progress: OnProgress | None = None
+) -> Iterator[tuple[Worker, dict[str, Any]]]:
+    """Yield each worker with its answer, as they come; what the caller does meanwhile is not counted as their time.
+
+    Raises:
+        ParityError: As `wait` does.
+    """
+    waiting = list(workers)
     deadline = time.monotonic() + timeout
     with selectors.DefaultSelector() as selector:
         for worker in workers:
             _ = selector.register(worker, selectors.EVENT_READ)
-        while len(answers) < len(workers):
+        while waiting:
             left = deadline - time.monotonic()
             ready = selector.select(left) if left > 0 else []  # one that makes progress for ever is late too
             if not ready:
-                late = [worker for worker in workers if worker not in answers]
-                names = " and ".join(worker.side for worker in late)
+                names = " and ".join(worker.side for worker in waiting)
                 raise ParityError(
-                    f"{names} worker: no answer within {timeout:g} s. Allow more with --timeout. {late[0].last_words()}"
+                    f"{names} worker: no answer within {timeout:g} s. "
+                    f"Allow more with --timeout. {waiting[0].last_words()}"
                 )
             for key, _ in ready:
                 worker: Worker = key.fileobj  # pyright: ignore[reportAssignmentType]
@@ -152,8 +164,10 @@ def wait(workers: list[Worker], timeout: float, on_progress: OnProgress | None =
                     if "error" in message:
                         raise ParityError(message["error"])
                     if "done" in message:
-                        answers[worker] = message["done"]
+                        waiting.remove(worker)
                         _ = selector.unregister(worker)
+                        paused = time.monotonic()
+                        yield worker, message["done"]
+                        deadline += time.monotonic() - paused
                     elif on_progress is not None:
                         on_progress(worker, *message["progress"])
-    return [answers[worker] for worker in workers]

@@ -139,14 +139,21 @@ def test_tensors_outside_the_files_folder_are_refused(location, tmp_path):
 
 def test_tensors_beside_the_file_are_written_and_read_whole(tmp_path):
     made, path = pair()[0], tmp_path / "model.onnx"
-    sha = model_file.digest(made)
-    model_file.write(made, path, {"who": "me"}, limit=100)
+    (tmp_path / "made").mkdir()
+    before = made.SerializeToString(deterministic=True)
+    model_file.write(made, tmp_path / "made" / "model.onnx", limit=100)
+    assert made.SerializeToString(deterministic=True) == before
+    model_file.place(tmp_path / "made" / "model.onnx", path, {"who": "me"})
     beside = tmp_path / "model.onnx.data"
-    assert {each.name for each in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data"}
+    assert {each.name for each in tmp_path.iterdir()} == {"made", "model.onnx", "model.onnx.data"}
     again = model_file.read(path)
+    assert [(entry.key, entry.value) for entry in again.metadata_props] == [("who", "me")]
     for a, b in zip(made.graph.initializer, again.graph.initializer, strict=True):
         np.testing.assert_array_equal(onnx.numpy_helper.to_array(a), onnx.numpy_helper.to_array(b))
-    assert model_file.digest(made) == sha
+    sha = model_file.digest(path)
+    content = beside.read_bytes()
+    beside.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert model_file.digest(path) != sha
     beside.write_bytes(beside.read_bytes()[:-1])
     with pytest.raises(ParityError, match="truncated"):
         model_file.read(path)
@@ -155,11 +162,17 @@ def test_tensors_beside_the_file_are_written_and_read_whole(tmp_path):
         model_file.read(path)
 
 
-def test_metadata_does_not_change_the_hash(tmp_path):
-    made = pair()[0]
-    sha = model_file.digest(made)
-    model_file.write(made, tmp_path / "a.onnx", {"who": "me"})
-    assert model_file.digest(model_file.read(tmp_path / "a.onnx")) == sha
+def test_a_placed_file_is_the_made_one_with_metadata_and_leaves_nothing_of_an_older(tmp_path):
+    made, path = pair()[0], tmp_path / "a.onnx"
+    (tmp_path / "made").mkdir()
+    model_file.write(made, tmp_path / "made" / "a.onnx")
+    (tmp_path / "a.onnx.data").write_bytes(b"an older file's")
+    model_file.place(tmp_path / "made" / "a.onnx", path, {"who": "me", "what": "\u7f51\u7edc"})
+    assert {each.name for each in tmp_path.iterdir()} == {"made", "a.onnx"}
+    placed = model_file.read(path)
+    assert {entry.key: entry.value for entry in placed.metadata_props} == {"who": "me", "what": "\u7f51\u7edc"}
+    del placed.metadata_props[:]
+    assert placed.SerializeToString(deterministic=True) == (tmp_path / "made" / "a.onnx").read_bytes()
 
 
 def test_a_graph_within_a_node_has_no_canonical_form():

@@ -1,5 +1,6 @@
 """Exported files: wrong ones are never left behind, right ones are the network, and both frameworks write the same."""
 
+import hashlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import pytest
 
 from parity import model_file
 from parity.errors import ParityError
-from parity.export import Request, difference, export_models
+from parity.export import Request, _Job, difference, export_models
 from parity.run import Options, Workers, parse_export
 from parity.zoo import NETWORKS
 
@@ -105,6 +106,26 @@ def test_a_mis_export_leaves_no_file_and_its_operator_is_named(export, tmp_path)
     assert files(tmp_path) == []
 
 
+@pytest.mark.parametrize("side", ["torch", "paddle"])
+def test_an_exporter_that_gets_one_eps_off_by_a_tenth_is_found_out(side, export, monkeypatch, tmp_path):
+    """float32 cannot see it; the exporter's graph in float64 does."""
+
+    def tampered(job, names, prove=_Job.prove):
+        made = onnx.load(job.here / "raw.onnx")
+        second = [node for node in made.graph.node if node.op_type == "BatchNormalization"][1]
+        (eps,) = [attribute for attribute in second.attribute if attribute.name == "epsilon"]
+        eps.f *= 1.1
+        onnx.save(made, job.here / "raw.onnx")
+        return prove(job, names)
+
+    monkeypatch.setattr(_Job, "prove", tampered)
+    (file,) = export(f"{side}:resnet18", (3, 64, 64))
+    assert file.noise < file.bound
+    assert "the exporter's file means another function" in file.reason
+    assert re.search(r"proved right: \S+ \(BatchNormalization\)", file.reason)
+    assert files(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     "side, layer, words",
     [
@@ -142,12 +163,16 @@ def test_both_frameworks_write_the_same_bytes(name, export, tmp_path):
     for file in found:
         assert file.ok, file.reason
         assert file.noise < file.bound / 10
+        assert file.distance is not None
+        assert file.distance < file.allowance / 10
         made = model_file.read(file.path)
         told = {entry.key: entry.value for entry in made.metadata_props}
         assert told["parity.framework"] == file.side
         assert told["parity.verdict"] == file.verdict
-        assert told["parity.canonical_sha256"] == model_file.digest(made) == file.canonical_sha256
         assert (made.graph.input[0].name, made.graph.output[0].name) == ("image", "logits")
+        del made.metadata_props[:]  # as docs/onnx.md says
+        sha = hashlib.sha256(made.SerializeToString(deterministic=True)).hexdigest()
+        assert told["parity.canonical_sha256"] == sha == file.canonical_sha256
         assert not {"BatchNormalization"} & {node.op_type for node in made.graph.node} or "densenet" in name
         session = onnxruntime.InferenceSession(file.path)
         for batch in (1, 5):

@@ -60,13 +60,7 @@ def export(
         if json is not None:
             job.check_writable(json)
         job.make_folder(out)
-        try:
-            from parity import export as exporting
-        except ImportError as error:
-            raise ParityError(f"{error}. pip install 'cnn-parity[onnx]'") from error
-        request = exporting.Request(
-            out, _shape(shape) if shape else published, opset=opset, dynamic_size=dynamic_size, raw=raw
-        )
+        size = _shape(shape) if shape else published
         options = job.Options(
             weights=weights,
             seed=seed,
@@ -77,6 +71,13 @@ def export(
             num_classes=num_classes,
         )
         with job.Workers(options) as workers:
+            for each in models:
+                _ = workers.get(each.side)  # they import their frameworks while ONNX is imported here
+            try:
+                from parity import export as exporting
+            except ImportError as error:
+                raise ParityError(f"{error}. pip install 'cnn-parity[onnx]'") from error
+            request = exporting.Request(out, size, opset=opset, dynamic_size=dynamic_size, raw=raw)
             try:
                 files = exporting.export_models(name, models, request, options, workers)
             finally:
@@ -86,8 +87,11 @@ def export(
             if not file.ok:
                 typer.echo(f"{file.path}: not written: {file.reason}", err=True)
             elif not quiet:
+                exact = "no float64"
+                if file.distance is not None:
+                    exact = f"{file.distance:.2g} of {file.allowance:.2g} in float64"
                 typer.echo(
-                    f"{file.path}: {file.verdict}: {file.noise:.3g}u of {file.bound:.4g}u in ONNX Runtime; "
+                    f"{file.path}: {file.verdict}: {file.noise:.3g}u of {file.bound:.4g}u in ONNX Runtime, {exact}; "
                     f"{file.nodes[0]} nodes (the exporter's {file.nodes[1]}); "
                     f"{file.layers[0]} of {file.layers[1]} layers' outputs are in it"
                 )
