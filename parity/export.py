@@ -10,7 +10,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from parity import canonical, model_file, runtime
+from parity import canonical, model_file, precision, runtime
 from parity.atomic import atomic
 from parity.errors import ParityError
 from parity.judge import KEPT_SHORT, KEPT_SHORT_IN_FILES, allowance, bound, growth, kept_short
@@ -45,6 +45,8 @@ class Request:
         opset: Version of ONNX's operators.
         dynamic_size: Whether the image's height and width stay open.
         raw: Whether to keep the exporter's own graph.
+        precisions: What lower ones are wanted besides, as NAME.SIDE.PRECISION.onnx.
+        calibrate: Pictures for them, see `parity.precision.lower`.
     """
 
     folder: Path
@@ -52,6 +54,8 @@ class Request:
     opset: int = 18
     dynamic_size: bool = False
     raw: bool = False
+    precisions: tuple[str, ...] = ()
+    calibrate: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Exported:
         nodes: How many nodes the file has, and the exporter's own.
         canonical_sha256: Of the canonical form, metadata aside.
         model: The model.
+        lower: What its files of lower precision cost, by their paths.
     """
 
     side: str
@@ -88,6 +93,7 @@ class Exported:
     nodes: tuple[int, int]
     canonical_sha256: str
     model: onnx.ModelProto = field(repr=False)
+    lower: dict[str, precision.Report] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -96,8 +102,9 @@ class Exported:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` holds of it."""
-        kept = {name: value for name, value in self.__dict__.items() if name not in ("model", "path")}
-        return {**kept, "ok": self.ok, "path": str(self.path)}
+        kept = {name: value for name, value in self.__dict__.items() if name not in ("model", "path", "lower")}
+        lower = {path: asdict(report) for path, report in self.lower.items()}
+        return {**kept, "ok": self.ok, "path": str(self.path), "lower": lower}
 
 
 def export_models(
@@ -110,6 +117,10 @@ def export_models(
     """
     for model in models:
         _check_opset(model.side, request.opset)
+    for each in request.precisions:
+        precision.check(each, request.calibrate)
+    if request.precisions:
+        _ = precision.load_images(request.shape, request.calibrate)  # what is wrong with them is to be known before
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         jobs = [_Job(name, model, Path(folder) / model.side, request, options, workers) for model in models]
         for number in range(len(jobs[0].shapes)):
@@ -295,10 +306,16 @@ class _Job:
 
     def place(self, exported: Exported) -> None:
         """Give the file that is wanted its name, if it is right."""
-        if exported.ok:
-            model_file.place(self.made, exported.path, self.metadata)
-        else:
-            model_file.remove(exported.path)  # an older file would be taken for this one
+        lower = {each: exported.path.with_suffix(f".{each}.onnx") for each in self.request.precisions}
+        if not exported.ok:
+            for path in (exported.path, *lower.values()):
+                model_file.remove(path)  # an older file would be taken for this one
+            return
+        model_file.place(self.made, exported.path, self.metadata)
+        for each, path in lower.items():
+            exported.lower[str(path)] = precision.lower(
+                exported.path, path, each, self.request.calibrate, self.options.threads
+            )
 
     def _layers(self, numbered: ir.Model, trace: Trace) -> tuple[dict[str, str], int]:
         """Return the layer whose output each value is, told by its numbers, and how many leaf calls there are.

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -49,6 +49,13 @@ class Report:
     size: float
     speed: float
 
+    def __str__(self) -> str:
+        return (
+            f"{self.precision}: same likeliest class for {self.top1:.1%} of {self.images} pictures; logits differ by "
+            f"{self.worst:.2g} of their rms at worst, {self.mean:.2g} on average; {self.size:.2f} x the size, "
+            f"{self.speed:.2f} x the speed."
+        )
+
 
 def lower(
     source: Path, target: Path, precision: str, calibrate: Path | None = None, threads: int = 1, rounds: int = 15
@@ -68,12 +75,12 @@ def lower(
     Raises:
         ParityError: If the file or the pictures cannot be used, or int8 has no pictures; nothing is written then.
     """
-    if precision not in PRECISIONS:
-        raise ParityError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
-    if precision == "int8" and calibrate is None:
-        raise ParityError("int8 takes the ranges of its activations from pictures: give --calibrate FOLDER or FILE.npy")
+    from parity import model_file
+
+    check(precision, calibrate)
     full = Classifier.open(source, "cpu", threads)
-    images = _images(full, calibrate)
+    images = load_images((full.channels, full.height, full.width), calibrate)
+    told = {entry.key: entry.value for entry in model_file.read(source, strict=False).metadata_props}
     with atomic(target) as part:
         # Both rewriters speak of what they meet on the way; what matters is in the report.
         runtime.import_onnxruntime().set_default_logger_severity(4)
@@ -83,11 +90,50 @@ def lower(
             raise
         except Exception as error:  # the quantiser raises what it trips over
             raise ParityError(f"{source}: cannot be brought to {precision}: {runtime.reason(error)}") from error
-        return report(precision, full, Classifier.open(part, "cpu", threads), images, (source, part), rounds)
+        found = report(precision, full, Classifier.open(part, "cpu", threads), images, (source, part), rounds)
+        _describe(part, told, found)
+        return replace(found, size=part.stat().st_size / source.stat().st_size)
 
 
-def _images(full: Classifier, source: Path | None) -> Array:
-    shape = full.channels, full.height, full.width
+def check(precision: str, calibrate: Path | None) -> None:
+    """Return if there is such a precision, and what it needs is given.
+
+    Raises:
+        ParityError: If not.
+    """
+    if precision not in PRECISIONS:
+        raise ParityError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    if precision == "int8" and calibrate is None:
+        raise ParityError("int8 takes the ranges of its activations from pictures: give --calibrate FOLDER or FILE.npy")
+
+
+# What is known of the float32 file and holds for one made from it too.
+_KEPT = ("framework", "framework_version", "model", "weights", "state_sha256", "commit", "opset")
+
+
+def _describe(path: Path, told: Mapping[str, str], found: Report) -> None:
+    """Write into a file what it was made from and what that costs, in place of what was proved of the other."""
+    import onnx
+
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    notes = {f"parity.{word}": told[f"parity.{word}"] for word in _KEPT if f"parity.{word}" in told}
+    notes |= {"parity.made_from": told.get("parity.canonical_sha256", ""), "parity.precision": found.precision}
+    notes |= {f"parity.{word}": f"{getattr(found, word):.4g}" for word in ("images", "top1", "worst", "mean")}
+    onnx.helper.set_model_props(model, {word: value for word, value in notes.items() if value})
+    onnx.save(model, path)
+
+
+def load_images(shape: tuple[int, int, int], source: Path | None) -> Array:
+    """Return pictures to calibrate on, (N, C, H, W) float32; without a source the project's own, turned and mirrored.
+
+    Args:
+        shape: (C, H, W) of one.
+        source: A folder of pictures or a .npy array.
+
+    Raises:
+        ParityError: If they cannot be read, are of another shape, or not finite.
+    """
     if source is None:
         picture = load_picture(None, *shape)
         turned = [picture, picture[..., ::-1], picture[..., ::-1, :], picture[..., ::-1, ::-1]]

@@ -167,6 +167,20 @@ def test_lower_precision_is_held_against_the_file(precision, worst, model, pictu
         assert any(tensor.name.endswith("_scale") and list(tensor.dims) == [8] for tensor in low.graph.initializer)
 
 
+def test_a_lower_file_does_not_boast_of_what_was_proved_of_the_other(model, tmp_path):
+    made = onnx.load(model)
+    told = {"framework": "torch", "verdict": "rounding", "noise": "3", "canonical_sha256": "abc"}
+    onnx.helper.set_model_props(made, {f"parity.{word}": value for word, value in told.items()})
+    onnx.save(made, tmp_path / "full.onnx")
+    found = lower(tmp_path / "full.onnx", tmp_path / "low.onnx", "fp16", rounds=1)
+    low = {entry.key: entry.value for entry in onnx.load(tmp_path / "low.onnx").metadata_props}
+    assert set(low) == {
+        f"parity.{word}" for word in ("framework", "made_from", "precision", "images", "top1", "worst", "mean")
+    }
+    assert (low["parity.made_from"], low["parity.precision"]) == ("abc", "fp16")
+    assert float(low["parity.worst"]) == pytest.approx(found.worst, rel=1e-3)
+
+
 def test_the_program_reports_what_it_costs(model, tmp_path):
     words = ("precision", model, "--to", "fp16", "-o", tmp_path / "h.onnx", "--json", tmp_path / "h.json")
     done = parity(*words, "--threads", 1)

@@ -72,6 +72,9 @@ def files(folder):
         (["lenet5", "--opset", "13"], "--opset 13: the exporter of torch writes 16 to"),
         (["lenet5", "--shape", "1,28"], "C,H,W"),
         (["lenet5", "--json", "/no/such/folder/x.json"], "no such folder"),
+        (["lenet5", "--precision", "int4"], "unknown precision 'int4'; known: fp16, int8"),
+        (["lenet5", "--precision", "int8"], "give --calibrate"),
+        (["lenet5", "--precision", "int8", "--calibrate", "/no/such/folder"], "/no/such/folder: no such"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(arguments, words, tmp_path):
@@ -196,6 +199,24 @@ def test_raw_keeps_the_exporters_graph(export):
         assert len(made.graph.node) == file.nodes[1] > file.nodes[0]
         session = onnxruntime.InferenceSession(file.path)
         assert session.run(["logits"], {"image": np.zeros((2, 1, 28, 28), np.float32)})[0].shape == (2, 10)
+
+
+def test_lower_precisions_are_made_of_what_was_proved(export, tmp_path):
+    np.save(tmp_path / "pictures.npy", np.random.default_rng(0).standard_normal((4, 1, 28, 28)).astype(np.float32))
+    wanted = {"precisions": ("fp16", "int8"), "calibrate": tmp_path / "pictures.npy"}
+    (file,) = export("torch:lenet5", (1, 28, 28), **wanted)
+    assert files(tmp_path) == ["lenet5.torch.fp16.onnx", "lenet5.torch.int8.onnx", "lenet5.torch.onnx"]
+    assert [report.precision for report in file.lower.values()] == ["fp16", "int8"]
+    told = file.to_dict()["lower"][str(tmp_path / "lenet5.torch.int8.onnx")]
+    assert (told["images"], told["precision"]) == (4, "int8")
+
+
+def test_a_mis_export_leaves_nothing_of_lower_precision_either(export, tmp_path):
+    for name in ("build.torch.onnx", "build.torch.fp16.onnx"):
+        (tmp_path / name).write_text("an older one")
+    (file,) = export(spec("torch", tmp_path, AVERAGED), (3, 8, 8), precisions=("fp16",))
+    assert not file.ok
+    assert files(tmp_path) == []
 
 
 def test_nothing_is_installed_meanwhile(tmp_path):

@@ -38,6 +38,13 @@ def export(
         bool, typer.Option("--dynamic-size", help="Leave height and width open; refused where the network can't.")
     ] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Keep the exporter's own graph.")] = False,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="fp16 or int8: also write NAME.SIDE.PRECISION.onnx, and what it costs; may be repeated."),
+    ] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="A folder of pictures, or a .npy array of inputs; int8 needs it.")
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Print both canonical SHA-256, and exit 1 if they differ.")
     ] = False,
@@ -77,7 +84,9 @@ def export(
                 from parity import export as exporting
             except ImportError as error:
                 raise ParityError(f"{error}. pip install 'cnn-parity[onnx]'") from error
-            request = exporting.Request(out, size, opset=opset, dynamic_size=dynamic_size, raw=raw)
+            request = exporting.Request(
+                out, size, opset, dynamic_size, raw, precisions=tuple(precision or ()), calibrate=calibrate
+            )
             try:
                 files = exporting.export_models(name, models, request, options, workers)
             finally:
@@ -95,6 +104,8 @@ def export(
                     f"{file.nodes[0]} nodes (the exporter's {file.nodes[1]}); "
                     f"{file.layers[0]} of {file.layers[1]} layers' outputs are in it"
                 )
+                for path, report in file.lower.items():
+                    typer.echo(f"{path}: {report}")
         different = exporting.difference(files)
         if len(files) > 1 and not quiet:
             typer.echo(f"{name}: canonical files: {different or 'the same bytes from both frameworks'}")

@@ -35,11 +35,7 @@ def precision(
             if path is not None:
                 check_writable(path)
         found = lower(model, output, to, calibrate, threads or fair_share())
-        typer.echo(
-            f"{output}: {to}: same likeliest class for {found.top1:.1%} of {found.images} pictures; logits differ by "
-            f"{found.worst:.2g} of their rms at worst, {found.mean:.2g} on average; {found.size:.2f} x the size, "
-            f"{found.speed:.2f} x the speed."
-        )
+        typer.echo(f"{output}: {found}")
         if json is not None:
             with atomic(json) as part:
                 _ = part.write_text(jsonlib.dumps(asdict(found), indent=1) + "\n")
