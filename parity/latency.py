@@ -62,6 +62,57 @@ class _Runner:
     way: str
 
 
+def wanted(label: str, ways: Sequence[str]) -> bool:
+    """Return whether a way, or any whose label begins so, is one of those asked for; all are if none is."""
+    return not ways or any(label.startswith(way) or way.startswith(label) for way in ways)
+
+
+def exported(
+    name: str,
+    models: Sequence[Model],
+    folder: Path,
+    pythons: dict[str, str],
+    timeout: float,
+    on_progress: Callable[[str, str, int, int], None],
+) -> tuple[list[Path], dict[str, str]]:
+    """Return files of each framework's network, in canonical form and as its exporter writes it, and why not of others.
+
+    Args:
+        name: What to call the network.
+        models: Of each framework.
+        folder: Where the files go.
+        pythons: Interpreter of each side.
+        timeout: Seconds for each step.
+        on_progress: As of `measure`.
+
+    Raises:
+        ParityError: If onnx is not installed.
+    """
+    try:
+        from parity import export
+    except ImportError as error:
+        raise ParityError(f"{error}. pip install 'cnn-parity[onnx]', or leave ONNX out with --way") from error
+    files, refused = list[Path](), dict[str, str]()
+    options = Options(device="cpu", timeout=timeout, pythons=pythons)
+    total = 2 * len(models)
+    with Workers(options) as workers:
+        for done, (model, raw) in enumerate((model, raw) for model in models for raw in (False, True)):
+            file = folder / f"{name}.{model.side}{'.raw' * raw}.onnx"
+            request = export.Request(folder / str(raw), NETWORKS[name].input[1:], raw=raw)
+            request.folder.mkdir(exist_ok=True)
+            try:
+                (made,) = export.export_models(name, [model], request, options, workers)
+                if made.ok:
+                    files.append(made.path.rename(file))
+                else:
+                    refused[f"onnx {file.name}"] = made.reason
+            except ParityError as error:
+                refused[f"onnx {file.name}"] = str(error)
+                workers.restart()
+            on_progress(name, "exports", done + 1, total)
+    return files, refused
+
+
 def measure(
     name: str,
     models: Sequence[Model],
@@ -132,14 +183,14 @@ def _prepared(
     runners, refused, busy = list[_Runner](), dict[str, str](), list[tuple[Worker, list[_Runner]]]()
     for role, model in enumerate(models):
         label = f"onnx {Path(model.target).name}" if model.side == "onnx" else ""
-        wanted = [(label or f"{model.side} {way}", way) for way in WAYS[model.side]]
-        wanted = [(text, way) for text, way in wanted if not ways or text.startswith(tuple(ways))]
-        if not wanted:
+        labels = [(label or f"{model.side} {way}", way) for way in WAYS[model.side]]
+        labels = [(text, way) for text, way in labels if not ways or text.startswith(tuple(ways))]
+        if not labels:
             continue
         worker = workers.get(model.side, role)
         weights = {"seed": 0, "label": "random, seed 0"}
         worker.submit({**trace_job(name, model, here / "none", here, weights, options), "do": "prepare"})
-        busy.append((worker, [_Runner(text, worker, way) for text, way in wanted]))
+        busy.append((worker, [_Runner(text, worker, way) for text, way in labels]))
     for worker, mine in busy:
         try:
             _ = wait([worker], options.timeout)

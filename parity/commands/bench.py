@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -32,9 +33,52 @@ bench = typer.Typer(cls=_Group, no_args_is_help=True, help="Measure, as ratios i
 app.add_typer(bench, name="bench")
 
 
-# A script: importing it would load both frameworks here.
-_FLOOR = Path(__file__).with_name("floor.py")
-_TRAINING_STEP = Path(__file__).with_name("training_step.py")
+# Scripts: importing them would load both frameworks here.
+_FLOOR, _EXPORT_FLOOR, _TRAINING_STEP = (
+    Path(__file__).with_name(name) for name in ("floor.py", "export_floor.py", "training_step.py")
+)
+
+_Row = tuple[dict[str, Any], Sequence[str]]
+
+
+def _show(head: Sequence[str], rows: Callable[[], Iterable[_Row]], json: Path | None) -> None:
+    """Run a benchmark: measure the rows, print them as a table, and write them to `json`."""
+
+    def work() -> bool:
+        from rich.table import Table
+
+        from parity.atomic import check_writable
+        from parity.commands.terminal import stdout
+
+        if json is not None:
+            check_writable(json)
+        table, found = Table(*head, box=None), list[dict[str, Any]]()
+        for row, cells in rows():
+            found.append(row)
+            table.add_row(*cells)
+        stdout().print(table)
+        _write(found, json)
+        return True
+
+    run(work)
+
+
+def _write(found: Any, json: Path | None) -> None:
+    from parity.atomic import atomic
+
+    if json is not None:
+        with atomic(json) as part:
+            _ = part.write_text(jsonlib.dumps(found, indent=1) + "\n")
+
+
+def _turns(commands: Mapping[str, Sequence[str]], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the median wall time in seconds and peak memory in MB of each command, all taking turns."""
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            runs[name].append(measured(command))
+    wall, memory = ({name: statistics.median(run[i] for run in taken) for name, taken in runs.items()} for i in (0, 1))
+    return wall, memory
 
 
 def measured(command: Sequence[str]) -> tuple[float, float]:
@@ -72,50 +116,59 @@ def verify(
 ) -> None:
     """Hold `parity compare` against the bare floor: both frameworks in one process, the same four forwards."""
 
-    def work() -> bool:
-        from rich.table import Table
-
-        from parity.commands.terminal import stdout
-        from parity.run import check_writable, parse_pair
+    def rows() -> Iterator[_Row]:
+        from parity.run import parse_pair
         from parity.zoo import NETWORKS
 
-        if json is not None:
-            check_writable(json)
-        table = Table("model", "batch", "floor s", "compare s", "ratio", "floor MB", "compare MB", "ratio", box=None)
-        found: list[dict[str, Any]] = []
+        for model, n in itertools.product(models, batch or [1]):
+            _ = parse_pair(model, None)
+            shape = ",".join(map(str, (n, *NETWORKS[model].input[1:])))
+            commands = {
+                "floor": [sys.executable, str(_FLOOR), model, shape],
+                "compare": [sys.executable, "-m", "parity", "compare", model, "--input", shape, "--quiet"],
+            }
+            wall, memory = _turns(commands, rounds)
+            row = {
+                "model": model,
+                "batch": n,
+                "rounds": rounds,
+                "seconds": wall,
+                "time_ratio": wall["compare"] / wall["floor"],
+                "megabytes": memory,
+                "memory_ratio": memory["compare"] / memory["floor"],
+            }
+            times = f"{wall['floor']:.2f}", f"{wall['compare']:.2f}", f"{row['time_ratio']:.2f}"
+            sizes = f"{memory['floor']:.0f}", f"{memory['compare']:.0f}", f"{row['memory_ratio']:.2f}"
+            yield row, (model, str(n), *times, *sizes)
+
+    _show(("model", "batch", "floor s", "compare s", "ratio", "floor MB", "compare MB", "ratio"), rows, json)
+
+
+@bench.command()
+def export(
+    models: Annotated[list[str], typer.Argument(help="Zoo names.")],
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each, taking turns; medians are shown.")] = 3,
+    json: Annotated[Path | None, typer.Option(help="Write the numbers to this file.")] = None,
+) -> None:
+    """Hold `parity export`, which proves its files, against both exporters alone, one process each."""
+
+    def rows() -> Iterator[_Row]:
+        from parity.run import parse_pair
+
         for model in models:
             _ = parse_pair(model, None)
-            for n in batch or [1]:
-                shape = ",".join(map(str, (n, *NETWORKS[model].input[1:])))
+            with TemporaryDirectory(prefix="parity-bench-") as here:
                 commands = {
-                    "floor": [sys.executable, str(_FLOOR), model, shape],
-                    "compare": [sys.executable, "-m", "parity", "compare", model, "--input", shape, "--quiet"],
+                    "torch": [sys.executable, str(_EXPORT_FLOOR), "torch", model, here],
+                    "paddle": [sys.executable, str(_EXPORT_FLOOR), "paddle", model, here],
+                    "parity": [sys.executable, "-m", "parity", "export", model, "--out", here, "--quiet"],
                 }
-                runs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-                for _ in range(rounds):
-                    for name, command in commands.items():
-                        runs[name].append(measured(command))
-                wall = {name: statistics.median(run[0] for run in taken) for name, taken in runs.items()}
-                memory = {name: statistics.median(run[1] for run in taken) for name, taken in runs.items()}
-                row = {
-                    "model": model,
-                    "batch": n,
-                    "rounds": rounds,
-                    "seconds": wall,
-                    "time_ratio": wall["compare"] / wall["floor"],
-                    "megabytes": memory,
-                    "memory_ratio": memory["compare"] / memory["floor"],
-                }
-                found.append(row)
-                times = f"{wall['floor']:.2f}", f"{wall['compare']:.2f}", f"{row['time_ratio']:.2f}"
-                sizes = f"{memory['floor']:.0f}", f"{memory['compare']:.0f}", f"{row['memory_ratio']:.2f}"
-                table.add_row(model, str(n), *times, *sizes)
-        stdout().print(table)
-        if json is not None:
-            _ = json.write_text(jsonlib.dumps(found, indent=1) + "\n")
-        return True
+                wall, memory = _turns(commands, rounds)
+            ratio = wall["parity"] / (wall["torch"] + wall["paddle"])
+            row = {"model": model, "rounds": rounds, "seconds": wall, "time_ratio": ratio, "megabytes": memory}
+            yield row, (model, *(f"{value:.2f}" for value in (*wall.values(), ratio)), f"{memory['parity']:.0f}")
 
-    run(work)
+    _show(("model", "torch's s", "Paddle's s", "parity export s", "ratio", "MB"), rows, json)
 
 
 _FORMATS = ("safetensors", "pth", "pdparams")
@@ -130,50 +183,31 @@ def memory(
 ) -> None:
     """Hold a training step with `memory_efficient` against one without: peak memory and time of the whole process."""
 
-    def work() -> bool:
-        from rich.table import Table
-
-        from parity.atomic import check_writable
-        from parity.commands.terminal import stdout
+    def rows() -> Iterator[_Row]:
         from parity.errors import ParityError
         from parity.run import parse_pair
         from parity.zoo import NETWORKS
 
-        if json is not None:
-            check_writable(json)
-        table = Table("model", "side", "MB", "saving MB", "ratio", "s", "saving s", "ratio", box=None)
-        found: list[dict[str, Any]] = []
-        for model in models:
+        for model, side in itertools.product(models, ("torch", "paddle")):
             _ = parse_pair(model, None)
             if NETWORKS[model].family != "densenet" or model == "densenet_d2l":
                 raise ParityError(f"{model} takes no memory_efficient; the DenseNets but densenet_d2l do")
             shape = ",".join(map(str, (batch, *NETWORKS[model].input[1:])))
-            for side in ("torch", "paddle"):
-                taken: dict[str, list[tuple[float, float]]] = {"0": [], "1": []}
-                for _ in range(rounds):
-                    for saving in taken:
-                        taken[saving].append(
-                            measured([sys.executable, str(_TRAINING_STEP), side, model, shape, saving])
-                        )
-                wall, peak = ([statistics.median(run[i] for run in runs) for runs in taken.values()] for i in (0, 1))
-                row = {
-                    "model": model,
-                    "side": side,
-                    "batch": batch,
-                    "megabytes": peak,
-                    "memory_ratio": peak[1] / peak[0],
-                    "seconds": wall,
-                    "time_ratio": wall[1] / wall[0],
-                }
-                found.append(row)
-                sizes = f"{peak[0]:.0f}", f"{peak[1]:.0f}", f"{row['memory_ratio']:.2f}"
-                table.add_row(model, side, *sizes, f"{wall[0]:.2f}", f"{wall[1]:.2f}", f"{row['time_ratio']:.2f}")
-        stdout().print(table)
-        if json is not None:
-            _ = json.write_text(jsonlib.dumps(found, indent=1) + "\n")
-        return True
+            step = [sys.executable, str(_TRAINING_STEP), side, model, shape]
+            wall, peak = (list(taken.values()) for taken in _turns({"0": [*step, "0"], "1": [*step, "1"]}, rounds))
+            row = {
+                "model": model,
+                "side": side,
+                "batch": batch,
+                "megabytes": peak,
+                "memory_ratio": peak[1] / peak[0],
+                "seconds": wall,
+                "time_ratio": wall[1] / wall[0],
+            }
+            sizes = f"{peak[0]:.0f}", f"{peak[1]:.0f}", f"{row['memory_ratio']:.2f}"
+            yield row, (model, side, *sizes, f"{wall[0]:.2f}", f"{wall[1]:.2f}", f"{row['time_ratio']:.2f}")
 
-    run(work)
+    _show(("model", "side", "MB", "saving MB", "ratio", "s", "saving s", "ratio"), rows, json)
 
 
 @bench.command()
@@ -188,23 +222,14 @@ def transfer(
     "all" is the whole process, start of the interpreter and imports included; "proper" the conversion alone.
     """
 
-    def work() -> bool:
-        from rich.table import Table
-
+    def rows() -> Iterator[_Row]:
         from parity import blueprint
-        from parity.atomic import check_writable
-        from parity.commands.terminal import stdout
         from parity.state import hardened_state
         from parity.transfer import transfer as convert
 
-        if json is not None:
-            check_writable(json)
-        head = "model", "from", "to", "MB", "cp s", "all s", "of cp's speed", "proper s", "of cp's speed", "peak MB"
-        table = Table(*head, "of the file", box=None)
-        found: list[dict[str, Any]] = []
         for model in models:
             slots = blueprint.slots(model)
-            with tempfile.TemporaryDirectory(prefix="parity-bench-", dir=folder) as here:
+            with TemporaryDirectory(prefix="parity-bench-", dir=folder) as here:
                 files = {kind: Path(here) / f"{model}.{kind}" for kind in _FORMATS}
                 hardened_state(slots).save(files["safetensors"])
                 for kind in _FORMATS[1:]:
@@ -238,17 +263,13 @@ def transfer(
                         "peak_megabytes": middle["peak"],
                         "memory_ratio": middle["peak"] / size,
                     }
-                    found.append(row)
                     ratios = f"{row['speed_ratio']:.2f}", f"{row['speed_ratio_proper']:.2f}"
                     times = f"{middle['all']:.2f}", ratios[0], f"{middle['proper']:.2f}", ratios[1]
                     memory = f"{middle['peak']:.0f}", f"{row['memory_ratio']:.2f}"
-                    table.add_row(model, source, target, f"{size:.0f}", f"{middle['cp']:.2f}", *times, *memory)
-        stdout().print(table)
-        if json is not None:
-            _ = json.write_text(jsonlib.dumps(found, indent=1) + "\n")
-        return True
+                    yield row, (model, source, target, f"{size:.0f}", f"{middle['cp']:.2f}", *times, *memory)
 
-    run(work)
+    head = "model", "from", "to", "MB", "cp s", "all s", "of cp's speed", "proper s", "of cp's speed", "peak MB"
+    _show((*head, "of the file"), rows, json)
 
 
 @bench.command()
@@ -259,20 +280,12 @@ def forward(
 ) -> None:
     """Hold each twin's forward against torchvision's, and paddle.vision's where that is the same network."""
 
-    def work() -> bool:
-        from rich.table import Table
-
-        from parity.atomic import check_writable
+    def rows() -> Iterator[_Row]:
         from parity.commands import rival
-        from parity.commands.terminal import stdout
         from parity.errors import ParityError
         from parity.names import check_layout
         from parity.zoo import NETWORKS, near
 
-        if json is not None:
-            check_writable(json)
-        table = Table("model", "against", "theirs ms", "twin ms", "ratio", box=None)
-        found: list[dict[str, Any]] = []
         for model in models:
             if model not in NETWORKS:
                 raise ParityError(f"unknown network {model!r}; {near(model)}")
@@ -289,22 +302,16 @@ def forward(
                 raise ParityError(f"{model}: {project} cannot be run: {done.stderr.strip().splitlines()[-1]}")
             taken = jsonlib.loads(done.stdout[done.stdout.rindex("{") :])
             twin, theirs = (statistics.median(taken[who]) for who in ("twin", "rival"))
-            found.append(
-                {
-                    "model": model,
-                    "against": project,
-                    "rounds": rounds,
-                    "seconds": {"theirs": theirs, "twin": twin},
-                    "time_ratio": twin / theirs,
-                }
-            )
-            table.add_row(model, project, f"{theirs * 1e3:.1f}", f"{twin * 1e3:.1f}", f"{twin / theirs:.3f}")
-        stdout().print(table)
-        if json is not None:
-            _ = json.write_text(jsonlib.dumps(found, indent=1) + "\n")
-        return True
+            row = {
+                "model": model,
+                "against": project,
+                "rounds": rounds,
+                "seconds": {"theirs": theirs, "twin": twin},
+                "time_ratio": twin / theirs,
+            }
+            yield row, (model, project, f"{theirs * 1e3:.1f}", f"{twin * 1e3:.1f}", f"{twin / theirs:.3f}")
 
-    run(work)
+    _show(("model", "against", "theirs ms", "twin ms", "ratio"), rows, json)
 
 
 _PROJECTS = {"torch": "torchvision", "paddle": "paddle.vision"}
@@ -313,7 +320,10 @@ _PROJECTS = {"torch": "torchvision", "paddle": "paddle.vision"}
 @bench.command()
 def latency(
     model: Annotated[str, typer.Argument(help="A zoo name: torch's twin and Paddle's.")],
-    onnx: Annotated[list[Path] | None, typer.Option(help="An exported file of it; may be repeated.")] = None,
+    onnx: Annotated[
+        list[Path] | None,
+        typer.Option(help="An exported file of it; may be repeated. Without: both frameworks', canonical and raw."),
+    ] = None,
     way: Annotated[
         list[str] | None,
         typer.Option(help="Only ways whose names begin so, as 'torch eager' or 'onnx'; may be repeated."),
@@ -342,16 +352,22 @@ def latency(
             if path is not None:
                 check_writable(path)
         name, pair = parse_pair(model, None)
-        models = [*pair, *(parse_model(f"onnx:{path}") for path in onnx or [])]
-        pythons = {"torch": torch_python, "paddle": paddle_python, "onnx": onnx_python}
+        chosen = {"torch": torch_python, "paddle": paddle_python, "onnx": onnx_python}
+        pythons = {side: python for side, python in chosen.items() if python}
         rows, rates = list[timing.Row](), dict[int, float]()
-        with Progress(name, False) as progress:
+        with TemporaryDirectory(prefix="parity-bench-") as here, Progress(name, False) as progress:
+            files, refused = list(onnx or []), dict[str, str]()
+            if not files and timing.wanted("onnx", way or []):
+                files, refused = timing.exported(name, pair, Path(here), pythons, timeout, progress.update)
+            models = [*pair, *(parse_model(f"onnx:{path}") for path in files)]
             for count in threads or [1]:
                 found, rates[count] = timing.measure(
-                    name, models, batch or [1], count, rounds, way or [],
-                    {side: python for side, python in pythons.items() if python}, timeout, progress.update,
-                )  # fmt: skip
+                    name, models, batch or [1], count, rounds, way or [], pythons, timeout, progress.update
+                )
                 rows += found
+                rows += [
+                    timing.Row(label, n, count, refused=why) for n in batch or [1] for label, why in refused.items()
+                ]
         table = Table("way", "batch", "threads", "p50 ms", "p99 ms", "images/s", "of matrix products", box=None)
         for row in rows:
             share = "" if row.share is None else f"{row.share:.0%}"
@@ -360,9 +376,7 @@ def latency(
         stdout().print(table)
         for count, rate in rates.items():
             typer.echo(f"{count} thread{'s' * (count > 1)}: float32 matrix products at {rate / 1e9:.0f} GFLOP/s.")
-        if json is not None:
-            with atomic(json) as part:
-                _ = part.write_text(jsonlib.dumps(timing.as_json(name, rows, rates), indent=1) + "\n")
+        _write(timing.as_json(name, rows, rates), json)
         if plot is not None:
             with atomic(plot) as part:
                 timing.plot(name, rows, part)
