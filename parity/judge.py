@@ -29,15 +29,16 @@ HEADROOM = 2.0**6
 # One in a million: the chance that arithmetic alone takes the worst element of a tensor past its bound.
 CHANCE = 1e-6
 # What a framework keeps to fewer digits than float64 has, as a relative error of the layer and all behind it: Paddle's
-# hard sigmoid multiplies by 0.1666667 in place of 1/6.
-KEPT_SHORT = {"Hardsigmoid": 2e-7}
+# hard sigmoid multiplies by 0.1666667 in place of 1/6, its SELU by two float32 constants, and its interpolation reckons
+# in float32 where a pixel lies (as many roundings as `record.terms` says).
+KEPT_SHORT = {"Hardsigmoid": 2e-7, "SELU": 2.0**-23, "Upsample": 2.0**-24}
 # Likewise for gradients, which pass it on to the layers before: Paddle's average pooling divides them by multiplying
 # with a float32 reciprocal, in float64 too.
 KEPT_SHORT_BACKWARD = {"AvgPool2d": 2.0**-24, "AdaptiveAvgPool2d": 2.0**-24}
 # An ONNX file keeps every constant of an activation or a normalisation as a float32.
 KEPT_SHORT_IN_FILES = {
     **dict.fromkeys(("CELU", "ELU", "GELU", "Hardswish", "LeakyReLU", "Mish", "SELU", "Softplus"), 2.0**-23),
-    **dict.fromkeys(("GroupNorm", "InstanceNorm2d", "LayerNorm", "LocalResponseNorm", "Upsample"), 2.0**-23),
+    **dict.fromkeys(("GroupNorm", "InstanceNorm2d", "LayerNorm", "LocalResponseNorm"), 2.0**-23),
     "Hardsigmoid": 3e-7,
 }
 
@@ -420,7 +421,11 @@ def _tensor_pairs(ours: Call, theirs: Call) -> list[tuple[str, str]]:
 
 def kept_short(calls: Sequence[Call], table: Mapping[str, float]) -> list[float]:
     """Return, after each call, the sum of what the table says of the calls so far."""
-    return list(itertools.accumulate(table.get(call.kind, 0.0) for call in calls))
+    return list(
+        itertools.accumulate(
+            table.get(call.kind, 0.0) * (call.terms if call.kind == "Upsample" else 1) for call in calls
+        )
+    )
 
 
 def allowance(grown: float, peak: float, elements: int, short: float = 0.0) -> float:

@@ -49,8 +49,14 @@ _DOWNLOADS: dict[str, _Patterns] = {
 }
 _TABLES = {"torchvision": _TORCHVISION, "paddle.vision": _PADDLE_VISION, "torchvision, as downloaded": _DOWNLOADS}
 
-PADDLE_ROLES = {"running_mean": "_mean", "running_var": "_variance"}
-_ROLES = {own: role for role, own in PADDLE_ROLES.items()}
+# What Paddle calls a tensor, in which kinds of layer (another may hold one of the same name), and the neutral word.
+_ROLES = {
+    "_mean": ("BatchNorm", "running_mean"),
+    "_variance": ("BatchNorm", "running_var"),
+    "scale": ("InstanceNorm", "weight"),
+    "_weight": ("PReLU", "weight"),
+}
+PADDLE_ROLES = {role: own for own, (_, role) in _ROLES.items() if role != "weight"}  # of the twins' layers
 
 # Tensors that steer training alone, and that no twin has.
 _EXTRA = {"googlenet": r"aux[12]\."}
@@ -66,6 +72,12 @@ _OTHERS = {
         "it has no BatchNorm, 5x5 convolutions where torchvision has 3x3, other pooling, and three outputs",
     ),
 }
+
+
+def neutral_role(kind: str, own: str) -> str:
+    """Return the neutral word for what a layer of Paddle's, of that neutral kind, calls one of its tensors."""
+    within, role = _ROLES.get(own, ("", own))
+    return role if within in kind else own
 
 
 def other_name(name: str, family: str, layout: str) -> str:
@@ -113,7 +125,7 @@ def to_twin(
     found, given = dict.fromkeys(tables, 0), dict[str, Any]()
     for name, array in tensors.items():
         path, dot, role = name.rpartition(".")
-        plain = path + dot + _ROLES.get(role, role)
+        plain = name if name in twins else path + dot + _ROLES.get(role, ((), role))[1]
         if role != "num_batches_tracked" and not (plain not in twins and _matches(_EXTRA, family, plain)):
             given[name] = plain, array
         for layout, table in tables.items():

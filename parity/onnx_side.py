@@ -37,6 +37,7 @@ _KINDS = {
     "MaxPool": "MaxPool2d", "AveragePool": "AvgPool2d", "GlobalAveragePool": "AdaptiveAvgPool2d",
     "GlobalMaxPool": "AdaptiveMaxPool2d", "Relu": "ReLU", "LeakyRelu": "LeakyReLU", "PRelu": "PReLU", "Elu": "ELU",
     "HardSigmoid": "Hardsigmoid", "HardSwish": "Hardswish", "Reshape": "Flatten", "LRN": "LocalResponseNorm",
+    "Resize": "Upsample",
 }  # fmt: skip
 # Protobuf holds no message of 2 GB; a copy with all tensors exposed, that large, goes through a folder.
 _LARGE = 2**31 - 2**24
@@ -265,6 +266,8 @@ def _describe(node: onnx.NodeProto, weights: Mapping[str, tuple[int, ...]]) -> t
         kind = "Linear"
         out, features = held[0] if settings.get("transB") else held[0][::-1]
         config |= {"in_features": features, "out_features": out}
+    elif node.op_type == "Resize":
+        config["mode"] = settings.get("mode", b"nearest").decode()
     elif node.op_type == "ReduceMean":
         kind = "AdaptiveAvgPool2d"
     elif node.op_type in ("Add", "Sub", "Mul", "Div") and len(held) == 1:

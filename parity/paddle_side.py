@@ -24,6 +24,7 @@ import paddle
 from paddle import nn
 
 from parity.errors import ParityError
+from parity.names import neutral_role
 from parity.neutral import NEUTRAL, pair
 from parity.pdparams import read_pdparams, write_pdparams
 from parity.state import Array, Slot, State, check_fit
@@ -40,7 +41,6 @@ _SPELLING = {
     "max_val": "max",
 }
 _KINDS = {"Conv2DTranspose": "ConvTranspose2d"}
-_ROLES: dict[str, str] = {"_mean": "running_mean", "_variance": "running_var"}
 
 
 def build(name: str, **options: Any) -> nn.Layer:
@@ -151,7 +151,8 @@ def _tensors(network: nn.Layer) -> dict[str, tuple[Slot, Any, nn.Layer]]:
             if tensor is None or own in hidden or id(tensor) in seen:
                 continue
             seen.add(id(tensor))
-            kind, role = _kind(layer), str(_ROLES.get(own, own))
+            kind = _kind(layer)
+            role = neutral_role(kind, str(own))
             shape = tuple(map(int, tensor.shape))
             shape = shape[::-1] if _turned(layer, role) else shape
             name = f"{path}.{role}" if path else role

@@ -252,7 +252,7 @@ def _draw(name: str, slot: Slot, seed: int, damping: float) -> Array:
     uniform = uniform.reshape(slot.shape)
     if slot.role == "running_var":
         low, high = 0.5, 1.5
-    elif slot.kind.startswith(("BatchNorm", "LayerNorm", "GroupNorm")) and slot.role == "weight":
+    elif slot.kind.startswith(("BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm")) and slot.role == "weight":
         low, high = 0.6 / damping, 1.2 / damping
     else:
         fan_in = math.prod(slot.shape[1:])

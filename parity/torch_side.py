@@ -25,6 +25,16 @@ NAME = "torch"
 
 # Neutral words are torch's own attribute names.
 _CONFIG = {kind: tuple(words) for kind, words in NEUTRAL.items()}
+# Settings that Paddle keeps as float32 inside its float64 kernels, as ONNX does (measured: tests/test_right_ports.py).
+_SHORT: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"), ("eps",)),
+    **dict.fromkeys(("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm"), ("eps",)),
+    **dict.fromkeys(("ELU", "CELU"), ("alpha",)),
+    "Softshrink": ("lambd",),
+    "Hardtanh": ("min_val", "max_val"),
+    "LocalResponseNorm": ("beta",),
+    "RReLU": ("lower", "upper"),
+}
 
 
 def build(name: str, **options: Any) -> nn.Module:
@@ -90,6 +100,8 @@ def describe(layer: nn.Module) -> tuple[str, dict[str, Any]]:
     """Return a layer's neutral kind and configuration."""
     kind = _kind(layer)
     config = {word: pair(getattr(layer, word), word) for word in _CONFIG.get(kind, ()) if hasattr(layer, word)}
+    if kind == "Upsample":
+        config |= {"align_corners": bool(layer.align_corners), "align_mode": 0}  # None means no; Paddle's other mode
     return kind, {**config, "training": layer.training}
 
 
@@ -162,22 +174,26 @@ def to_tensor(array: Array, network: nn.Module) -> torch.Tensor:
 def double(network: nn.Module) -> Iterator[None]:
     """Let the network compute in float64 for a while.
 
-    Each eps is rounded to float32 meanwhile: Paddle and ONNX keep theirs as float32 inside a float64 kernel, and that
-    alone puts two right ports of ResNet-50 1e-11 apart in place of 1e-14 (docs/contract.md).
+    Settings in _SHORT are rounded to float32 meanwhile: Paddle and ONNX keep theirs as float32 inside a float64 kernel,
+    and an eps alone puts two right ports of ResNet-50 1e-11 apart in place of 1e-14 (docs/contract.md).
     """
-    kept: list[tuple[Any, Any]] = [(layer, getattr(layer, "eps", None)) for _, layer in layers(network)]
-    eps = [(layer, value) for layer, value in kept if isinstance(value, float)]
+    kept = [
+        (layer, word, value)
+        for _, layer in layers(network)
+        for word in _SHORT.get(_kind(layer), ())
+        if isinstance(value := getattr(layer, word, None), float)
+    ]
     default = torch.get_default_dtype()
     try:
-        for layer, value in eps:
-            layer.eps = float(np.float32(value))
+        for layer, word, value in kept:
+            setattr(layer, word, float(np.float32(value)))
         torch.set_default_dtype(torch.float64)
         with _replaced(network, torch.float64):
             yield
     finally:
         torch.set_default_dtype(default)
-        for layer, value in eps:
-            layer.eps = value
+        for layer, word, value in kept:
+            setattr(layer, word, value)
 
 
 def native(network: nn.Module) -> AbstractContextManager[None]:

@@ -786,6 +786,18 @@ def test_batch_counts_are_left_out_and_other_integers_are_not(tmp_path):
     assert list(checkpoint.read(tmp_path / "w.safetensors", slots, "")) == ["0.weight", "steps"]
 
 
+def test_paddles_names_of_other_layers_tensors_are_neutral_ones(tmp_path):
+    """PReLU's `_weight` and InstanceNorm's `scale`; a tensor of that name in a layer of the user's own keeps it."""
+    network = paddle.nn.Sequential(paddle.nn.PReLU(4), paddle.nn.InstanceNorm2D(4))
+    network.scale = network.create_parameter([4])
+    slots = paddle_side.slots(network)
+    assert list(slots) == ["scale", "0.weight", "1.weight", "1.bias"]
+    paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
+    state = checkpoint.read(tmp_path / "w.pdparams", slots, "")
+    assert list(state) == list(slots)
+    np.testing.assert_array_equal(state["0.weight"], network[0]._weight.numpy())
+
+
 def test_statistics_under_paddles_names_are_batch_norms(tmp_path):
     norm = paddle.nn.Sequential(paddle.nn.BatchNorm2D(3))
     for network, prefix in ((norm, "0."), (norm[0], "")):
