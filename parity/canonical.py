@@ -35,7 +35,7 @@ _ROLES = {
     "PRelu": ("", "weight"),
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul", "InstanceNormalization"), ("", "weight", "bias")),
 }
-_WINDOWS = ("Conv", "MaxPool", "AveragePool")
+_WINDOWS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
 
 
 def constant(value: ir.Value | None) -> Array | None:
@@ -87,23 +87,28 @@ class _FoldBatchNorm(RewriteRuleClassBase):
 class _BiasIntoConv(RewriteRuleClassBase):
     """Add(Conv(x, w), b), b of one number a channel, to Conv(x, w, b): Paddle's exporter writes every bias so."""
 
+    def __init__(self, operator: str):
+        super().__init__(f"BiasInto{operator}")
+        self._operator = operator
+
     def pattern(self, op: Any, x: Any, weight: Any, bias: Any) -> Any:
-        return op.Add(op.Conv(x, weight, _outputs=["convolved"]), bias)
+        return op.Add(getattr(op, self._operator)(x, weight, _outputs=["convolved"]), bias)
 
     def check(self, context: Any, x: Any, weight: ir.Value, bias: ir.Value, convolved: ir.Value) -> bool:
-        added, weights = constant(bias), _shape(weight)
+        added, weights, node = constant(bias), _shape(weight), _producer(convolved)
+        if added is None or weights is None or len(node.inputs) != 2:
+            return False
+        transposed = self._operator == "ConvTranspose"
+        channels = (weights[1] or 0) * (node.attributes.get_int("group", 1) or 1) if transposed else weights[0]
         return (
-            added is not None
-            and weights is not None
-            and len(_producer(convolved).inputs) == 2
-            and added.size == weights[0]
+            added.size == channels
             and added.ndim in (len(weights) - 1, len(weights))
             and added.shape[-len(weights) + 1] == added.size
         )
 
     def rewrite(self, op: Any, x: Any, weight: ir.Value, bias: ir.Value, convolved: ir.Value) -> Any:
         flat = op.initializer(ir.tensor(cast(Array, constant(bias)).reshape(-1)), name=f"{bias.name}/flat")
-        return op.Conv(x, weight, flat, **_producer(convolved).attributes)
+        return getattr(op, self._operator)(x, weight, flat, **_producer(convolved).attributes)
 
 
 class _MeanToPool(RewriteRuleClassBase):
@@ -243,6 +248,86 @@ class _TurnGemm(RewriteRuleClassBase):
         return op.Gemm(x, op.initializer(turned, name=cast(str, weight.name)), *node.inputs[2:], **attributes)
 
 
+class _SlopeByChannel(RewriteRuleClassBase):
+    """PRelu with a slope of 1 x C x 1 x 1 to one of C x 1 x 1."""
+
+    def pattern(self, op: Any, x: Any, slope: Any) -> Any:
+        return op.PRelu(x, slope)
+
+    def check(self, context: Any, x: Any, slope: ir.Value) -> bool:
+        slopes = constant(slope)
+        return slopes is not None and slopes.ndim == 4 and slopes.shape[0] == 1
+
+    def rewrite(self, op: Any, x: Any, slope: ir.Value) -> Any:
+        return op.PRelu(x, op.initializer(ir.tensor(cast(Array, constant(slope))[0]), name=cast(str, slope.name)))
+
+
+class _PadWithoutAxis(RewriteRuleClassBase):
+    """Squeeze(Pad(Unsqueeze(x))) of one axis that is not padded to Pad(x): Paddle pads a map as a volume of depth 1."""
+
+    def pattern(self, op: Any, x: Any, axis: Any, pads: Any, back: Any) -> Any:
+        return op.Squeeze(op.Pad(op.Unsqueeze(x, axis), pads, _allow_other_inputs=True, _outputs=["padded"]), back)
+
+    def check(self, context: Any, x: Any, axis: ir.Value, pads: ir.Value, back: ir.Value, padded: ir.Value) -> bool:
+        added, dropped, sizes = constant(axis), constant(back), constant(pads)
+        if added is None or dropped is None or sizes is None or added.size != 1 or len(_producer(padded).inputs) > 3:
+            return False
+        at, rank = int(added.reshape(-1)[0]), len(sizes) // 2
+        return added.tolist() == dropped.tolist() and 0 <= at < rank and sizes[at] == 0 == sizes[at + rank]
+
+    def rewrite(self, op: Any, x: Any, axis: ir.Value, pads: ir.Value, back: ir.Value, padded: ir.Value) -> Any:
+        node, sizes, at = (
+            _producer(padded),
+            cast(Array, constant(pads)),
+            int(cast(Array, constant(axis)).reshape(-1)[0]),
+        )
+        kept = np.delete(sizes, [at, at + len(sizes) // 2])
+        return op.Pad(x, op.initializer(ir.tensor(kept), name=f"{pads.name}/kept"), *node.inputs[2:], **node.attributes)
+
+
+class _PartOfShape(RewriteRuleClassBase):
+    """Slice of a Shape to the Shape of some axes."""
+
+    def pattern(self, op: Any, x: Any, start: Any, end: Any, axes: Any) -> Any:
+        return op.Slice(op.Shape(x, _outputs=["shape"]), start, end, axes)
+
+    def check(self, context: Any, x: Any, start: ir.Value, end: ir.Value, axes: ir.Value, shape: ir.Value) -> bool:
+        known = [constant(value) for value in (start, end, axes)]
+        part = {"start", "end"} & {name for name, each in _producer(shape).attributes.items() if each.value}
+        return all(each is not None and each.size == 1 and each.reshape(-1)[0] >= 0 for each in known) and not part
+
+    def rewrite(self, op: Any, x: Any, start: ir.Value, end: ir.Value, axes: Any, shape: Any) -> Any:
+        first, last = (int(cast(Array, constant(value)).reshape(-1)[0]) for value in (start, end))
+        return op.Shape(x, start=first, end=last)
+
+
+class _Mish(RewriteRuleClassBase):
+    """x * tanh(softplus(x)) to Mish."""
+
+    def pattern(self, op: Any, x: Any) -> Any:
+        return op.Mul(x, op.Tanh(op.Softplus(x)))
+
+    def check(self, context: Any, x: ir.Value) -> bool:
+        return x.graph is not None and x.graph.opset_imports.get("", 0) >= 18
+
+    def rewrite(self, op: Any, x: Any) -> Any:
+        return op.Mish(x)
+
+
+class _HalfLast(RewriteRuleClassBase):
+    """x * (0.5 * y) to (x * y) * 0.5: the two spellings of GELU, and the same number."""
+
+    def pattern(self, op: Any, x: Any, y: Any, half: Any) -> Any:
+        return op.Mul(x, op.Mul(half, y))
+
+    def check(self, context: Any, x: Any, y: Any, half: ir.Value) -> bool:
+        value = constant(half)
+        return value is not None and value.size == 1 and value.reshape(-1)[0] == 0.5 and constant(x) is None
+
+    def rewrite(self, op: Any, x: Any, y: Any, half: Any) -> Any:
+        return op.Mul(op.Mul(x, y), half)
+
+
 def _producer(value: ir.Value) -> ir.Node:
     return cast(ir.Node, value.producer())
 
@@ -287,7 +372,8 @@ _RULES: tuple[RewriteRule, ...] = (
     common.fuse_pad_into_conv_rule,
     common.successive_relu_rule,
     _FoldBatchNorm.rule(),
-    *_BiasIntoConv.rule().commute(),
+    *_BiasIntoConv.rule("Conv").commute(),
+    *_BiasIntoConv.rule("ConvTranspose").commute(),
     _MeanToPool.rule(),
     _WholeMapToPool.rule(),
     _DropUnitPool.rule("AveragePool"),
@@ -297,7 +383,31 @@ _RULES: tuple[RewriteRule, ...] = (
     _MatMulToGemm.rule(),
     *_BiasIntoGemm.rule().commute(),
     _TurnGemm.rule(),
+    _SlopeByChannel.rule(),
+    _PadWithoutAxis.rule(),
+    _PartOfShape.rule(),
+    *_Mish.rule().commute(),
+    _HalfLast.rule(),
 )
+
+
+class _FoldSplit(ir.passes.InPlacePass):
+    """Split of a constant to constants: onnxscript's folding leaves operators of several outputs as they are."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        modified = False
+        for node in model.graph:
+            values = [constant(value) for value in node.inputs]
+            if node.op_type != "Split" or len(values) != 2 or values[0] is None or values[1] is None:
+                continue
+            parts = np.split(values[0], np.cumsum(values[1])[:-1], node.attributes.get_int("axis", 0) or 0)
+            for value, part in zip(node.outputs, parts, strict=True):
+                name = f"{value.name}/part"
+                held = ir.val(name, const_value=ir.tensor(part, name=name))
+                model.graph.register_initializer(held)
+                ir.convenience.replace_all_uses_with(value, held)
+                modified = True
+        return ir.passes.PassResult(model, modified)
 
 
 logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it warns of every operator that it leaves as it is
@@ -313,7 +423,14 @@ def simplify(model: ir.Model) -> ir.Model:
     lift = passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     _ = ir.passes.Sequential(passes.InlinePass(), passes.RemoveInitializersFromInputsPass(), lift)(model)
     fold = FoldConstantsPass(shape_inference=True, input_size_limit=_FOLD_ALL, output_size_limit=_FOLD_ALL)
-    steps = fold, RewritePass(_RULES), lift, passes.IdentityEliminationPass(), passes.RemoveUnusedNodesPass()
+    steps = (
+        _FoldSplit(),
+        fold,
+        RewritePass(_RULES),
+        lift,
+        passes.IdentityEliminationPass(),
+        passes.RemoveUnusedNodesPass(),
+    )
     _ = ir.passes.PassManager(steps, steps=len(_RULES), early_stop=True)(model)
     _ = passes.RemoveUnusedOpsetsPass()(model)
     for node in model.graph:
@@ -334,11 +451,18 @@ def _normalise(node: ir.Node) -> None:
         _ = attributes.pop("momentum", None)  # of training
     if "axis" in attributes and shape is not None:
         attributes["axis"] = ir.AttrInt64("axis", attributes["axis"].as_int() % len(shape))
+    if node.op_type == "Resize":
+        _normalise_resize(node)
+    if node.op_type == "Pad" and attributes.get_string("mode", "constant") != "constant" and len(node.inputs) > 2:
+        node.replace_input_with(2, None)
+        node.resize_inputs(2)
     if node.op_type not in _WINDOWS or shape is None:
         return
-    if node.op_type == "Conv" and (weight := _shape(node.inputs[1])) is not None:
+    if node.op_type.startswith("Conv") and (weight := _shape(node.inputs[1])) is not None:
         attributes["kernel_shape"] = ir.AttrInt64s("kernel_shape", cast(tuple[int, ...], weight[2:]))
     axes = len(shape) - 2
+    if node.op_type == "ConvTranspose" and "output_padding" not in attributes:
+        attributes["output_padding"] = ir.AttrInt64s("output_padding", [0] * axes)
     for name, default in (("strides", [1] * axes), ("dilations", [1] * axes), ("pads", [0] * 2 * axes)):
         # AveragePool knows dilations from opset 19 on.
         if name not in attributes and not (name == "dilations" and node.op_type == "AveragePool"):
@@ -348,6 +472,19 @@ def _normalise(node: ir.Node) -> None:
             _ = attributes.pop("count_include_pad", None)
         if set(attributes.get_ints("dilations") or ()) == {1}:
             _ = attributes.pop("dilations", None)
+
+
+def _normalise_resize(node: ir.Node) -> None:
+    """Leave out the region of interest, scales and settings that a Resize does not look at."""
+    attributes = node.attributes
+    if attributes.get_string("coordinate_transformation_mode", "") != "tf_crop_and_resize":
+        node.replace_input_with(1, None)
+    if len(node.inputs) > 3 and node.inputs[3] is not None:
+        node.replace_input_with(2, None)
+    mode = attributes.get_string("mode", "nearest")
+    for name, steers in (("nearest_mode", "nearest"), ("cubic_coeff_a", "cubic"), ("exclude_outside", "cubic")):
+        if mode != steers:
+            _ = attributes.pop(name, None)
 
 
 def _sort(graph: ir.Graph) -> None:

@@ -1,13 +1,14 @@
 """What an ONNX file means: its graph evaluated in float64, node by node.
 
-ONNX Runtime's CPU provider has float64 kernels for most operators, but not for convolutions and average pools; those
-are below, in numpy. What neither has is left to onnx.reference, which is slow and, for some operators, wrong
+ONNX Runtime's CPU provider has float64 kernels for most operators, but not for convolutions, average pools and Resize;
+those are below, in numpy. What neither has is left to onnx.reference, which is slow and, for some operators, wrong
 (docs/differences.md). A mistake here cannot pass for parity: it would show as noise of the runtime's float32 run, which
 is held against this one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -76,7 +77,8 @@ def _run(model: onnx.ModelProto, node: onnx.NodeProto, given: Mapping[str, Array
     kernel = _KERNELS.get(node.op_type)
     arrays = [given[name] if name else None for name in node.input]
     if kernel is not None and arrays[0] is not None and arrays[0].ndim == 4:
-        return [kernel(*arrays, settings)]
+        with contextlib.suppress(NotImplementedError):
+            return [kernel(*arrays, settings)]
     alone = _alone(model, node, given)
     try:
         return open_session(alone.SerializeToString(), node.op_type, level="disable").run(None, dict(given))
@@ -187,9 +189,58 @@ def _average_pool(x: Array, settings: Mapping[str, Any]) -> Array:
     return total / _windows(ones, kernel, frame).sum(axis=(-2, -1))
 
 
+def _resize(x: Array, *more: Any) -> Array:
+    """Return x at another size: along each axis an interpolation matrix, out x in."""
+    *inputs, settings = more
+    plain = settings.get("keep_aspect_ratio_policy", b"stretch") == b"stretch" and len(inputs) > 1
+    if not plain or settings.get("antialias") or settings.get("exclude_outside"):
+        raise NotImplementedError
+    scales, sizes = (inputs[i] if len(inputs) > i and inputs[i] is not None else np.empty(0) for i in (1, 2))
+    for i, axis in enumerate(settings.get("axes", range(x.ndim))):
+        n = x.shape[axis]
+        m = int(sizes[i]) if sizes.size else math.floor(n * float(scales[i]))
+        scale = m / n if sizes.size else float(scales[i])
+        if (n, scale) != (m, 1.0):
+            matrix = _interpolation(n, m, scale, settings)
+            x = np.moveaxis(np.tensordot(matrix, x, (1, axis)), 0, axis)
+    return np.ascontiguousarray(x)
+
+
+def _interpolation(n: int, m: int, scale: float, settings: Mapping[str, Any]) -> Array:
+    """Return what each of m elements takes of each of n, beyond whose ends the last one goes on."""
+    o = np.arange(m)
+    way = settings.get("coordinate_transformation_mode", b"half_pixel")
+    known = {
+        b"half_pixel": (o + 0.5) / scale - 0.5,
+        b"pytorch_half_pixel": (o + 0.5) / scale - 0.5 if m > 1 else o * 0.0,
+        b"align_corners": o * (n - 1) / max(m - 1, 1),
+        b"asymmetric": o / scale,
+    }
+    if way not in known:
+        raise NotImplementedError
+    places = known[way]
+    mode, below = settings.get("mode", b"nearest"), np.floor(places)
+    t = places - below
+    if mode == b"nearest":
+        rule = settings.get("nearest_mode", b"round_prefer_floor")
+        up = {b"floor": t < 0, b"ceil": t > 0, b"round_prefer_floor": t > 0.5, b"round_prefer_ceil": t >= 0.5}[rule]
+        taps = {0: np.where(up, 0.0, 1.0), 1: np.where(up, 1.0, 0.0)}
+    elif mode == b"linear":
+        taps = {0: 1 - t, 1: t}
+    else:  # Keys, Cubic Convolution Interpolation for Digital Image Processing, IEEE Trans. ASSP 29(6), 1981
+        a = settings.get("cubic_coeff_a", -0.75)
+        near, far = lambda d: ((a + 2) * d - (a + 3)) * d**2 + 1, lambda d: ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+        taps = {-1: far(1 + t), 0: near(t), 1: near(1 - t), 2: far(2 - t)}
+    matrix = np.zeros((m, n))
+    for offset, weights in taps.items():
+        np.add.at(matrix, (o, np.clip(below.astype(int) + offset, 0, n - 1)), weights)
+    return matrix
+
+
 _KERNELS: dict[str, Callable[..., Array]] = {
     "Conv": _conv,
     "AveragePool": _average_pool,
     "GlobalAveragePool": lambda x, _: x.mean(axis=(2, 3), keepdims=True),
     "GlobalMaxPool": lambda x, _: x.max(axis=(2, 3), keepdims=True),
+    "Resize": _resize,
 }

@@ -285,6 +285,31 @@ def test_float64_of_other_operators_is_the_runtimes(op, tmp_path):
     same_as_runtime(one_node(tmp_path / "m", node, IMAGE.shape), IMAGE)
 
 
+RESIZES = [
+    *({"mode": "nearest", "nearest_mode": way} for way in ("floor", "ceil", "round_prefer_floor", "round_prefer_ceil")),
+    *({"mode": mode} for mode in ("linear", "cubic")),
+    {"mode": "cubic", "cubic_coeff_a": -0.5},
+]
+PLACES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("settings", RESIZES)
+def test_float64_of_resize_is_the_runtimes(settings, place, tmp_path):
+    """To smaller and larger, by sizes and by scales; to one element where that is no tie between two."""
+    least = 2 if place == "half_pixel" else 1
+    image = IMAGE[:, :, :13, :12]
+    node = {"outputs": ["y"], "coordinate_transformation_mode": place, **settings}
+    for role, value in (("sizes", [*image.shape[:2], 21, 5]), ("sizes", [*image.shape[:2], least, 48]),
+                        ("scales", [1, 1, 1.5, 0.5]), ("scales", [1, 1, 3, 2])):  # fmt: skip
+        inputs = ["x0", "", "", "s"] if role == "sizes" else ["x0", "", "s"]
+        model = onnx.load(one_node(tmp_path / "m", helper.make_node("Resize", inputs, **node), image.shape))
+        held = np.array(value, np.int64 if role == "sizes" else np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(held, "s"))
+        onnx.save(model, tmp_path / "m")
+        same_as_runtime(tmp_path / "m", image)
+
+
 def same_as_runtime(path, *inputs):
     model = onnx.load(path)
     fed = {f"x{i}": array for i, array in enumerate(inputs)}
