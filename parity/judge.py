@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,7 @@ import numpy as np
 
 from parity.align import Alignment, align
 from parity.state import Array
-from parity.trace import ROUNDOFF32, ROUNDOFF64, Call, Distance, Noise, Trace, distance, root_mean_square
+from parity.trace import ROUNDOFF32, ROUNDOFF64, Call, Distance, Noise, Scratch, Trace, distance, root_mean_square
 
 SCHEMA = 1
 VERDICTS = ("exact", "rounding", "precision", "different", "invalid")
@@ -330,12 +331,14 @@ class _Bench:
         # jumps, by more than any bound on rounding.
         whole = 2 * max(grown, default=0.0)
         self.backward = {call.key: _Reach(whole, short) for call, short in zip(calls, backward, strict=True)}
+        self.room = threading.local()
         wanted = dict.fromkeys(pair for ours, theirs in self.paired for pair in _tensor_pairs(ours, theirs))
         with ThreadPoolExecutor(threads) as pool:
             self.distances = dict(zip(wanted, pool.map(self._measure, wanted), strict=True))
 
     def _measure(self, pair: tuple[str, str]) -> Distance:
-        expected, actual = self.reference.tensor(pair[0]), self.candidate.tensor(pair[1])
+        room = self.room.__dict__.setdefault("pair", (Scratch(), Scratch()))
+        expected, actual = self.reference.tensor(pair[0], room[0]), self.candidate.tensor(pair[1], room[1])
         return distance(actual, expected) if actual.dtype == expected.dtype else Distance(np.inf)
 
     def layers(self) -> list[Layer]:

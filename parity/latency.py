@@ -224,7 +224,7 @@ def plot(name: str, rows: Sequence[Row], path: Path) -> None:
         raise ParityError("--plot needs matplotlib: pip install 'cnn-parity[plot]'") from error
     groups = list(dict.fromkeys((row.batch, row.threads) for row in rows))
     ways = list(dict.fromkeys(row.way for row in rows if not row.refused))
-    figure = Figure(figsize=(max(6.0, 1.2 + 0.45 * len(ways) * len(groups)), 4.5), layout="constrained")
+    figure = Figure(figsize=(max(6.0, 1.2 + 0.45 * len(ways) * len(groups)) + 2.5, 4.5), layout="constrained")
     axes: Any = figure.add_subplot()
     width = 0.8 / max(len(ways), 1)
     for i, way in enumerate(ways):
@@ -237,7 +237,7 @@ def plot(name: str, rows: Sequence[Row], path: Path) -> None:
     axes.set_xticks(range(len(groups)), [f"batch {batch}\nthreads {threads}" for batch, threads in groups])
     axes.set_ylabel("images a second (median; whisker to the 99th percentile)")
     axes.set_title(name)
-    axes.legend(frameon=False, fontsize="small")
+    _ = figure.legend(loc="outside right upper", frameon=False, fontsize="small")
     FigureCanvasAgg(figure).print_png(path)
 
 

@@ -134,8 +134,28 @@ def root_mean_square(array: Array) -> float:
     return scale * float(np.sqrt(np.mean((flat / scale) ** 2))) if flat.size else 1.0
 
 
+class Scratch:
+    """Room for one array at a time, kept: fresh memory for each would cost more than reading into it."""
+
+    def __init__(self) -> None:
+        self._room = bytearray()
+
+    def read(self, handle: int, position: int, dtype: str, shape: Sequence[int]) -> Array:
+        """Return an array read from a file; it lasts until the next one is read."""
+        kind = np.dtype(next(numpy for numpy, name in _DTYPES.items() if name == dtype))
+        size = math.prod(shape) * kind.itemsize
+        if len(self._room) < size:
+            self._room = bytearray(size)
+        view = memoryview(self._room)[:size]
+        array = np.frombuffer(view, kind).reshape(shape)
+        while view:
+            count = os.preadv(handle, [view], position)
+            view, position = view[count:], position + count
+        return array
+
+
 class Trace:
-    """A recorded run, read from its file by memory map: tensors are loaded when asked for.
+    """A recorded run, read from its file: tensors are loaded when asked for.
 
     Attributes:
         manifest: Framework, versions, device, dtype, threads, flags, and hashes of weights and input.
@@ -149,10 +169,13 @@ class Trace:
             ParityError: If it is missing, damaged, no trace, or of a schema this version does not read.
         """
         self.path = Path(path)
-        self._file = open_safetensors(path)
-        metadata = self._file.metadata() or {}
+        with open_safetensors(path) as file:  # which holds the header against the file
+            metadata = file.metadata() or {}
         if "parity_trace" not in metadata:
             raise ParityError(f"{path}: a safetensors file, but no trace. Record one with --save-trace.")
+        with self.path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            self._start, self._entries = 8 + length, json.loads(file.read(length))
         try:
             header = json.loads(metadata["parity_trace"])
             if header["schema"] != SCHEMA:
@@ -161,11 +184,12 @@ class Trace:
                 )
             self.manifest: dict[str, Any] = header["manifest"]
             self.calls: list[Call] = [_call(entry) for entry in header["calls"]]
-            missing = {name for call in self.calls for name in (*call.inputs, *call.outputs)} - set(self._file.keys())
+            missing = {name for call in self.calls for name in (*call.inputs, *call.outputs)} - set(self._entries)
         except (KeyError, TypeError, ValueError) as error:
             raise ParityError(f"{path}: damaged trace header: {error!r}") from error
         if missing:
             raise ParityError(f"{path}: damaged trace: {len(missing)} of its tensors are missing.")
+        self._file = self.path.open("rb", buffering=0)
 
     def __enter__(self) -> Trace:
         return self
@@ -173,15 +197,17 @@ class Trace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.__exit__(kind, error, trace)
+        self._file.close()
 
-    def tensor(self, name: str) -> Array:
-        """Return one tensor of the float64 run, by the name a Call gives it."""
-        return self._file.get_tensor(name)
+    def tensor(self, name: str, scratch: Scratch | None = None) -> Array:
+        """Return one tensor of the float64 run, by the name a Call gives it; in a scratch's room if one is given."""
+        entry = self._entries[name]
+        position = self._start + entry["data_offsets"][0]
+        return (scratch or Scratch()).read(self._file.fileno(), position, entry["dtype"], entry["shape"])
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape without loading it."""
-        return tuple(self._file.get_slice(name).get_shape())
+        return tuple(self._entries[name]["shape"])
 
 
 def _call(entry: Mapping[str, Any]) -> Call:
@@ -214,6 +240,7 @@ class TraceWriter:
         _ = self._file.seek(8 + self._ROOM)
         self._entries: dict[str, dict[str, Any]] = {}
         self._end = 0
+        self._scratch = Scratch()
 
     def add(self, array: Array) -> str:
         """Write one array and return its name in the file."""
@@ -233,16 +260,10 @@ class TraceWriter:
         return name
 
     def read(self, name: str) -> Array:
-        """Return an array written before."""
+        """Return an array written before; it lasts until the next one is read."""
         entry = self._entries[name]
-        start, end = entry["data_offsets"]
-        buffer = bytearray(end - start)
-        view, position = memoryview(buffer), 8 + self._ROOM + start
-        while view:
-            count = os.preadv(self._file.fileno(), [view], position)
-            view, position = view[count:], position + count
-        dtype = next(numpy for numpy, name in _DTYPES.items() if name == entry["dtype"])
-        return np.frombuffer(buffer, dtype).reshape(entry["shape"])
+        start = 8 + self._ROOM + entry["data_offsets"][0]
+        return self._scratch.read(self._file.fileno(), start, entry["dtype"], entry["shape"])
 
     def close(self, manifest: Mapping[str, Any], calls: Sequence[Call]) -> None:
         """Write the header and close the file."""
