@@ -422,6 +422,9 @@ def simplify(model: ir.Model) -> ir.Model:
     """
     lift = passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     _ = ir.passes.Sequential(passes.InlinePass(), passes.RemoveInitializersFromInputsPass(), lift)(model)
+    for value in model.graph.initializers.values():
+        if value.const_value is not None:  # read once: each reading of a protobuf's numbers is a copy
+            value.const_value = ir.tensor(value.const_value.numpy(), name=value.name)
     fold = FoldConstantsPass(shape_inference=True, input_size_limit=_FOLD_ALL, output_size_limit=_FOLD_ALL)
     steps = (
         _FoldSplit(),

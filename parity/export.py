@@ -260,7 +260,8 @@ class _Job:
             raise ParityError(
                 f"--opset {opset}: the exporter of {side} needs {written} for this network. Use --opset {written}"
             )
-        graph = canonical.simplify(ir.from_proto(raw))
+        raw_nodes, graph = len(raw.graph.node), canonical.simplify(ir.from_proto(raw))
+        del raw  # of a large network each copy counts
         with Trace(self.here / "size0" / "batch1" / "trace") as trace:
             manifest = trace.manifest
             found, total = self._layers(canonical.unnamed(graph), trace)
@@ -271,7 +272,7 @@ class _Job:
             grown = max(growth(trace.calls), default=1.0)
             before = self._noise(raw_path, grown, "the exporter's file")
             after = self._noise(path, grown, "the canonical form")
-            meant = self._meaning(raw, trace.calls)
+            meant = self._meaning(raw_path, trace.calls)
             reason = ""
             for which, (noise, limit) in (("the exporter's file", before), ("the canonical form", after)):
                 if not reason and not noise <= limit:
@@ -280,6 +281,7 @@ class _Job:
                         f"The operators not proved right: {_unproved(model, set(found.values()))}"
                     )
             if not reason and meant is not None and not meant[0] <= meant[1]:
+                raw = onnx.load(raw_path)
                 reason = (
                     f"the exporter's file means another function: in float64 an output is {meant[0]:.3g} off, rounding "
                     f"explains {meant[1]:.3g}. The operators not proved right: {_unproved(raw, _right(raw, trace))}"
@@ -295,13 +297,13 @@ class _Job:
             distance=None if meant is None else meant[0],
             allowance=0.0 if meant is None else meant[1],
             layers=(len(found), total),
-            nodes=(len(model.graph.node), len(raw.graph.node)),
+            nodes=(len(model.graph.node), raw_nodes),
             canonical_sha256=model_file.digest(path),
             model=model,
         )
         self.metadata = _metadata(exported, manifest, opset)
         if self.request.raw:
-            model_file.write(_ends_named(raw), path)
+            model_file.write(_ends_named(onnx.load(raw_path)), path)
         return exported
 
     def place(self, exported: Exported) -> None:
@@ -325,10 +327,11 @@ class _Job:
         """
         model = ir.to_proto(numbered)
         model.graph.output.extend(info for info in model.graph.value_info)
-        path = self.here / "numbered.onnx"
+        path, names = self.here / "numbered.onnx", [each.name for each in model.graph.output]
         model_file.write(model, path)
+        del model
         arrays = self._runner(path, "the canonical form", session__disable_prepacking="1")(self.inputs[0][0])
-        values = dict(zip([each.name for each in model.graph.output], arrays, strict=True))
+        values = dict(zip(names, arrays, strict=True))
         leaves = [call for call in trace.calls if call.leaf]
         found = dict[str, str]()
         for call, grown in zip(leaves, growth(leaves), strict=True):
@@ -365,12 +368,13 @@ class _Job:
                 pairs.append((gap.relative / ROUNDOFF32, bound(grown, gap.peak, array.size)))
         return _worst(pairs)
 
-    def _meaning(self, raw: onnx.ModelProto, calls: Sequence[Call]) -> tuple[float, float] | None:
+    def _meaning(self, path: Path, calls: Sequence[Call]) -> tuple[float, float] | None:
         """Return the worst output's distance from the framework's, both in float64, and its allowance.
 
         None where that cannot be told: a node without a float64, or one whose float64 is further from the framework's
         than the runtime's float32 may be, which was held against it before.
         """
+        raw = onnx.load(path)
         outputs = [output.name for output in raw.graph.output]
         grown, short = max(growth(calls), default=1.0), max(kept_short(calls, IN_FILES), default=0.0)
         pairs = []
