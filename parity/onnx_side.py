@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx.external_data_helper
 import onnx.inliner
 from onnx import helper, numpy_helper
 
 from parity import runtime
 from parity.errors import ParityError
-from parity.model_file import confine
+from parity.model_file import read, write
 from parity.onnx_float64 import evaluate
 from parity.record import Progress, input_digest, measured_noise, terms
 from parity.state import Array, State
@@ -39,8 +38,6 @@ _KINDS = {
     "HardSigmoid": "Hardsigmoid", "HardSwish": "Hardswish", "Reshape": "Flatten", "LRN": "LocalResponseNorm",
     "Resize": "Upsample",
 }  # fmt: skip
-# Protobuf holds no message of 2 GB; a copy with all tensors exposed, that large, goes through a folder.
-_LARGE = 2**31 - 2**24
 _threads = 1
 
 
@@ -69,30 +66,11 @@ def load(path: Path) -> File:
     """
     if not path.is_file():
         raise ParityError(f"{path}: no such file")
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf's DecodeError, or what its parser trips over
-        raise ParityError(f"{path}: no ONNX file, or a truncated one: {runtime.reason(error)}") from error
-    if not model.graph.node or not model.graph.output:
+    model = read(path, strict=False)
+    if not model.graph.node:
         raise ParityError(f"{path}: no ONNX file, or an empty one: it holds no graph")
-    for tensor in _tensors(model.graph):
-        confine(path, tensor)
-    try:
-        onnx.checker.check_model(str(path))
-        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
-    except Exception as error:
-        raise ParityError(f"{path}: no valid ONNX file: {runtime.reason(error)}") from error
     _ = runtime.open_session(path, str(path), level="disable")  # an opset or an operator that the runtime lacks
     return File(path, onnx.inliner.inline_local_functions(model) if model.functions else model)
-
-
-def _tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
-    found = list(graph.initializer)
-    for node in graph.node:
-        for attribute in node.attribute:
-            found += [attribute.t] if attribute.HasField("t") else []
-            found += _tensors(attribute.g) if attribute.HasField("g") else []
-    return found
 
 
 def use(device: str, threads: int) -> str:
@@ -136,14 +114,14 @@ def session(network: File, exposed: Sequence[str] = ()) -> Any:
     options = {"name": str(network.path), "device": network.device, "threads": _threads, "level": network.level}
     if not exposed:
         return runtime.open_session(network.path, **options)
-    model = onnx.ModelProto()
-    model.CopyFrom(network.model)
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in exposed)
-    if model.ByteSize() < _LARGE:
-        return runtime.open_session(model.SerializeToString(), **options)
-    with TemporaryDirectory(prefix="parity-") as folder:
-        onnx.save(model, Path(folder) / "exposed.onnx", save_as_external_data=True)
-        return runtime.open_session(Path(folder) / "exposed.onnx", **options)
+    outputs = len(network.model.graph.output)
+    network.model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in exposed)
+    try:
+        with TemporaryDirectory(prefix="parity-") as folder:
+            write(network.model, Path(folder) / "exposed.onnx")
+            return runtime.open_session(Path(folder) / "exposed.onnx", **options)
+    finally:
+        del network.model.graph.output[outputs:]
 
 
 WAYS = ("runtime",)
