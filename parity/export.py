@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,21 +136,26 @@ def export_models(
                 job.check_traced(number)
         for job in jobs:
             job.export()
-        found = dict[str, Exported]()
-        try:
-            # The one that is done is proved while the other is still at it.
-            for worker, answer in answers([job.worker for job in jobs], options.timeout):
-                job = next(job for job in jobs if job.worker is worker)
-                found[worker.side] = job.prove(answer["names"])
-        except ParityError as error:
-            # paddle2onnx says what it cannot write, and then aborts the process.
-            words = [line.split("] ", 1)[-1].strip() for line in workers.log().splitlines() if "[ERROR]" in line]
-            if not words:
-                raise
-            raise ParityError(f"{name}: Paddle's exporter cannot take it: {' '.join(words)}") from error
+        # The one that is done is proved while the other is still at it.
+        found = {job.model.side: job.prove(names) for job, names in _finished(name, jobs, options, workers)}
         for job in jobs:
             job.place(found[job.model.side])
         return [found[job.model.side] for job in jobs]
+
+
+def _finished(
+    name: str, jobs: Sequence[_Job], options: Options, workers: Workers
+) -> Iterator[tuple[_Job, Mapping[str, str]]]:
+    """Yield each job as its exporter is done, and the names it gave the tensors of the State."""
+    try:
+        for worker, answer in answers([job.worker for job in jobs], options.timeout):
+            yield next(job for job in jobs if job.worker is worker), answer["names"]
+    except ParityError as error:
+        # paddle2onnx says what it cannot write, and then aborts the process.
+        words = [line.split("] ", 1)[-1].strip() for line in workers.log().splitlines() if "[ERROR]" in line]
+        if not words:
+            raise
+        raise ParityError(f"{name}: Paddle's exporter cannot take it: {' '.join(words)}") from error
 
 
 def _check_opset(side: str, opset: int) -> None:
@@ -315,6 +320,7 @@ class _Job:
             return
         model_file.place(self.made, exported.path, self.metadata)
         for each, path in lower.items():
+            model_file.remove(path)  # likewise, should this one fail
             exported.lower[str(path)] = precision.lower(
                 exported.path, path, each, self.request.calibrate, self.options.threads
             )
