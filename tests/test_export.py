@@ -211,6 +211,30 @@ def test_lower_precisions_are_made_of_what_was_proved(export, tmp_path):
     assert (told["images"], told["precision"]) == (4, "int8")
 
 
+def test_where_lowering_fails_an_older_lower_file_is_gone(export, monkeypatch, tmp_path):
+    def fails(*_):
+        raise ParityError("its numbers exceed the format's range")
+
+    monkeypatch.setattr("parity.export.precision.lower", fails)
+    (tmp_path / "lenet5.torch.fp16.onnx").write_text("an older one")
+    with pytest.raises(ParityError, match="exceed"):
+        export("torch:lenet5", (1, 28, 28), precisions=("fp16",))
+    assert files(tmp_path) == ["lenet5.torch.onnx"]  # which was proved
+
+
+def test_what_fails_in_proving_is_told_as_it_is(export, monkeypatch, tmp_path):
+    """Not as the exporter's failure, whatever the worker's log holds."""
+    monkeypatch.setattr(Workers, "log", lambda self: "[paddle] [ERROR] of another time")
+
+    def fails(job, names):
+        raise ParityError("the disk is full")
+
+    monkeypatch.setattr(_Job, "prove", fails)
+    with pytest.raises(ParityError, match=r"^the disk is full$"):
+        export("torch:lenet5", (1, 28, 28))
+    assert files(tmp_path) == []
+
+
 def test_a_mis_export_leaves_nothing_of_lower_precision_either(export, tmp_path):
     for name in ("build.torch.onnx", "build.torch.fp16.onnx"):
         (tmp_path / name).write_text("an older one")

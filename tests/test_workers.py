@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -12,7 +13,7 @@ import pytest
 from program import HERE, PROGRAM, environment, script
 
 from parity import ParityError, Trace
-from parity.workers import Worker, wait
+from parity.workers import Worker, answers, wait
 
 PATIENCE = 60
 
@@ -185,3 +186,18 @@ def test_no_worker_outlives_its_owner(tmp_path, end):
     if end == signal.SIGINT:
         assert words == "parity: interrupted\n"
         assert sorted(path.name for path in tmp_path.iterdir()) == ["hangs", "trace"]
+
+
+def test_what_the_caller_does_between_two_answers_is_not_the_workers_time(tmp_path, monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("parity.workers.time", SimpleNamespace(monotonic=lambda: clock.now))
+    with Worker("torch", sys.executable, 1) as one, Worker("torch", sys.executable, 1) as other:
+        for i, worker in enumerate((one, other)):
+            (tmp_path / str(i)).mkdir()
+            worker.submit({**job(tmp_path / str(i), ""), "do": "layers", "twin": "lenet5", "options": {}})
+        came = []
+        for worker, found in answers([one, other], PATIENCE):
+            assert len(found["layers"]) > 5
+            came.append(worker)
+            clock.now += 2 * PATIENCE
+    assert set(came) == {one, other}
