@@ -17,6 +17,7 @@ _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
 
 
+_LARGE = 1 << 26  # pixels
 _SHAPE = re.compile(r"-?\d+(,-?\d+)*")
 
 
@@ -107,7 +108,18 @@ def load_picture(path: str | None, channels: int, height: int, width: int) -> Ar
     scale = 256 / 224 * max(height / picture.height, width / picture.width)  # 256 for 224: the usual border
     size = max(width, round(picture.width * scale)), max(height, round(picture.height * scale))
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    picture = picture.resize(size, Image.Resampling.BILINEAR).crop((left, top, left + width, top + height))
+    # A picture a pixel high and as long as a river would fill the memory: of such, only what is cut out is resized, and
+    # two pixels around it that the filter sees. (Pillow's box is a float32, so that may be a grey level off.)
+    margin = 2 if size[0] * size[1] > _LARGE else max(size)
+    before = max(0, left - margin), max(0, top - margin)
+    behind = min(size[0], left + width + margin), min(size[1], top + height + margin)
+    ratio = picture.width / size[0], picture.height / size[1]
+    ends = min(behind[0] * ratio[0], picture.width), min(behind[1] * ratio[1], picture.height)
+    region = before[0] * ratio[0], before[1] * ratio[1], *ends
+    part = behind[0] - before[0], behind[1] - before[1]
+    picture = picture.resize(part, Image.Resampling.BILINEAR, box=region)
+    left, top = left - before[0], top - before[1]
+    picture = picture.crop((left, top, left + width, top + height))
     array = np.asarray(picture, dtype=np.float32).reshape(height, width, channels) / np.float32(255)
     mean, deviation = (_MEAN, _DEVIATION) if channels == 3 else (np.mean(_MEAN), np.mean(_DEVIATION))
     normalised = (array - np.asarray(mean, np.float32)) / np.asarray(deviation, np.float32)

@@ -6,7 +6,7 @@ from PIL import Image
 from torchvision import transforms
 
 from parity.errors import ParityError
-from parity.picture import load_input
+from parity.picture import load_input, load_picture
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 IMAGENET = (1, 3, 224, 224)
@@ -154,3 +154,17 @@ def test_a_shape_gives_the_same_numbers_every_time():
     assert array.mean() == pytest.approx(0, abs=0.02)
     assert array.std() == pytest.approx(1, abs=0.02)
     assert np.isfinite(array).all()
+
+
+def test_a_picture_of_extreme_shape_takes_little_memory_and_is_what_the_whole_would_be(monkeypatch, tmp_path):
+    """Resized whole, a picture of 3 x 30000 pixels would have 256 x 2560000."""
+    sizes, resize = [], Image.Image.resize
+    monkeypatch.setattr(Image.Image, "resize", lambda *args, **more: sizes.append(args[1]) or resize(*args, **more))
+    column = np.random.default_rng(0).integers(0, 256, (30000, 3, 3), dtype=np.uint8)
+    Image.fromarray(column).save(tmp_path / "long.png")
+    found = load_picture(str(tmp_path / "long.png"), 3, 224, 224)
+    assert sizes == [(228, 228)]
+    # The same as of the part that can be seen, but for a grey level.
+    Image.fromarray(column[14985:15015]).save(tmp_path / "part.png")
+    part = load_picture(str(tmp_path / "part.png"), 3, 224, 224)
+    np.testing.assert_allclose(found, part, rtol=0, atol=1.01 / 255 / DEVIATION.min())
