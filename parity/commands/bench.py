@@ -120,8 +120,9 @@ def verify(
         from parity.run import parse_pair
         from parity.zoo import NETWORKS
 
+        for model in models:
+            _ = parse_pair(model, None)  # before hours are spent on those ahead of a wrong one
         for model, n in itertools.product(models, batch or [1]):
-            _ = parse_pair(model, None)
             shape = ",".join(map(str, (n, *NETWORKS[model].input[1:])))
             commands = {
                 "floor": [sys.executable, str(_FLOOR), model, shape],
@@ -157,6 +158,7 @@ def export(
 
         for model in models:
             _ = parse_pair(model, None)
+        for model in models:
             with TemporaryDirectory(prefix="parity-bench-") as here:
                 commands = {
                     "torch": [sys.executable, str(_EXPORT_FLOOR), "torch", model, here],
@@ -188,10 +190,11 @@ def memory(
         from parity.run import parse_pair
         from parity.zoo import NETWORKS
 
-        for model, side in itertools.product(models, ("torch", "paddle")):
+        for model in models:
             _ = parse_pair(model, None)
             if NETWORKS[model].family != "densenet" or model == "densenet_d2l":
                 raise ParityError(f"{model} takes no memory_efficient; the DenseNets but densenet_d2l do")
+        for model, side in itertools.product(models, ("torch", "paddle")):
             shape = ",".join(map(str, (batch, *NETWORKS[model].input[1:])))
             step = [sys.executable, str(_TRAINING_STEP), side, model, shape]
             wall, peak = (list(taken.values()) for taken in _turns({"0": [*step, "0"], "1": [*step, "1"]}, rounds))
