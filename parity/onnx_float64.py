@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,17 @@ from parity.state import Array
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
 
-def evaluate(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> Iterator[tuple[onnx.NodeProto, dict[str, Array]]]:
+def evaluate(
+    model: onnx.ModelProto, inputs: Mapping[str, Array], nudge: Nudge | None = None
+) -> Iterator[tuple[onnx.NodeProto, dict[str, Array]]]:
     """Yield each node of the graph, in order, with its outputs by name, all floating tensors in float64.
 
     Values are let go after their last use. Weights are widened when they are needed, and not kept.
+
+    Args:
+        model: With its tensors.
+        inputs: By name.
+        nudge: What to do to constants; they are taken as they are without.
 
     Raises:
         ParityError: If a node cannot be evaluated in float64.
@@ -42,14 +49,53 @@ def evaluate(model: onnx.ModelProto, inputs: Mapping[str, Array]) -> Iterator[tu
         # Resize's region and scales are float32 whatever it resizes.
         narrow = set(node.input[1:3]) if node.op_type == "Resize" else set[str]()
         given = {}
+        if nudge is not None:
+            node = nudge.node(node)
         for name in needs(node):
             array = values[name] if name in values else numpy_helper.to_array(weights[name])
+            if nudge is not None and name in weights:
+                array = nudge.array(name, array)
             given[name] = array.astype(np.float32) if name in narrow and array.dtype.kind == "f" else _wide(array)
         outputs = dict(zip(node.output, _run(model, node, given), strict=False))
         yield node, outputs
         values.update(outputs)
         for name in [name for name in given if last[name] == i]:
             _ = values.pop(name, None)
+
+
+class Nudge:
+    """Moves a file's constants by one unit in the last place of float32, up or down: what rounding them may have done.
+
+    Left alone are numbers with room in their last 12 bits, as 0.5 and 255: those were written as they were meant.
+
+    Args:
+        exact: Names of tensors that are what they are: weights.
+    """
+
+    def __init__(self, exact: Container[str]):
+        self._exact, self._random = exact, np.random.default_rng(0)
+
+    def array(self, name: str, array: Array) -> Array:
+        """Return a tensor's numbers, moved."""
+        if name in self._exact or array.dtype.kind != "f":
+            return array
+        single = np.array(array, np.float32, order="C")
+        rounded = single.view(np.int32) & 0xFFF != 0
+        step = self._random.choice([-(2.0**-23), 2.0**-23], array.shape)
+        return array.astype(np.float64) * np.where(rounded, 1 + step, 1.0)
+
+    def node(self, node: onnx.NodeProto) -> onnx.NodeProto:
+        """Return a node with its own numbers moved."""
+        moved = onnx.NodeProto()
+        moved.CopyFrom(node)
+        for attribute in moved.attribute:
+            if attribute.type == onnx.AttributeProto.FLOAT:
+                attribute.f = float(self.array("", np.array(attribute.f, np.float32)))
+            elif attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type in _FLOATS:
+                name = node.output[0] if node.op_type == "Constant" else ""
+                array = self.array(name, numpy_helper.to_array(attribute.t))
+                attribute.t.CopyFrom(numpy_helper.from_array(array, attribute.t.name))
+        return moved
 
 
 def needs(node: onnx.NodeProto) -> list[str]:

@@ -155,6 +155,48 @@ def test_a_dynamic_size_is_refused_where_the_network_has_one(name, words, export
     assert files(tmp_path) == []
 
 
+SCALED = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4, 5)
+    def forward(self, inputs):
+        y = F.leaky_relu(self.conv(inputs * 0.1), 0.07) / 0.229
+        return self.fc(y.mean((2, 3)))
+build = Net
+"""
+
+
+@pytest.mark.parametrize("side", ["torch", "paddle"])
+def test_a_constant_off_by_three_millionths_is_found_out_and_its_rounding_is_not(side, export, monkeypatch, tmp_path):
+    """A file keeps 0.1 as a float32, 1.5e-8 off."""
+    code = SCALED if side == "torch" else SCALED.replace("Module", "Layer").replace("Conv2d", "Conv2D")
+    (file,) = export(spec(side, tmp_path, code), (3, 16, 16))
+    assert file.ok, file.reason
+
+    def tampered(job, names, prove=_Job.prove):
+        made = onnx.load(job.here / "raw.onnx")
+        held = [*made.graph.initializer]
+        held += [node.attribute[0].t for node in made.graph.node if node.op_type == "Constant"]
+        changed = 0
+        for tensor in held:
+            if tensor.data_type != onnx.TensorProto.FLOAT:
+                continue
+            array = onnx.numpy_helper.to_array(tensor)
+            if array.size == 1 and abs(array.item() - 0.1) < 1e-6:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(array * np.float32(1.000003), tensor.name))
+                changed += 1
+        assert changed
+        onnx.save(made, job.here / "raw.onnx")
+        return prove(job, names)
+
+    monkeypatch.setattr(_Job, "prove", tampered)
+    (file,) = export(spec(side, tmp_path, code), (3, 16, 16))
+    assert "means another function" in file.reason
+    assert files(tmp_path) == []
+
+
 # What must be right.
 
 
