@@ -21,7 +21,7 @@ import onnx_ir as ir
 from parity import canonical, model_file, precision, runtime
 from parity.atomic import atomic
 from parity.errors import ParityError
-from parity.judge import KEPT_SHORT, KEPT_SHORT_IN_FILES, allowance, bound, growth, kept_short
+from parity.judge import KEPT_SHORT_IN_FILES, allowance, bound, growth, kept_short
 from parity.onnx_float64 import Nudge, evaluate
 from parity.record import projection
 from parity.run import Model, Options, Workers, described_weights, trace_job
@@ -32,7 +32,6 @@ from parity.workers import Worker, answers, wait
 # What the exporters write themselves: asked for less, torch's writes 18 and says nothing; for more, Paddle's aborts.
 OPSETS = {"torch": (16, onnx.defs.onnx_opset_version()), "paddle": (7, 21)}
 BATCHES = (1, 2, 3)
-IN_FILES = KEPT_SHORT | KEPT_SHORT_IN_FILES
 
 
 @dataclass(frozen=True)
@@ -385,7 +384,7 @@ class _Job:
         than the runtime's float32 may be, which was held against it before.
         """
         raw = onnx.load(path)
-        grown, short = max(growth(calls), default=1.0), max(kept_short(calls, IN_FILES), default=0.0)
+        grown, short = max(growth(calls), default=1.0), max(kept_short(calls, KEPT_SHORT_IN_FILES), default=0.0)
         pairs = []
         for source, folder in self.inputs[:: len(BATCHES)]:
             try:
@@ -447,7 +446,7 @@ def _unproved(model: onnx.ModelProto, right: set[str]) -> str:
 def _right(raw: onnx.ModelProto, trace: Trace) -> set[str]:
     """Return the names of the values of a graph that are layers' outputs in float64."""
     leaves = [call for call in trace.calls if call.leaf and call.outputs]
-    reach = list(zip(leaves, growth(leaves), kept_short(leaves, IN_FILES), strict=True))
+    reach = list(zip(leaves, growth(leaves), kept_short(leaves, KEPT_SHORT_IN_FILES), strict=True))
     image = trace.tensor(trace.calls[-1].inputs[0])
     right = set[str]()
     for _, values in evaluate(raw, {raw.graph.input[0].name: image}):

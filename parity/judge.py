@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,12 +36,8 @@ KEPT_SHORT = {"Hardsigmoid": 2e-7, "SELU": 2.0**-23, "Upsample": 2.0**-24}
 # Likewise for gradients, which pass it on to the layers before: Paddle's average pooling divides them by multiplying
 # with a float32 reciprocal, in float64 too.
 KEPT_SHORT_BACKWARD = {"AvgPool2d": 2.0**-24, "AdaptiveAvgPool2d": 2.0**-24}
-# An ONNX file keeps every constant of an activation or a normalisation as a float32.
-KEPT_SHORT_IN_FILES = {
-    **dict.fromkeys(("CELU", "ELU", "GELU", "Hardswish", "LeakyReLU", "Mish", "SELU", "Softplus"), 2.0**-23),
-    **dict.fromkeys(("GroupNorm", "InstanceNorm2d", "LayerNorm", "LocalResponseNorm"), 2.0**-23),
-    "Hardsigmoid": 3e-7,
-}
+# What no constant of an ONNX file is, but its operator's own: HardSwish multiplies by float32(1/6).
+KEPT_SHORT_IN_FILES = {**KEPT_SHORT, "Hardswish": 2.0**-23}
 
 
 @dataclass(frozen=True)
@@ -222,9 +218,10 @@ class _Reach:
     grown: float
     short: float
     folded: float = 0.0
+    kept: float = 0.0
 
     def allowance(self, gap: Distance, elements: int) -> float:
-        own = allowance(self.grown, gap.peak, elements, self.short)
+        own = allowance(self.grown, gap.peak, elements, self.short) + self.kept
         return own + (ROUNDOFF32 * bound(self.folded, gap.peak, elements) if self.folded else 0.0)
 
 
@@ -322,7 +319,7 @@ class _Bench:
         calls = reference.calls
         grown = growth(calls)
         folded = [math.sqrt(count) for count in itertools.accumulate(call.key in alignment.folded for call in calls)]
-        short = kept_short(calls, KEPT_SHORT | (KEPT_SHORT_IN_FILES if alignment.by_order else {}))
+        short = kept_short(calls, KEPT_SHORT_IN_FILES if alignment.by_order else KEPT_SHORT)
         forward = zip(grown, short, folded, strict=True)
         self.forward = {call.key: _Reach(*reach) for call, reach in zip(calls, forward, strict=True)}
         # A gradient has been through the whole network, forward, and through what is behind its layer, backward.
@@ -346,6 +343,7 @@ class _Bench:
 
     def _layer(self, ours: Call, theirs: Call) -> Layer:
         forward, backward = self.forward[ours.key], self.backward[ours.key]
+        forward = replace(forward, kept=max(ours.kept, theirs.kept))
         findings: list[_Finding] = []
         if len(ours.outputs) != len(theirs.outputs):
             words = f"{len(ours.outputs)} outputs in the reference, {len(theirs.outputs)} in the candidate"

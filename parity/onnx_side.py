@@ -23,10 +23,10 @@ from onnx import helper, numpy_helper
 from parity import runtime
 from parity.errors import ParityError
 from parity.model_file import read, write
-from parity.onnx_float64 import evaluate
+from parity.onnx_float64 import Nudge, evaluate
 from parity.record import Progress, input_digest, measured_noise, terms
 from parity.state import Array, State
-from parity.trace import Call, Noise, TraceWriter
+from parity.trace import Call, Noise, TraceWriter, distance
 
 NAME = "onnx"
 
@@ -175,8 +175,9 @@ def record(
     shapes = {slot: array.shape for slot, array in wide.items()}
     noises = dict[str, Noise]()
     weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    labels = dict[str, int]()
-    for done, (node, made) in enumerate(evaluate(network.model, wide)):
+    labels, kept = dict[str, int](), dict[str, float]()
+    moving = evaluate(network.model, wide, Nudge(_weights(graph)))
+    for done, ((node, made), (_, moved)) in enumerate(zip(evaluate(network.model, wide), moving, strict=True)):
         made_of = node.input[:1] if node.op_type == "CastLike" else node.input  # whose second lends its type alone
         if all(name in weights for name in made_of):  # a constant, or made of constants: a bias given another shape
             weights |= {name: array.shape for name, array in made.items()}
@@ -195,12 +196,13 @@ def record(
         kind, config = _describe(node, weights)
         read = [name for name in node.input if name in names]
         before, after = shapes[read[0] if read else written[0]], shapes[written[0]]
+        kept |= {name: 4 * distance(moved[name], made[name]).relative for name in written}
         calls.append(
             Call(
                 layer=label, number=number, kind=kind, leaf=True, config=config,
                 inputs=tuple(names[name] for name in read), outputs=tuple(names[name] for name in written),
                 noise=tuple(noises[name] for name in written), terms=terms(config, before, after), replayable=False,
-                gradients={}, gradient_noise={},
+                gradients={}, gradient_noise={}, kept=max(kept[name] for name in written),
             )
         )  # fmt: skip
         if progress is not None:
@@ -210,6 +212,7 @@ def record(
         Call(
             "", 0, "File", False, {}, tuple(names[slot] for slot in fed), tuple(whole),
             tuple(noises[output] for output in outputs if output in noises), 1, False, {}, {},
+            max((kept[output] for output in outputs if output in kept), default=0.0),
         )
     )  # fmt: skip
     told = {entry.key: entry.value for entry in network.model.metadata_props}
@@ -217,6 +220,18 @@ def record(
     # Who exported the file may have written down whose weights they are.
     found |= {"state_sha256": told["parity.state_sha256"]} if "parity.state_sha256" in told else {"weights_of": "file"}
     writer.close(found, calls)
+
+
+def _weights(graph: onnx.GraphProto) -> set[str]:
+    """Return the names of a file's tensors of more than one number, those it keeps as constants included."""
+    held = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    held |= {
+        node.output[0]: tuple(attribute.t.dims)
+        for node in graph.node
+        for attribute in node.attribute
+        if node.op_type == "Constant" and attribute.name == "value"
+    }
+    return {name for name, dims in held.items() if math.prod(dims) > 1}
 
 
 def layer_of(node: onnx.NodeProto) -> str:

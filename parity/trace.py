@@ -72,6 +72,7 @@ class Call:
         replayable: Whether its inputs are all it was called with, so that it can be called again with recorded ones.
         gradients: Names of the float64 gradients, by "output 0", "weight"; empty unless asked for.
         gradient_noise: The float32 noise of each.
+        kept: What rounding the constants of a file to float32 may have done to its outputs, as a distance.
     """
 
     layer: str
@@ -86,6 +87,7 @@ class Call:
     replayable: bool
     gradients: Mapping[str, str]
     gradient_noise: Mapping[str, Noise]
+    kept: float = 0.0
 
     @property
     def key(self) -> tuple[str, int]:

@@ -176,6 +176,38 @@ def test_one_eps_off_by_a_tenth_is_found_at_its_node(source, reference, exported
     assert (result.first_divergence.layer, result.first_divergence.where) == ("2.conv1.batch_norm", "inside")
 
 
+def test_what_rounding_its_constants_to_float32_makes_is_allowed_and_no_more(tmp_path):
+    class Scaled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 5)
+
+        def forward(self, image):
+            y = torch.nn.functional.leaky_relu(self.conv(image * 0.1), 0.07) / 0.229
+            return self.fc(y.mean((2, 3)))
+
+    network, image = Scaled().eval(), IMAGE_OF_FILE[:1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(network, (torch.from_numpy(image),), tmp_path / "m.onnx", dynamo=True, verbose=False)
+    record(torch_side, network, [image], tmp_path / "torch")
+    model, changed = onnx.load(tmp_path / "m.onnx"), 0
+    with Trace(tmp_path / "torch") as ours, traced(tmp_path / "m.onnx", tmp_path / "right", image) as theirs:
+        result = judge("scaled", ours, theirs)
+        assert result.ok, str(result)
+        assert max(layer.distance for layer in result.layers) > 1e-9  # which float64 alone would not explain
+    for tensor in model.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.size == 1 and array.dtype == np.float32 and abs(array.item() - 0.1) < 1e-6:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array * np.float32(1.0001), tensor.name))
+            changed += 1
+    assert changed == 1
+    onnx.save(model, tmp_path / "wrong.onnx")
+    with Trace(tmp_path / "torch") as ours, traced(tmp_path / "wrong.onnx", tmp_path / "wrong", image) as theirs:
+        result = judge("scaled", ours, theirs)
+        assert result.verdict == "different", [(each.layer, each.distance, each.allowance) for each in result.layers]
+
+
 def test_a_transposed_square_weight_is_found_at_its_node(reference, exported, tmp_path):
     def change(graph):
         tensor = next(tensor for tensor in graph.initializer if tensor.name == "6.weight")
