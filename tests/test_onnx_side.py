@@ -186,6 +186,7 @@ def test_what_rounding_its_constants_to_float32_makes_is_allowed_and_no_more(tmp
             y = torch.nn.functional.leaky_relu(self.conv(image * 0.1), 0.07) / 0.229
             return self.fc(y.mean((2, 3)))
 
+    torch.manual_seed(0)
     network, image = Scaled().eval(), IMAGE_OF_FILE[:1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
