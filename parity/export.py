@@ -377,8 +377,7 @@ class _Job:
         """Return the worst output's distance from the framework's, both in float64, and its allowance.
 
         A file keeps as float32 what its network may hold as a float64, `x * 0.1`: where the distance is beyond what
-        rounding explains, so much is allowed besides as moving the file's constants by a unit in the last place makes,
-        times 4, for one draw of ups and downs is not the worst.
+        rounding explains, so much is allowed besides as moving the file's constants by a unit in the last place makes.
 
         None where that cannot be told: a node without a float64, or one whose float64 is further from the framework's
         than the runtime's float32 may be, which was held against it before.
@@ -394,7 +393,8 @@ class _Job:
                 if any(gap.relative > limit for gap, limit in zip(gaps, limits, strict=True)):
                     moved = _evaluated(raw, source, Nudge(weights))
                     limits = [
-                        limit + 4 * distance(*ends).relative for limit, *ends in zip(limits, moved, made, strict=True)
+                        limit + Nudge.FACTOR * distance(*ends).relative
+                        for limit, *ends in zip(limits, moved, made, strict=True)
                     ]
             except ParityError:
                 return None

@@ -72,6 +72,9 @@ class Nudge:
         exact: Names of tensors that are what they are: weights.
     """
 
+    # What the distance it makes is allowed times: a unit is twice what rounding may do, but one draw is not the worst.
+    FACTOR = 4
+
     def __init__(self, exact: Container[str]):
         self._exact, self._random = exact, np.random.default_rng(0)
 

@@ -196,7 +196,7 @@ def record(
         kind, config = _describe(node, weights)
         read = [name for name in node.input if name in names]
         before, after = shapes[read[0] if read else written[0]], shapes[written[0]]
-        kept |= {name: 4 * distance(moved[name], made[name]).relative for name in written}
+        kept |= {name: Nudge.FACTOR * distance(moved[name], made[name]).relative for name in written}
         calls.append(
             Call(
                 layer=label, number=number, kind=kind, leaf=True, config=config,
