@@ -392,10 +392,7 @@ class _Job:
                 limits = [allowance(grown, gap.peak, each.size, short) for gap, each in zip(gaps, made, strict=True)]
                 if any(gap.relative > limit for gap, limit in zip(gaps, limits, strict=True)):
                     moved = _evaluated(raw, source, Nudge(weights))
-                    limits = [
-                        limit + Nudge.FACTOR * distance(*ends).relative
-                        for limit, *ends in zip(limits, moved, made, strict=True)
-                    ]
+                    limits = [limit + Nudge.allowance(*ends) for limit, *ends in zip(limits, moved, made, strict=True)]
             except ParityError:
                 return None
             if any(

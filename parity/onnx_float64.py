@@ -22,6 +22,7 @@ from onnx.reference import ReferenceEvaluator
 from parity.errors import ParityError
 from parity.runtime import open_session, reason
 from parity.state import Array
+from parity.trace import distance
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
@@ -72,11 +73,18 @@ class Nudge:
         exact: Names of tensors that are what they are: weights.
     """
 
-    # What the distance it makes is allowed times: a unit is twice what rounding may do, but one draw is not the worst.
-    FACTOR = 4
-
     def __init__(self, exact: Container[str]):
         self._exact, self._random = exact, np.random.default_rng(0)
+
+    @staticmethod
+    def allowance(moved: Array, made: Array) -> float:
+        """Return the distance that rounding the constants explains, from that of a tensor made of moved ones.
+
+        Times 4: a unit is twice what rounding may do, but one draw of signs is not the worst. Where a tensor becomes
+        another shape or infinite, moving its constants tells nothing, and nothing is allowed.
+        """
+        gap = distance(moved, made).relative
+        return 4 * gap if math.isfinite(gap) else 0.0
 
     def array(self, name: str, array: Array) -> Array:
         """Return a tensor's numbers, moved."""

@@ -26,7 +26,7 @@ from parity.model_file import read, write
 from parity.onnx_float64 import Nudge, evaluate
 from parity.record import Progress, input_digest, measured_noise, terms
 from parity.state import Array, State
-from parity.trace import Call, Noise, TraceWriter, distance
+from parity.trace import Call, Noise, TraceWriter
 
 NAME = "onnx"
 
@@ -196,7 +196,7 @@ def record(
         kind, config = _describe(node, weights)
         read = [name for name in node.input if name in names]
         before, after = shapes[read[0] if read else written[0]], shapes[written[0]]
-        kept |= {name: Nudge.FACTOR * distance(moved[name], made[name]).relative for name in written}
+        kept |= {name: Nudge.allowance(moved[name], made[name]) for name in written}
         calls.append(
             Call(
                 layer=label, number=number, kind=kind, leaf=True, config=config,

@@ -53,7 +53,7 @@ def load_input(what: str | None, shape: tuple[int, int, int, int] | None) -> Arr
         except (MemoryError, OverflowError, ValueError) as error:
             raise ParityError(f"--input {what}: too large for this machine: {error}") from error
     elif what is not None and what.endswith(".npy"):
-        array = _array(Path(what))
+        array = load_array(Path(what), "--input")
     else:
         if channels not in (1, 3):
             raise ParityError(
@@ -72,15 +72,20 @@ def load_input(what: str | None, shape: tuple[int, int, int, int] | None) -> Arr
     return array
 
 
-def _array(path: Path) -> Array:
+def load_array(path: Path, option: str) -> Array:
+    """Return the numbers of a .npy file, floating ones as float32.
+
+    Raises:
+        ParityError: If it cannot be read, naming the option it was given by.
+    """
     try:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
-        raise ParityError(f"--input {path}: cannot read: {error.strerror or error}") from error
+        raise ParityError(f"{option} {path}: cannot read: {error.strerror or error}") from error
     except Exception as error:  # a damaged header can trip its reader in any way
-        raise ParityError(f"--input {path}: no .npy file of numbers: {error}") from error
+        raise ParityError(f"{option} {path}: no .npy file of numbers: {error}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise ParityError(f"--input {path}: no .npy file of numbers")
+        raise ParityError(f"{option} {path}: no .npy file of numbers")
     return array.astype(np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="))
 
 

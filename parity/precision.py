@@ -20,7 +20,7 @@ from parity import runtime
 from parity.atomic import atomic
 from parity.classify import Classifier, pictures_in
 from parity.errors import ParityError
-from parity.picture import load_picture
+from parity.picture import load_array, load_picture
 from parity.state import Array
 
 PRECISIONS = ("fp16", "int8")
@@ -140,18 +140,13 @@ def load_images(shape: tuple[int, int, int], source: Path | None) -> Array:
         return np.ascontiguousarray(np.concatenate(turned))
     if source.suffix != ".npy":
         return np.concatenate([load_picture(str(path), *shape) for path in pictures_in([source])])
-    try:
-        array = np.load(source, allow_pickle=False)
-    except OSError as error:
-        raise ParityError(f"--calibrate {source}: cannot read: {error.strerror or error}") from error
-    except Exception as error:  # a damaged header can trip its reader in any way
-        raise ParityError(f"--calibrate {source}: no .npy file of numbers: {error}") from error
+    array = load_array(source, "--calibrate")
     if array.dtype.kind != "f" or array.shape[1:] != shape or not len(array):
         raise ParityError(f"--calibrate {source}: {array.dtype} of shape {array.shape}; (N, {shape[0]}, "
                           f"{shape[1]}, {shape[2]}) of floats is needed")  # fmt: skip
     if not np.isfinite(array).all():
         raise ParityError(f"--calibrate {source}: holds NaN or infinity, which no range can")
-    return array.astype(np.float32)
+    return array
 
 
 def _fp16(source: Path, target: Path, images: Array, full: Classifier) -> None:

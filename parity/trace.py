@@ -152,6 +152,8 @@ class Scratch:
         array = np.frombuffer(view, kind).reshape(shape)
         while view:
             count = os.preadv(handle, [view], position)
+            if not count:
+                raise ParityError("a trace was truncated while it was read. Record it anew.")
             view, position = view[count:], position + count
         return array
 

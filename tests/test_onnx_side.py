@@ -15,7 +15,7 @@ from pairs import IMAGE, small
 
 from parity import ParityError, Trace, onnx_side, paddle_side, runtime, torch_side
 from parity.judge import judge
-from parity.onnx_float64 import evaluate
+from parity.onnx_float64 import Nudge, evaluate
 from parity.record import record
 
 IMAGE_OF_FILE = IMAGE[:, :, :32, :30]
@@ -207,6 +207,14 @@ def test_what_rounding_its_constants_to_float32_makes_is_allowed_and_no_more(tmp
     with Trace(tmp_path / "torch") as ours, traced(tmp_path / "wrong.onnx", tmp_path / "wrong", image) as theirs:
         result = judge("scaled", ours, theirs)
         assert result.verdict == "different", [(each.layer, each.distance, each.allowance) for each in result.layers]
+
+
+def test_constants_that_cannot_be_moved_excuse_nothing():
+    made = np.ones((2, 3))
+    assert Nudge.allowance(made + 1e-7, made) == pytest.approx(4e-7)
+    assert Nudge.allowance(np.ones((2, 4)), made) == 0
+    assert Nudge.allowance(made * np.inf, made) == 0
+    assert Nudge.allowance(made * np.nan, made * np.nan) == 0
 
 
 def test_a_transposed_square_weight_is_found_at_its_node(reference, exported, tmp_path):
