@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.stamp
 GPU    := .venv-gpu
 ORT    := .venv-ort
+CORE   ?= .venv-core
 .DEFAULT_GOAL := help
 
 $(STAMP): pyproject.toml
@@ -13,7 +14,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,onnx,dev]'
 	@touch $@
 
-.PHONY: help setup compare test test-zoo lint docs bench test-gpu-stack clean
+.PHONY: help setup compare test test-core test-zoo lint docs bench test-gpu-stack clean
 
 help: ## list what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -25,6 +26,16 @@ compare: $(STAMP) ## is torch's MODEL the same function as Paddle's
 
 test: $(STAMP) ## the test suite
 	$(BIN)/python -m pytest -n 2 -m 'not stack and not zoo'
+
+# What the core promises, shown where nothing else is: no framework, no onnx. Another Python, another venv:
+# make test-core PYTHON=python3.13 CORE=.venv-core-3.13
+$(CORE)/.stamp: pyproject.toml
+	$(PYTHON) -m venv $(CORE)
+	$(CORE)/bin/python -m pip install --quiet --editable . pytest hypothesis
+	@touch $@
+
+test-core: $(CORE)/.stamp ## the tests that need no framework, in a venv that has none
+	$(CORE)/bin/python -m pytest --core -m 'not zoo'
 
 lint: $(STAMP) ## ruff and basedpyright
 	$(BIN)/ruff check .
@@ -57,4 +68,4 @@ test-gpu-stack: $(STAMP) $(GPU)/.stamp $(ORT)/.stamp ## GPU builds of Paddle 2.6
 	PADDLE_PYTHON=$(GPU)/bin/python ONNX_PYTHON=$(ORT)/bin/python $(BIN)/python -m pytest -m stack
 
 clean: ## remove the venvs
-	rm -rf $(VENV) $(GPU) $(ORT)
+	rm -rf $(VENV) $(GPU) $(ORT) $(CORE)*

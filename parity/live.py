@@ -56,6 +56,16 @@ def compare(
 
     Raises:
         ParityError: If the weights do not fit, or a network cannot take the inputs.
+
+    Example:
+        >>> from torch import nn
+        >>> right = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+        >>> wrong = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=1.1e-5)).eval()
+        >>> result = compare(right, wrong, np.random.default_rng(0).random((1, 3, 8, 8)))
+        >>> result.ok, result.verdict
+        (False, 'different')
+        >>> result.first_divergence.layer, [culprit.layer for culprit in result.culprits]
+        ('1', ['1'])
     """
     arrays = [np.asarray(inputs)] if not isinstance(inputs, (list, tuple)) else [np.asarray(array) for array in inputs]
     sides = side_of(reference), side_of(candidate)

@@ -38,7 +38,20 @@ class Slot:
 
 
 class State(Mapping[str, Array]):
-    """Weights as an ordered mapping of neutral name to numpy array: torch's names and orientation."""
+    """Weights as an ordered mapping of neutral name to numpy array: torch's names and orientation.
+
+    Example:
+        >>> state = State({"fc.weight": np.ones((10, 4), np.float32), "fc.bias": np.zeros(10, np.float32)})
+        >>> list(state), state["fc.weight"].shape
+        (['fc.weight', 'fc.bias'], (10, 4))
+        >>> state.differences({**state, "fc.bias": np.ones(10, np.float32)})
+        ['fc.bias']
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     state.save(f"{folder}/fc.safetensors")
+        ...     State.load(f"{folder}/fc.safetensors").digest() == state.digest()
+        True
+    """
 
     def __init__(self, tensors: Mapping[str, Array]):
         self._tensors = dict(tensors)

@@ -164,6 +164,18 @@ class Trace:
     Attributes:
         manifest: Framework, versions, device, dtype, threads, flags, and hashes of weights and input.
         calls: Every layer call, in the order in which the calls ended.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     writer = TraceWriter(f"{folder}/run")  # what recording a network does, by hand
+        ...     name = writer.add(np.array([[0.0, 2.0]]))
+        ...     call = Call("act", 0, "ReLU", True, {}, (name,), (name,), (Noise(0.0),), 1, True, {}, {})
+        ...     writer.close({"framework": "none"}, [call])
+        ...     with Trace(f"{folder}/run") as trace:
+        ...         for call in trace.calls:
+        ...             print(call.layer, call.kind, trace.tensor(call.outputs[0]))
+        act ReLU [[0. 2.]]
     """
 
     def __init__(self, path: str | os.PathLike[str]):

@@ -1,10 +1,14 @@
 import warnings
+from importlib.util import find_spec
 
 import pytest
+
+FRAMEWORKS = ("torch", "paddle", "onnx", "onnxruntime")
 
 
 def pytest_addoption(parser):
     parser.addoption("--device", choices=("cpu", "gpu", "auto"), default="cpu", help="where the parity suite runs")
+    parser.addoption("--core", action="store_true", help="only tests marked core, where no framework is installed")
 
 
 def _seen():
@@ -19,11 +23,28 @@ def _seen():
 
 
 def pytest_configure(config):
+    if config.getoption("--core") and (installed := [name for name in FRAMEWORKS if find_spec(name)]):
+        raise pytest.UsageError(f"--core proves nothing where {', '.join(installed)} can be imported: make test-core")
     if config.getoption("--device") == "gpu" and (missing := _seen()):
         raise pytest.UsageError(f"--device gpu: {'; '.join(missing)}")
 
 
+def pytest_ignore_collect(collection_path, config):
+    """With --core, leave a file that has no core test unread: it may import a framework."""
+    if (
+        config.getoption("--core")
+        and collection_path.suffix == ".py"
+        and "mark.core" not in collection_path.read_text()
+    ):
+        return True
+    return None  # as pytest has it: the next one decides
+
+
 def pytest_collection_modifyitems(config, items):
+    if config.getoption("--core"):
+        others = [item for item in items if not item.get_closest_marker("core") or item.get_closest_marker("extras")]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked or config.getoption("--device") == "gpu":
         return
@@ -43,7 +64,8 @@ def device(request):
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Two test processes on two cores: each its own."""
-    import torch
+    if find_spec("torch"):
+        import torch
 
-    torch.set_num_threads(1)
+        torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message=".*ccache.*")

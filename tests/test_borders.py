@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.core
+
 ROOT = Path(__file__).parent.parent
 FRAMEWORKS = {"torch", "torchvision", "paddle"}
 DOORS = {
@@ -171,6 +173,7 @@ def test_importing_the_package_loads_nothing():
     assert loaded("import parity") & {*HEAVY, "rich", "typer"} == set()
 
 
+@pytest.mark.extras
 def test_the_core_loads_without_a_framework():
     core = [Path(name).stem for name in sources("parity") if name.count("/") == 1 and not name.endswith("_side.py")]
     names = ", ".join(f"parity.{stem}" for stem in core if stem not in ("__init__", "__main__"))
@@ -178,6 +181,7 @@ def test_the_core_loads_without_a_framework():
 
 
 @pytest.mark.parametrize(("ours", "other"), [("torch", "paddle"), ("paddle", "torch")])
+@pytest.mark.extras
 def test_a_twin_loads_neither_the_other_framework_nor_the_core(ours, other):
     files = [f"{ours}_cnn.{path.stem}" for path in (ROOT / f"{ours}_cnn").glob("*.py") if path.stem != "__init__"]
     found = loaded(f"import {', '.join(files)}")

@@ -10,6 +10,8 @@ from parity.commands import design_space as command
 from parity.commands.app import app
 from parity.design_space import cost, describe, sample, summary
 
+pytestmark = pytest.mark.core
+
 
 def drawn(*arguments):
     return CliRunner().invoke(app, ["design-space", *map(str, arguments)])
@@ -99,6 +101,7 @@ def test_the_same_seed_prints_the_same():
     assert drawn("--samples", 5).stdout != drawn("--samples", 5, "--seed", 1).stdout
 
 
+@pytest.mark.extras
 def test_a_plot_is_a_png_with_a_panel_more_for_results(tmp_path):
     for name, errors in (("a.csv", "40,42,44"), ("b.csv", "39,41,43")):
         (tmp_path / name).write_text("error\n" + errors.replace(",", "\n") + "\n")

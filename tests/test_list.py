@@ -12,6 +12,8 @@ from parity.commands import zoo  # noqa: F401  (registers the verb)
 from parity.commands.app import app
 from parity.zoo import NETWORKS
 
+pytestmark = pytest.mark.core
+
 ROOT = Path(__file__).parents[1]
 
 

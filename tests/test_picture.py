@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from PIL import Image
-from torchvision import transforms
 
 from parity.errors import ParityError
 from parity.picture import load_input, load_picture
+
+pytestmark = pytest.mark.core
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 IMAGENET = (1, 3, 224, 224)
@@ -109,7 +110,10 @@ def test_other_sizes(shape):
 
 @pytest.mark.parametrize("ending", ["png", "jpg"])
 @pytest.mark.parametrize("size", [(500, 333), (120, 250), (224, 224)])
+@pytest.mark.extras
 def test_a_picture_is_prepared_as_torchvision_does(tmp_path, ending, size):
+    from torchvision import transforms
+
     noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / f"noise.{ending}")
     with Image.open(tmp_path / f"noise.{ending}") as picture:

@@ -28,6 +28,8 @@ from hypothesis import strategies as st
 from parity.errors import ParityError
 from parity.pooling import RULES, Pool, differs, draw, output_shape, output_size, parting, pool, rounds, sizes, windows
 
+pytestmark = pytest.mark.core
+
 LENGTHS = range(1, 41)
 SWEEP = [
     Pool(kernel, stride, padding, ceil_mode=ceil_mode)
@@ -277,6 +279,7 @@ def eight(window):
     return range(1, 9)
 
 
+@pytest.mark.extras
 def test_the_sweep_can_fail(progress):
     """Torch held against Paddle's rule parts where `differs` says, and where the two keep another of 0.0 and -0.0."""
     pools = [Pool(2, 2, 1, ceil_mode=True), Pool(5, 2), Pool(3, 2, 1, ceil_mode=True)]
@@ -331,6 +334,7 @@ def test_what_a_framework_refuses_is_refused(wrong, words):
 
 @pytest.mark.parametrize("framework", ["torch", "paddle"])
 @pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.extras
 def test_some_lengths_of_every_pool(framework, axis, progress):
     """Shape, value and refusal: kernel 1-7, stride 1-5, padding to half the kernel, floor and ceil."""
     agreed, parted, examples = apart(progress, along, axis, framework, framework, some)
@@ -339,6 +343,7 @@ def test_some_lengths_of_every_pool(framework, axis, progress):
     assert agreed["refused"] > 0
 
 
+@pytest.mark.extras
 def test_some_lengths_of_every_pool_in_onnx_runtime(progress):
     agreed, parted, examples = apart(progress, along, 1, "onnx", "onnx", some)
     assert parted == 0, "\n".join(examples)
@@ -356,6 +361,7 @@ def test_some_lengths_are_of_every_remainder():
 @pytest.mark.zoo
 @pytest.mark.parametrize("framework", ["torch", "paddle"])
 @pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.extras
 def test_every_cell_along_one_axis(framework, axis, progress):
     """Length 1-40 of every pool: the cells that docs/pooling.md counts."""
     agreed, parted, examples = apart(progress, along, axis, framework, framework)
@@ -365,6 +371,7 @@ def test_every_cell_along_one_axis(framework, axis, progress):
 
 
 @pytest.mark.zoo
+@pytest.mark.extras
 def test_every_cell_along_one_axis_in_onnx_runtime(progress):
     agreed, parted, examples = apart(progress, along, 1, "onnx", "onnx")
     assert parted == 0, "\n".join(examples)
@@ -373,6 +380,7 @@ def test_every_cell_along_one_axis_in_onnx_runtime(progress):
 
 
 @pytest.mark.parametrize("framework", RULES)
+@pytest.mark.extras
 def test_the_rules_predict_beyond_the_sweep(framework, progress):
     """Longer inputs, larger kernels and strides than any rule was read off from."""
     number = random.Random(11).randint
@@ -386,6 +394,7 @@ def test_the_rules_predict_beyond_the_sweep(framework, progress):
 
 @pytest.mark.parametrize("framework", RULES)
 @pytest.mark.parametrize("count", [120, pytest.param(400, marks=pytest.mark.zoo)])
+@pytest.mark.extras
 def test_pools_whose_axes_differ(framework, count, progress):
     agreed, parted, examples = apart(progress, unequal, framework, framework, count)
     assert parted == 0, "\n".join(examples)
@@ -395,6 +404,7 @@ def test_pools_whose_axes_differ(framework, count, progress):
 
 @pytest.mark.parametrize("framework", ["torch", "onnx"])
 @pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.zoo)])
+@pytest.mark.extras
 def test_dilation(framework, step, progress):
     """Torch: maximum only; ONNX Runtime: averages too, from opset 19."""
     pools = [
@@ -408,6 +418,7 @@ def test_dilation(framework, step, progress):
 
 
 @pytest.mark.parametrize("opset", [11, 18, 22])
+@pytest.mark.extras
 def test_onnx_runtime_at_other_opsets(opset):
     """One rule, but for the divisor of averages that include the padding, under a kernel larger than padded input."""
     parted = set()
@@ -421,6 +432,7 @@ def test_onnx_runtime_at_other_opsets(opset):
     assert parted == ({("avg", True, True)} if opset < 19 else set())
 
 
+@pytest.mark.extras
 def test_paddles_window_in_the_padding():
     """Kernel 3, stride 5, no padding on 4 pixels: the second window starts at 5."""
     window = Pool((1, 3), (1, 5), ceil_mode=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.core
+
 ROOT = Path(__file__).parent.parent
 FILES = sorted(path.name for path in (ROOT / "torch_cnn").glob("*.py"))
 
