@@ -29,16 +29,16 @@ class TorchBatchNorm2D(nn.BatchNorm2D):
     def __init__(self, num_features, momentum=0.9, epsilon=1e-5):
         super().__init__(num_features, momentum=momentum, epsilon=epsilon)
 
-    def forward(self, x):
+    def forward(self, input):
         if not self.training:
-            return super().forward(x)
-        elements = x.shape[0] * x.shape[2] * x.shape[3]
+            return super().forward(input)
+        elements = input.shape[0] * input.shape[2] * input.shape[3]
         if elements == 1:
-            raise ValueError(f"a variance needs more than one element a channel, the input's shape is {x.shape}")
+            raise ValueError(f"a variance needs more than one element a channel, the input's shape is {input.shape}")
         # Paddle moves the statistics it is handed, and keeps them for backward, which forbids to touch them afterwards.
         mean, variance = self._mean.clone(), self._variance.clone()
         y = functional.batch_norm(
-            x, mean, variance, self.weight, self.bias, True, momentum=self._momentum, epsilon=self._epsilon
+            input, mean, variance, self.weight, self.bias, True, momentum=self._momentum, epsilon=self._epsilon
         )
         if elements:  # an empty batch moves nothing, in either framework
             with paddle.no_grad():

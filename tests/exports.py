@@ -429,7 +429,7 @@ def _function(side, forward):
     if side == "torch":
         import torch
 
-        class Function(torch.nn.Module):
+        class Function(torch.nn.Module):  # pyright: ignore[reportRedeclaration]
             def forward(self, x):
                 return forward(x)
     else:

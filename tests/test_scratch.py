@@ -285,7 +285,7 @@ def test_batch_norm(shape):
     ours, other = layers_for(shape, gamma, beta)
     mean, var = np.zeros(3), np.ones(3)
     m = np.prod(shape) // 3
-    unbiased = np.ones(3)
+    unbiased, x = np.ones(3), np.empty(0)
     for _ in range(3):
         x = source.standard_normal(shape) * 2 + 1
         y, mean, var = on_both("batch_norm", x, gamma, beta, mean, var, True)
