@@ -10,8 +10,8 @@ import onnx
 import onnx_ir as ir
 
 from parity import model_file, runtime
+from parity.bounds import allowance, bound, growth
 from parity.errors import ParityError
-from parity.judge import KEPT_SHORT_IN_FILES, allowance, bound, growth, kept_short
 from parity.onnx_float64 import Nudge, evaluate
 from parity.state import Array
 from parity.trace import ROUNDOFF32, Call, Trace, distance
@@ -91,13 +91,13 @@ class Proof:
         than the runtime's float32 may be, which was held against it before.
         """
         raw = onnx.load(path)
-        grown, short = max(growth(calls), default=1.0), max(kept_short(calls, KEPT_SHORT_IN_FILES), default=0.0)
+        grown = max(growth(calls), default=1.0)
         pairs = []
         for source, folder in self.inputs[:: len(BATCHES)]:
             try:
                 made = _evaluated(raw, source)
                 gaps = [distance(each, np.load(folder / f"{i}.npy")) for i, each in enumerate(made)]
-                limits = [allowance(grown, gap.peak, each.size, short) for gap, each in zip(gaps, made, strict=True)]
+                limits = [allowance(grown, gap.peak, each.size) for gap, each in zip(gaps, made, strict=True)]
                 if any(gap.relative > limit for gap, limit in zip(gaps, limits, strict=True)):
                     moved = _evaluated(raw, source, Nudge(weights))
                     limits = [limit + Nudge.allowance(*ends) for limit, *ends in zip(limits, moved, made, strict=True)]
@@ -186,16 +186,16 @@ def _unproved(model: onnx.ModelProto, right: set[str]) -> str:
 def _right(raw: onnx.ModelProto, trace: Trace) -> set[str]:
     """Return the names of the values of a graph that are layers' outputs in float64."""
     leaves = [call for call in trace.calls if call.leaf and call.outputs]
-    reach = list(zip(leaves, growth(leaves), kept_short(leaves, KEPT_SHORT_IN_FILES), strict=True))
+    reach = list(zip(leaves, growth(leaves), strict=True))
     image = trace.tensor(trace.calls[-1].inputs[0])
     right = set[str]()
     for _, values in evaluate(raw, {raw.graph.input[0].name: image}):
         for name, array in values.items():
-            for call, grown, short in reach:
+            for call, grown in reach:
                 expected = trace.tensor(call.outputs[0])
                 if array.shape == expected.shape and _near(array, expected):
                     gap = distance(array, expected)
-                    if gap.relative <= allowance(grown, gap.peak, expected.size, short):
+                    if gap.relative <= allowance(grown, gap.peak, expected.size):
                         right.add(name)
                         break
     return right
