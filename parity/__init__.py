@@ -6,13 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parity.comparison import Comparison as Comparison
     from parity.errors import ParityError as ParityError
-    from parity.judge import Comparison as Comparison
     from parity.live import compare as compare
     from parity.state import State as State
     from parity.trace import Trace as Trace
 
-_WHERE = {"ParityError": "errors", "Comparison": "judge", "compare": "live", "State": "state", "Trace": "trace"}
+_WHERE = {"ParityError": "errors", "Comparison": "comparison", "compare": "live", "State": "state", "Trace": "trace"}
 __all__ = ["Comparison", "ParityError", "State", "Trace", "compare"]
 
 

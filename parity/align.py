@@ -12,13 +12,9 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+from parity.layers import known
 from parity.trace import Call, Trace
 
-_WEIGHTED = ("Conv2d", "ConvTranspose2d", "Linear")
-_LIKE = {
-    "AdaptiveAvgPool2d": "AvgPool2d", "AdaptiveMaxPool2d": "MaxPool2d", "ReLU6": "Clip", "Hardtanh": "Clip",
-    "Identity": "Dropout", "MatMul": "Linear",
-}  # fmt: skip
 _SAME, _NAMED = 2, 5
 
 
@@ -50,7 +46,7 @@ class _Unit:
 
     @property
     def kind(self) -> str:
-        return _LIKE.get(self.calls[0].kind, self.calls[0].kind)
+        return _alike(self.calls[0].kind)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -99,7 +95,7 @@ def align(reference: Trace, candidate: Trace) -> Alignment:
     folded = {
         unit.calls[-1].key
         for unit in ours
-        if folding and unit.kind in _WEIGHTED and not paired_norms & {call.key for call in unit.calls}
+        if folding and known(unit.kind).weighted and not paired_norms & {call.key for call in unit.calls}
     }
     pairs += [(a, b) for a in reference.calls if a.key == ("", 0) for b in candidate.calls if b.key == ("", 0)]
     order = {call.key: i for i, call in enumerate(reference.calls)}
@@ -120,9 +116,14 @@ def _units(trace: Trace) -> list[_Unit]:
         else:
             unit = [call]
             units.append(unit)
-        if _LIKE.get(unit[0].kind, unit[0].kind) in _WEIGHTED:
+        if known(_alike(unit[0].kind)).weighted:
             ends[call.outputs[0]] = unit
     return [_Unit(tuple(unit), trace.shape(unit[-1].outputs[0])) for unit in units]
+
+
+def _alike(kind: str) -> str:
+    """Return one word for kinds that files and frameworks call by several."""
+    return known(kind).like or kind
 
 
 def _constant(call: Call) -> bool:

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from parity.align import align
-from parity.judge import Comparison, Culprit, allowance, growth
+from parity.bounds import allowance, growth
+from parity.comparison import Comparison, Culprit
+from parity.judge import SAME_OUTPUT, in_words
+from parity.layers import KINDS, differing_settings
 from parity.replay import Replay
 from parity.state import Array, same_bits
 from parity.trace import Call, Distance, Trace
@@ -45,6 +48,9 @@ def explained(
             words = [_forward(call.layer, call.kind, comparison)]
         _ = reasons.setdefault(call.layer, "; ".join(words) or _unknown(call, result))
     for layer in comparison.layers:  # what a float64 replay does not show
+        if layer.verdict == "different" and layer.reason.endswith(SAME_OUTPUT):
+            _ = reasons.setdefault(layer.layer, layer.reason)
+    for layer in comparison.layers:
         if layer.verdict == "precision" or (layer.verdict == "invalid" and not reasons):
             _ = reasons.setdefault(layer.layer, layer.reason)
             break
@@ -92,17 +98,22 @@ def _difference(call: Call, partner: Call | None, sides: tuple[str, str], states
         return ["it has no partner of that name in the candidate"]
     words = [f"{call.config['node']} in the reference"] if "node" in call.config else []
     words += [f"{partner.config['node']} in the file"] if "node" in partner.config else []
-    if call.leaf and partner.kind != call.kind:
-        words.append(f"kind differs: {sides[0]}={call.kind}, {sides[1]}={partner.kind}")
-    for word in sorted(call.config.keys() & partner.config.keys()):
-        ours, theirs = call.config[word], partner.config[word]
-        if ours != theirs and word == "training":
-            words.append(f"in training mode in {sides[bool(theirs)]}: call .eval() on the network")
-        elif ours != theirs:
-            words.append(f"{word} differs: {sides[0]}={ours}, {sides[1]}={theirs}")
+    settings = _settings(call, partner) if call.leaf else []
+    words += in_words(settings, call, partner, sides)
+    modes = [one.config.get("training", False) for one in (call, partner)]
+    if modes[0] != modes[1]:
+        words.append(f"in training mode in {sides[bool(modes[1])]}: call .eval() on the network")
     if states is not None and call.leaf:
         words += _weights(call.layer, *states)
     return words
+
+
+def _settings(call: Call, partner: Call) -> list[str]:
+    """Return the settings that differ and tell why two layers are different functions."""
+    differ, in_training = differing_settings((call.kind, call.config), (partner.kind, partner.config), 4)
+    trained = call.config.get("training") or partner.config.get("training")
+    unknown = ["kind"] if call.kind != partner.kind and not {call.kind, partner.kind} <= KINDS.keys() else []
+    return [*unknown, *differ, *(in_training if trained else [])]
 
 
 def _weights(layer: str, ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> list[str]:

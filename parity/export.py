@@ -7,31 +7,28 @@ canonical form (parity.canonical), run, and held against what was recorded. Only
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
-from parity import canonical, model_file, precision, runtime
+from parity import canonical, model_file, precision
 from parity.atomic import atomic
 from parity.errors import ParityError
-from parity.judge import KEPT_SHORT_IN_FILES, allowance, bound, growth, kept_short
-from parity.onnx_float64 import Nudge, evaluate
+from parity.export_proof import BATCHES, Proof, reason
+from parity.exported import Exported, metadata
+from parity.judge import growth
 from parity.record import projection
 from parity.run import Model, Options, Workers, described_weights, trace_job
-from parity.state import Array
-from parity.trace import ROUNDOFF32, Call, Trace, distance
+from parity.trace import Call, Trace
 from parity.workers import Worker, answers, wait
 
 # What the exporters write themselves: asked for less, torch's writes 18 and says nothing; for more, Paddle's aborts.
 OPSETS = {"torch": (16, onnx.defs.onnx_opset_version()), "paddle": (7, 21)}
-BATCHES = (1, 2, 3)
 
 
 @dataclass(frozen=True)
@@ -55,55 +52,6 @@ class Request:
     raw: bool = False
     precisions: tuple[str, ...] = ()
     calibrate: Path | None = None
-
-
-@dataclass(frozen=True)
-class Exported:
-    """One file, and what was proved of it.
-
-    Attributes:
-        side: The framework it came from.
-        path: Where it is; no file is there unless `ok`.
-        verdict: "exact", "rounding", or "different".
-        reason: What is wrong, in words; "" for a pass.
-        noise: Largest float32 error of an output in ONNX Runtime against the framework's float64, in units of roundoff.
-        raw_noise: The same of the exporter's own graph.
-        bound: The largest that arithmetic explains.
-        distance: Of the outputs of the exporter's graph, evaluated in float64, from the framework's float64, over their
-            root mean square; None where a node cannot be evaluated so.
-        allowance: The largest that rounding explains.
-        layers: How many of the network's layers have their output in the file, proved by its numbers.
-        nodes: How many nodes the file has, and the exporter's own.
-        canonical_sha256: Of the canonical form, metadata aside.
-        model: The model.
-        lower: What its files of lower precision cost, by their paths.
-    """
-
-    side: str
-    path: Path
-    verdict: str
-    reason: str
-    noise: float
-    raw_noise: float
-    bound: float
-    distance: float | None
-    allowance: float
-    layers: tuple[int, int]
-    nodes: tuple[int, int]
-    canonical_sha256: str
-    model: onnx.ModelProto = field(repr=False)
-    lower: dict[str, precision.Report] = field(default_factory=dict)
-
-    @property
-    def ok(self) -> bool:
-        """Return whether the file is the network."""
-        return self.verdict != "different"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what `--json` holds of it."""
-        kept = {name: value for name, value in self.__dict__.items() if name not in ("model", "path", "lower")}
-        lower = {path: asdict(report) for path, report in self.lower.items()}
-        return {**kept, "ok": self.ok, "path": str(self.path), "lower": lower}
 
 
 def export_models(
@@ -256,45 +204,27 @@ class _Job:
         Args:
             names: Name of each tensor of the State, by the name the exporter gave it.
         """
-        side, opset, raw_path, path = self.model.side, self.request.opset, self.here / "raw.onnx", self.made
+        side, raw_path, path = self.model.side, self.here / "raw.onnx", self.made
         self.worker.submit({"do": "outputs", "inputs": [[str(source), str(folder)] for source, folder in self.inputs]})
-        raw = model_file.read(raw_path)
-        written = next(each.version for each in raw.opset_import if each.domain in ("", "ai.onnx"))
-        if written != opset:
-            raise ParityError(
-                f"--opset {opset}: the exporter of {side} needs {written} for this network. Use --opset {written}"
-            )
-        raw_nodes, graph = len(raw.graph.node), canonical.simplify(ir.from_proto(raw))
-        del raw  # of a large network each copy counts
+        graph, raw_nodes = self._simplified(raw_path)
+        proof = Proof(self.name, self.here, self.inputs, self.options.threads)
         with Trace(self.here / "size0" / "batch1" / "trace") as trace:
             manifest = trace.manifest
-            found, total = self._layers(canonical.unnamed(graph), trace)
+            found, total = proof.layers(canonical.unnamed(graph), trace)
             model = ir.to_proto(canonical.named(graph, names, found))
             model_file.write(model, path)
             model_file.check(path, f"{self.name}: canonical form")
             _ = wait([self.worker], self.options.timeout)
             grown = max(growth(trace.calls), default=1.0)
-            before = self._noise(raw_path, grown, "the exporter's file")
-            after = self._noise(path, grown, "the canonical form")
-            meant = self._meaning(raw_path, trace.calls, names)
-            reason = ""
-            for which, (noise, limit) in (("the exporter's file", before), ("the canonical form", after)):
-                if not reason and not noise <= limit:
-                    reason = (
-                        f"{which} is not the network: an output is {noise:.4g}u off, arithmetic explains {limit:.4g}u. "
-                        f"The operators not proved right: {_unproved(model, set(found.values()))}"
-                    )
-            if not reason and meant is not None and not meant[0] <= meant[1]:
-                raw = onnx.load(raw_path)
-                reason = (
-                    f"the exporter's file means another function: in float64 an output is {meant[0]:.3g} off, rounding "
-                    f"explains {meant[1]:.3g}. The operators not proved right: {_unproved(raw, _right(raw, trace))}"
-                )
+            before = proof.noise(raw_path, grown, "the exporter's file")
+            after = proof.noise(path, grown, "the canonical form")
+            meant = proof.meaning(raw_path, trace.calls, names)
+            wrong = reason(before, after, meant, model, set(found.values()), raw_path, trace)
         exported = Exported(
             side=side,
             path=self.request.folder / path.name,
-            verdict="different" if reason else "rounding" if after[0] else "exact",
-            reason=reason,
+            verdict="different" if wrong else "rounding" if after[0] else "exact",
+            reason=wrong,
             noise=after[0],
             raw_noise=before[0],
             bound=after[1],
@@ -305,10 +235,25 @@ class _Job:
             canonical_sha256=model_file.digest(path),
             model=model,
         )
-        self.metadata = _metadata(exported, manifest, opset)
+        self.metadata = metadata(exported, manifest, self.request.opset)
         if self.request.raw:
             model_file.write(_ends_named(onnx.load(raw_path)), path)
         return exported
+
+    def _simplified(self, raw_path: Path) -> tuple[ir.Model, int]:
+        """Return the exporter's graph, simplified, and how many nodes it had; the file itself is let go of.
+
+        Raises:
+            ParityError: If the file is of another opset than was asked for, or cannot be read.
+        """
+        raw = model_file.read(raw_path)
+        written = next(each.version for each in raw.opset_import if each.domain in ("", "ai.onnx"))
+        if written != self.request.opset:
+            raise ParityError(
+                f"--opset {self.request.opset}: the exporter of {self.model.side} needs {written} for this network. "
+                f"Use --opset {written}"
+            )
+        return canonical.simplify(ir.from_proto(raw)), len(raw.graph.node)
 
     def place(self, exported: Exported) -> None:
         """Give the file that is wanted its name, if it is right."""
@@ -324,139 +269,6 @@ class _Job:
                 exported.path, path, each, self.request.calibrate, self.options.threads
             )
 
-    def _layers(self, numbered: ir.Model, trace: Trace) -> tuple[dict[str, str], int]:
-        """Return the layer whose output each value is, told by its numbers, and how many leaf calls there are.
-
-        A value is a layer's output if it is within what arithmetic explains of it; the first in order where there are
-        several, as with dropout, which changes nothing.
-        """
-        model = ir.to_proto(numbered)
-        model.graph.output.extend(info for info in model.graph.value_info)
-        path, names = self.here / "numbered.onnx", [each.name for each in model.graph.output]
-        model_file.write(model, path)
-        del model
-        arrays = self._runner(path, "the canonical form", session__disable_prepacking="1")(self.inputs[0][0])
-        values = dict(zip(names, arrays, strict=True))
-        leaves = [call for call in trace.calls if call.leaf]
-        found = dict[str, str]()
-        for call, grown in zip(leaves, growth(leaves), strict=True):
-            for output in call.outputs[:1]:
-                expected = trace.tensor(output)
-                for name, array in values.items():
-                    if array.shape == expected.shape and name not in found and _near(array, expected):
-                        gap = distance(array, expected)
-                        if gap.relative / ROUNDOFF32 <= bound(grown, gap.peak, expected.size):
-                            found[name] = call.layer
-                            break
-        return found, len(leaves)
-
-    def _runner(self, model: Path, what: str, **config: str) -> Callable[[Path], list[Array]]:
-        """Return a function that runs a file in ONNX Runtime on the input of another.
-
-        Raises:
-            ParityError: If the runtime refuses the model; so does the function.
-        """
-        name = f"{self.name}: {what}"
-        session = runtime.open_session(model, name, threads=self.options.threads, **config)
-
-        def run(source: Path) -> list[Array]:
-            return runtime.run(session, runtime.feed(session, [np.load(source, allow_pickle=False)], name), name)
-
-        return run
-
-    def _noise(self, model: Path, grown: float, what: str) -> tuple[float, float]:
-        """Return the worst output's error against the framework's float64, and its bound, both in units of roundoff."""
-        pairs, run = [], self._runner(model, what)
-        for source, folder in self.inputs:
-            for i, array in enumerate(run(source)):
-                gap = distance(array, np.load(folder / f"{i}.npy", allow_pickle=False))
-                pairs.append((gap.relative / ROUNDOFF32, bound(grown, gap.peak, array.size)))
-        return _worst(pairs)
-
-    def _meaning(self, path: Path, calls: Sequence[Call], weights: Container[str]) -> tuple[float, float] | None:
-        """Return the worst output's distance from the framework's, both in float64, and its allowance.
-
-        A file keeps as float32 what its network may hold as a float64, `x * 0.1`: where the distance is beyond what
-        rounding explains, so much is allowed besides as moving the file's constants by a unit in the last place makes.
-
-        None where that cannot be told: a node without a float64, or one whose float64 is further from the framework's
-        than the runtime's float32 may be, which was held against it before.
-        """
-        raw = onnx.load(path)
-        grown, short = max(growth(calls), default=1.0), max(kept_short(calls, KEPT_SHORT_IN_FILES), default=0.0)
-        pairs = []
-        for source, folder in self.inputs[:: len(BATCHES)]:
-            try:
-                made = _evaluated(raw, source)
-                gaps = [distance(each, np.load(folder / f"{i}.npy")) for i, each in enumerate(made)]
-                limits = [allowance(grown, gap.peak, each.size, short) for gap, each in zip(gaps, made, strict=True)]
-                if any(gap.relative > limit for gap, limit in zip(gaps, limits, strict=True)):
-                    moved = _evaluated(raw, source, Nudge(weights))
-                    limits = [limit + Nudge.allowance(*ends) for limit, *ends in zip(limits, moved, made, strict=True)]
-            except ParityError:
-                return None
-            if any(
-                gap.relative / ROUNDOFF32 > bound(grown, gap.peak, each.size)
-                for gap, each in zip(gaps, made, strict=True)
-            ):
-                return None
-            pairs += [(gap.relative, limit) for gap, limit in zip(gaps, limits, strict=True)]
-        return _worst(pairs)
-
-
-def _evaluated(raw: onnx.ModelProto, source: Path, nudge: Nudge | None = None) -> list[Array]:
-    """Return a graph's outputs in float64 for the input of a file."""
-    made = dict[str, Array]()
-    wanted = [output.name for output in raw.graph.output]
-    for _, values in evaluate(raw, {raw.graph.input[0].name: np.load(source, allow_pickle=False)}, nudge):
-        made |= {name: array for name, array in values.items() if name in wanted}
-    return [made[name] for name in wanted]
-
-
-def _worst(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Return the error that is furthest beyond its limit, or nearest to it, and the limit."""
-    return max(pairs, key=lambda pair: pair[0] / pair[1] if pair[0] == pair[0] else np.inf)
-
-
-def _near(array: Array, expected: Array) -> bool:
-    """Return whether a few elements are alike: most pairs are told apart by them, without reading the rest."""
-    step = max(1, expected.size // 16)
-    few = expected.reshape(-1)[::step]
-    return bool(np.allclose(array.reshape(-1)[::step], few, rtol=0.01, atol=0.01 * float(np.abs(few).max(initial=0.0))))
-
-
-def _unproved(model: onnx.ModelProto, right: set[str]) -> str:
-    """Return the operators behind the last layers that are proved right, in words; not those of constants or shapes."""
-    good, fed = set(right), {value.name for value in model.graph.input}
-    for node in reversed(model.graph.node):
-        if good & set(node.output):
-            good.update(node.input)
-    left = []
-    for node in model.graph.node:
-        if fed & set(node.input) and node.op_type != "Shape":
-            fed.update(node.output)
-            if not good & set(node.output):
-                left.append(f"{node.name or node.output[0]} ({node.op_type})")
-    return ", ".join([*left[:6], *["..."] * (len(left) > 6)]) or "none that can be told"
-
-
-def _right(raw: onnx.ModelProto, trace: Trace) -> set[str]:
-    """Return the names of the values of a graph that are layers' outputs in float64."""
-    leaves = [call for call in trace.calls if call.leaf and call.outputs]
-    reach = list(zip(leaves, growth(leaves), kept_short(leaves, KEPT_SHORT_IN_FILES), strict=True))
-    image = trace.tensor(trace.calls[-1].inputs[0])
-    right = set[str]()
-    for _, values in evaluate(raw, {raw.graph.input[0].name: image}):
-        for name, array in values.items():
-            for call, grown, short in reach:
-                expected = trace.tensor(call.outputs[0])
-                if array.shape == expected.shape and _near(array, expected):
-                    gap = distance(array, expected)
-                    if gap.relative <= allowance(grown, gap.peak, expected.size, short):
-                        right.add(name)
-                        break
-    return right
-
 
 def _ends_named(raw: onnx.ModelProto) -> onnx.ModelProto:
     """Return the exporter's graph with its input and output called as everywhere."""
@@ -464,37 +276,6 @@ def _ends_named(raw: onnx.ModelProto) -> onnx.ModelProto:
     for value, name in ((graph.graph.inputs[0], canonical.INPUT), (graph.graph.outputs[0], canonical.OUTPUT)):
         value.name = name
     return ir.to_proto(graph)
-
-
-def _metadata(exported: Exported, manifest: Mapping[str, Any], opset: int) -> dict[str, str]:
-    told = {
-        "framework": manifest["framework"],
-        "framework_version": manifest["version"],
-        "model": manifest["model"],
-        "weights": manifest["weights"],
-        "state_sha256": manifest["state_sha256"],
-        "commit": _commit(),
-        "opset": opset,
-        "verdict": exported.verdict,
-        "noise": f"{exported.noise:.4g}",
-        "bound": f"{exported.bound:.4g}",
-        "distance": "" if exported.distance is None else f"{exported.distance:.4g}",
-        "allowance": f"{exported.allowance:.4g}" if exported.allowance else "",
-        "canonical_sha256": exported.canonical_sha256,
-    }
-    return {f"parity.{word}": str(value) for word, value in told.items() if value}
-
-
-def _commit() -> str:
-    """Return the commit of the checkout this file is in, "" if it is in none."""
-    own = Path(__file__)
-    git = ["git", "-C", str(own.parent)]
-    try:
-        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", own.name], capture_output=True, check=False)
-        found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=False)
-    except OSError:
-        return ""  # no git here
-    return "" if tracked.returncode or found.returncode else found.stdout.decode().strip()
 
 
 def write_json(name: str, files: Sequence[Exported], path: Path) -> None:

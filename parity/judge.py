@@ -1,228 +1,41 @@
 """Judge two Traces: a verdict for every layer, the first divergence, and what could not be matched.
 
-Where each allowance comes from, and what was measured, is in docs/contract.md.
+The judge knows no framework and no kind of layer. Where each allowance comes from is in `parity.bounds`; what was
+measured is in docs/contract.md.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from parity.align import Alignment, align
+from parity.bounds import allowance, bound, folding, growth
+from parity.comparison import PASSES, VERDICTS, Comparison, Divergence, Layer, names_of
+from parity.layers import differing_settings, has_weights
 from parity.state import Array
-from parity.trace import ROUNDOFF32, ROUNDOFF64, Call, Distance, Noise, Scratch, Trace, distance, root_mean_square
+from parity.trace import ROUNDOFF32, Call, Distance, Noise, Scratch, Trace, distance, root_mean_square, scales
 
-SCHEMA = 1
-VERDICTS = ("exact", "rounding", "precision", "different", "invalid")
-PASSES = VERDICTS[:2]
-
-# What a network's conditioning may make of float64 roundings on their way through it. Float64 has room for it: the
-# smallest mistake we know, one eps off by a tenth, is four orders of magnitude above the allowance this leads to.
-HEADROOM = 2.0**6
-# One in a million: the chance that arithmetic alone takes the worst element of a tensor past its bound.
-CHANCE = 1e-6
-# What a framework keeps to fewer digits than float64 has, as a relative error of the layer and all behind it: Paddle's
-# hard sigmoid multiplies by 0.1666667 in place of 1/6, its SELU by two float32 constants, and its interpolation reckons
-# in float32 where a pixel lies (as many roundings as `record.terms` says).
-KEPT_SHORT = {"Hardsigmoid": 2e-7, "SELU": 2.0**-23, "Upsample": 2.0**-24}
-# Likewise for gradients, which pass it on to the layers before: Paddle's average pooling divides them by multiplying
-# with a float32 reciprocal, in float64 too.
-KEPT_SHORT_BACKWARD = {"AvgPool2d": 2.0**-24, "AdaptiveAvgPool2d": 2.0**-24}
-# What no constant of an ONNX file is, but its operator's own: HardSwish multiplies by float32(1/6).
-KEPT_SHORT_IN_FILES = {**KEPT_SHORT, "Hardswish": 2.0**-23}
-
-
-@dataclass(frozen=True)
-class Layer:
-    """The judgement of one layer call.
-
-    Attributes:
-        layer: Dotted path; "" is the network itself.
-        call: 0 for the layer's first call.
-        kind: Neutral kind.
-        leaf: Whether it holds no layers of its own.
-        shape: Shape of its (first) output.
-        verdict: One of VERDICTS.
-        reason: What is wrong, in words; "" for a pass.
-        distance: float64: worst element over the root mean square, candidate against reference.
-        allowance: The largest `distance` that rounding explains.
-        noise: float32 error against the own float64 run, reference and candidate, in units of roundoff (2**-24).
-        bound: The largest `noise` that arithmetic explains, in the same units.
-        inputs_agree: Whether its float64 inputs were within their allowance.
-    """
-
-    layer: str
-    call: int
-    kind: str
-    leaf: bool
-    shape: tuple[int, ...]
-    verdict: str
-    reason: str
-    distance: float
-    allowance: float
-    noise: tuple[float, float]
-    bound: float
-    inputs_agree: bool
-
-
-@dataclass(frozen=True)
-class Divergence:
-    """Where the two networks part.
-
-    Attributes:
-        layer: Dotted path.
-        call: 0 for the layer's first call.
-        where: "inside" the layer: its inputs agree, its output does not; or "between" it and the layers before: all
-            outputs so far agree, its input does not, so the code that calls it is to blame.
-    """
-
-    layer: str
-    call: int
-    where: str
-
-
-@dataclass(frozen=True)
-class Culprit:
-    """A layer that is wrong in itself, and why."""
-
-    layer: str
-    explanation: str
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The judgement of two Traces.
-
-    Attributes:
-        network: What was compared.
-        verdict: The worst of the layers' verdicts, one of VERDICTS.
-        layers: Every paired layer call, in the reference's order.
-        first_divergence: Where the two part, None if they do not.
-        culprits: Every layer that is wrong in itself; empty for a pass.
-        unmatched: Layers without a partner, "reference" and "candidate".
-        reference: The reference's manifest.
-        candidate: The candidate's manifest.
-        notes: What holds for the whole: weights that differ, TF32, nothing compared.
-    """
-
-    network: str
-    verdict: str
-    layers: tuple[Layer, ...]
-    first_divergence: Divergence | None
-    culprits: tuple[Culprit, ...]
-    unmatched: Mapping[str, tuple[str, ...]]
-    reference: Mapping[str, Any]
-    candidate: Mapping[str, Any]
-    notes: tuple[str, ...] = field(default=())
-
-    @property
-    def ok(self) -> bool:
-        """Return whether the two compute the same function as precisely as arithmetic allows."""
-        return self.verdict in PASSES
-
-    @property
-    def sides(self) -> tuple[str, str]:
-        """Return what to call the two: their frameworks, or "reference" and "candidate" where those are the same."""
-        names = str(self.reference.get("framework")), str(self.candidate.get("framework"))
-        return names if names[0] != names[1] else ("reference", "candidate")
-
-    def to_json(self) -> str:
-        """Return the comparison as strict JSON, schema 1 of docs/contract.md; infinity and NaN are strings."""
-        return json.dumps(_finite({"schema": SCHEMA, "ok": self.ok, **asdict(self)}), indent=1, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Comparison:
-        """Return what `to_json` wrote.
-
-        Raises:
-            ValueError: If the text is no comparison of this schema.
-        """
-        found = json.loads(text)
-        if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-            raise ValueError(f"no comparison of schema {SCHEMA}")
-        fields = {name: found[name] for name in cls.__dataclass_fields__}
-        where = fields["first_divergence"]
-        return cls(
-            **{
-                **fields,
-                "layers": tuple(_layer(layer) for layer in fields["layers"]),
-                "first_divergence": where and Divergence(**where),
-                "culprits": tuple(Culprit(**culprit) for culprit in fields["culprits"]),
-                "unmatched": {side: tuple(names) for side, names in fields["unmatched"].items()},
-                "notes": tuple(fields["notes"]),
-            }
-        )
-
-    def __str__(self) -> str:
-        from parity.report import text
-
-        return text(self)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _layer(found: Mapping[str, Any]) -> Layer:
-    numbers = {name: float(found[name]) for name in ("distance", "allowance", "bound")}
-    noise = float(found["noise"][0]), float(found["noise"][1])
-    return Layer(**{**found, **numbers, "noise": noise, "shape": tuple(found["shape"])})
-
-
-def growth(calls: Iterable[Call]) -> list[float]:
-    """Return, after each call, how far roundings may have grown: the root of the sum of each layer's square.
-
-    A layer whose terms have weights of either sign rounds them independently, so it adds sqrt(n) for n terms (Higham
-    and Mary, A New Approach to Probabilistic Rounding Error Analysis, SIAM J. Sci. Comput. 2019). A pooling layer adds
-    terms that may all be alike, as a plain picture's are: then all roundings go one way, and it adds n (Wilkinson).
-    """
-    squares = (0 if not call.leaf else call.terms if _weighted(call) else call.terms**2 for call in calls)
-    return [math.sqrt(total) for total in itertools.accumulate(squares)]
-
-
-def _weighted(call: Call) -> bool:
-    return bool({"in_channels", "in_features"} & set(call.config))
-
-
-def bound(grown: float, peak: float, elements: int) -> float:
-    """Return the largest error of the worst element that arithmetic explains, in units of roundoff of the rms.
-
-    Args:
-        grown: From `growth`.
-        peak: Largest element over rms: a large element rounds by more.
-        elements: Their number n; the worst of n normal deviates stays below sqrt(2 ln(2n / CHANCE)).
-    """
-    return math.sqrt(2 * math.log(2 * max(elements, 1) / CHANCE)) * max(peak, 1.0) * max(grown, 1.0)
+SAME_OUTPUT = "same output on this input"
+MUST_BE_EQUAL = " must be equal"
 
 
 @dataclass(frozen=True)
 class _Reach:
-    """What rounding may have become on the way to a tensor: `growth`, constants kept short, and weights folded.
-
-    BatchNorm folded into a convolution is rounded to float32 once. Each product of a sum is then off by a rounding of
-    its own, so the sum is off by one roundoff, not by sqrt(n): `folded` is the growth of as many terms as layers.
-    """
+    """What may have reached a tensor: `growth` of roundings, folded layers, and error a backend is known to make."""
 
     grown: float
-    short: float
-    folded: float = 0.0
-    kept: float = 0.0
+    folded: int = 0
+    known_error: float = 0.0
 
     def allowance(self, gap: Distance, elements: int) -> float:
-        own = allowance(self.grown, gap.peak, elements, self.short) + self.kept
-        return own + (ROUNDOFF32 * bound(self.folded, gap.peak, elements) if self.folded else 0.0)
+        return allowance(self.grown, gap.peak, elements) + self.known_error + folding(self.folded, gap.peak, elements)
 
 
 @dataclass(frozen=True)
@@ -237,7 +50,17 @@ class _Finding:
     bound: float = 0.0
 
 
-def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1) -> Comparison:
+@dataclass(frozen=True)
+class _Output:
+    """A pair of outputs: what to call it, its names in the two traces, and their float32 noise."""
+
+    what: str
+    reference: str
+    candidate: str
+    noise: tuple[Noise, Noise]
+
+
+def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1, values_only: bool = False) -> Comparison:
     """Return the Comparison of two Traces. Culprits are not looked for: that needs the networks, see `parity.replay`.
 
     Args:
@@ -245,9 +68,10 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1) ->
         reference: The run held to be right.
         candidate: The run to be judged.
         threads: How many threads read and compare tensors.
+        values_only: Whether layers whose settings differ, and whose output on this input does not, pass.
     """
     alignment = align(reference, candidate)
-    layers = _Bench(reference, candidate, alignment, threads).layers()
+    layers = _Bench(reference, candidate, alignment, threads, values_only).layers()
     have = [alignment.inside[i] | {pair[i].key for pair in alignment.pairs} for i in (0, 1)]
     if alignment.by_order and any(layer.layer == "" and layer.verdict in PASSES for layer in layers):
         # The outputs agree: a pair of inner tensors that does not was no pair.
@@ -262,7 +86,7 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1) ->
     verdict = max((layer.verdict for layer in layers), key=VERDICTS.index, default="invalid")
     # What a file has no node for is listed; whether that matters the outputs tell, which are compared always.
     missed = [] if alignment.by_order else [call for calls in alone.values() for call in calls]
-    wrong, notes = _whole(reference, candidate, layers, missed, alignment.by_order)
+    wrong = _invalid(reference, candidate, alignment, missed)
     return Comparison(
         network,
         "invalid" if wrong else verdict,
@@ -272,7 +96,7 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1) ->
         {name: tuple(_label(call) for call in calls) for name, calls in alone.items()},
         reference.manifest,
         candidate.manifest,
-        (*wrong, *notes),
+        (*wrong, *_notes(reference, candidate, alignment, layers)),
     )
 
 
@@ -280,54 +104,80 @@ def _label(call: Call) -> str:
     return call.layer + (f" (call {call.number})" if call.number else "")
 
 
-def _whole(
-    reference: Trace, candidate: Trace, layers: Sequence[Layer], alone: Sequence[Call], by_order: bool
-) -> tuple[list[str], list[str]]:
-    """Return what makes the whole invalid, and what is merely to be noted."""
+def _invalid(reference: Trace, candidate: Trace, alignment: Alignment, alone: Sequence[Call]) -> list[str]:
+    """Return what makes the whole comparison invalid, in words."""
     wrong = []
-    if not (by_order or any(layer.leaf for layer in layers)) or not any(
-        layer.layer == "" and layer.shape for layer in layers
-    ):
+    shared = alignment.by_order or any(ours.leaf for ours, _ in alignment.pairs)
+    if not shared or not any(ours.layer == "" and ours.outputs for ours, _ in alignment.pairs):
         wrong.append("nothing was compared: the two share no layer, or the network gave no output")
     # One without weights may be a matter of style, a function where the other side has a layer: outputs tell.
-    weighty = [call.layer for call in alone if _weighted(call) or "num_features" in call.config]
+    weighty = [call.layer for call in alone if has_weights(call.kind, call.config)]
     if weighty:
         wrong.append(f"layers with weights have no partner of the same name: {', '.join(weighty[:6])}")
-    same = {
-        word: len({str(trace.manifest.get(word)) for trace in (reference, candidate)}) == 1
-        for word in ("input_sha256", "state_sha256")
-    }
+    if _differ("input_sha256", reference, candidate):
+        wrong.append("the two were given different inputs")
+    return wrong
+
+
+def _differ(word: str, reference: Trace, candidate: Trace) -> bool:
+    return str(reference.manifest.get(word)) != str(candidate.manifest.get(word))
+
+
+def _notes(reference: Trace, candidate: Trace, alignment: Alignment, layers: Sequence[Layer]) -> list[str]:
+    """Return what holds for the whole, and is not wrong by itself."""
+    notes = []
     # A file's weights go by other names, and folded: unless its maker noted whose they are, hashes say nothing.
     told = all(trace.manifest.get("weights_of", "network") == "network" for trace in (reference, candidate))
-    if not same["input_sha256"]:
-        wrong.append("the two were given different inputs")
-    notes = [] if same["state_sha256"] or not told else ["the two have different weights"]
+    if told and _differ("state_sha256", reference, candidate):
+        notes.append("the two have different weights")
     if not told and any(layer.verdict not in PASSES for layer in layers):
         notes.append("a file does not say whose weights it holds: is it of the weights the other has? See --weights")
     tf32 = [str(trace.manifest.get("framework")) for trace in (reference, candidate) if trace.manifest.get("tf32")]
     if tf32:
         notes.append(f"TF32 was on: {' and '.join(tf32)}")
-    return wrong, notes
+    return notes + _training_notes(alignment, names_of(reference.manifest, candidate.manifest))
+
+
+def _training_notes(alignment: Alignment, names: tuple[str, str]) -> list[str]:
+    """Return a note for each setting that differs and matters in training alone, with the layers it differs at."""
+    where: dict[str, list[str]] = {}
+    for ours, theirs in alignment.pairs:
+        if ours.leaf and theirs.leaf:
+            _, training = differing_settings((ours.kind, ours.config), (theirs.kind, theirs.config), 4)
+            for words in in_words(training, ours, theirs, names):
+                where.setdefault(words, []).append(ours.layer)
+    return [
+        f"in training alone: {words} ({', '.join(found[:3])}{f' and {len(found) - 3} more' if len(found) > 3 else ''})"
+        for words, found in where.items()
+    ]
+
+
+def in_words(settings: Sequence[str], ours: Call, theirs: Call, names: tuple[str, str]) -> list[str]:
+    """Return a sentence for each setting: what it is on each side; "kind" stands for the kind."""
+    found = []
+    for word in settings:
+        default = "upscale_in_train" if word == "mode" and ours.kind == "Dropout" else None
+        values = [call.kind if word == "kind" else call.config.get(word, default) for call in (ours, theirs)]
+        found.append(f"{word} differs: {names[0]}={values[0]}, {names[1]}={values[1]}")
+    return found
 
 
 class _Bench:
     """Where the judge has both Traces before it."""
 
-    def __init__(self, reference: Trace, candidate: Trace, alignment: Alignment, threads: int):
+    def __init__(self, reference: Trace, candidate: Trace, alignment: Alignment, threads: int, values_only: bool):
         self.reference, self.candidate, self.paired = reference, candidate, alignment.pairs
+        self.by_order, self.values_only = alignment.by_order, values_only
+        self.names = names_of(reference.manifest, candidate.manifest)
         self.tf32 = any(trace.manifest.get("tf32") for trace in (reference, candidate))
         calls = reference.calls
         grown = growth(calls)
-        folded = [math.sqrt(count) for count in itertools.accumulate(call.key in alignment.folded for call in calls)]
-        short = kept_short(calls, KEPT_SHORT_IN_FILES if alignment.by_order else KEPT_SHORT)
-        forward = zip(grown, short, folded, strict=True)
-        self.forward = {call.key: _Reach(*reach) for call, reach in zip(calls, forward, strict=True)}
+        folded = list(itertools.accumulate(int(call.key in alignment.folded) for call in calls))
+        self.forward = {call.key: _Reach(*reach) for call, *reach in zip(calls, grown, folded, strict=True)}
         # A gradient has been through the whole network, forward, and through what is behind its layer, backward.
-        backward = reversed(kept_short(calls[::-1], KEPT_SHORT_BACKWARD))
         # In float32 a gradient is shown, not judged: where an activation is within rounding of ReLU's kink the gradient
         # jumps, by more than any bound on rounding.
-        whole = 2 * max(grown, default=0.0)
-        self.backward = {call.key: _Reach(whole, short) for call, short in zip(calls, backward, strict=True)}
+        self.backward = _Reach(2 * max(grown, default=0.0))
         self.room = threading.local()
         wanted = dict.fromkeys(pair for ours, theirs in self.paired for pair in _tensor_pairs(ours, theirs))
         with ThreadPoolExecutor(threads) as pool:
@@ -339,31 +189,29 @@ class _Bench:
         return distance(actual, expected) if actual.dtype == expected.dtype else Distance(np.inf)
 
     def layers(self) -> list[Layer]:
-        return [self._layer(ours, theirs) for ours, theirs in self.paired]
+        found, agree = list[Layer](), True
+        for ours, theirs in self.paired:
+            layer = self._layer(ours, theirs)
+            if layer.reason.endswith(MUST_BE_EQUAL):
+                before = "all floating tensors before it agree" if agree else "so do floating tensors before it"
+                layer = replace(layer, reason=f"{layer.reason}; {before}")
+            found.append(layer)
+            agree = agree and layer.verdict in PASSES
+        return found
 
     def _layer(self, ours: Call, theirs: Call) -> Layer:
-        forward, backward = self.forward[ours.key], self.backward[ours.key]
-        forward = replace(forward, kept=max(ours.kept, theirs.kept))
-        findings: list[_Finding] = []
-        if len(ours.outputs) != len(theirs.outputs):
-            words = f"{len(ours.outputs)} outputs in the reference, {len(theirs.outputs)} in the candidate"
-            findings.append(_Finding("invalid", words))
-        if set(ours.gradients) != set(theirs.gradients):
-            lists = [", ".join(sorted(call.gradients)) or "nothing" for call in (ours, theirs)]
-            findings.append(
-                _Finding("invalid", f"gradients of {lists[0]} in the reference, {lists[1]} in the candidate")
-            )
-        for i, (a, b, *noise) in enumerate(zip(ours.outputs, theirs.outputs, ours.noise, theirs.noise, strict=False)):
-            findings.append(self._tensor(f"output {i}", a, b, noise, forward))
-        for label in ours.gradients.keys() & theirs.gradients.keys():
-            noise = [call.gradient_noise[label] for call in (ours, theirs)]
-            pair = ours.gradients[label], theirs.gradients[label]
-            findings.append(self._tensor(f"gradient of {label}", *pair, noise, backward, smooth=False))
+        reach = replace(self.forward[ours.key], known_error=max(ours.known_error, theirs.known_error))
+        findings = [*self._unpaired(ours, theirs)]
+        findings += [
+            self._tensor(pair.what, pair.reference, pair.candidate, pair.noise, reach)
+            for pair in _outputs(ours, theirs)
+        ]
+        findings += [self._gradient(ours, theirs, label) for label in ours.gradients if label in theirs.gradients]
         findings = findings or [_Finding("exact", "")]
         worst = max(findings, key=lambda found: VERDICTS.index(found.verdict))
         furthest = max(findings, key=lambda found: found.gap.relative / (found.allowance or np.inf))
         noisiest = max(findings, key=lambda found: max(found.noise) / (found.bound or np.inf))
-        return Layer(
+        layer = Layer(
             layer=ours.layer,
             call=ours.number,
             kind=ours.kind,
@@ -376,62 +224,122 @@ class _Bench:
             noise=noisiest.noise,
             bound=noisiest.bound,
             inputs_agree=len(ours.inputs) == len(theirs.inputs)
-            and all(self._agree(a, b, forward) for a, b in zip(ours.inputs, theirs.inputs, strict=True)),
+            and all(self._agree(a, b, reach) for a, b in zip(ours.inputs, theirs.inputs, strict=True)),
         )
+        return self._with_settings(layer, ours, theirs)
+
+    def _gradient(self, ours: Call, theirs: Call, label: str) -> _Finding:
+        noise = ours.gradient_noise[label], theirs.gradient_noise[label]
+        pair = ours.gradients[label], theirs.gradients[label]
+        finding = self._tensor(f"gradient of {label}", *pair, noise, self.backward, smooth=False)
+        source = ours.gradients.get("output 0")
+        if finding.verdict != "different" or label.startswith("output") or source is None:
+            return finding
+        # A gradient that is zero in exact arithmetic, as that of a bias before a normalisation, has no scale but that
+        # of its terms: products of the output's gradient and, but for a bias, the input, added in some random walk.
+        expected, terms = self.reference.tensor(pair[0]), self.reference.tensor(source)
+        scale = root_mean_square(terms) * math.sqrt(max(1, terms.size / max(1, expected.shape[0])))
+        if label != "bias" and ours.inputs:
+            scale *= root_mean_square(self.reference.tensor(ours.inputs[0]))
+        own = root_mean_square(expected)
+        gap = replace(finding.gap, relative=finding.gap.relative * own / max(own, scale))
+        allowed = self.backward.allowance(replace(gap, peak=gap.peak * own / max(own, scale)), expected.size)
+        if not gap.relative <= allowed:
+            return finding
+        return replace(finding, verdict="rounding", reason="", gap=gap, allowance=allowed)
+
+    def _unpaired(self, ours: Call, theirs: Call) -> list[_Finding]:
+        """Return what is wrong with the two calls before any number is looked at."""
+        findings = []
+        only = [sorted({*a.labels} - {*b.labels}) for a, b in ((ours, theirs), (theirs, ours))]
+        if ours.labels and theirs.labels and any(only):
+            sides = [f"{', '.join(keys)} in the {role}" for keys, role in zip(only, _ROLES, strict=True) if keys]
+            findings.append(_Finding("invalid", f"outputs of one side alone: {'; '.join(sides)}"))
+        elif len(ours.outputs) != len(theirs.outputs):
+            words = f"{len(ours.outputs)} outputs in the reference, {len(theirs.outputs)} in the candidate"
+            findings.append(_Finding("invalid", words))
+        if set(ours.gradients) != set(theirs.gradients):
+            lists = [", ".join(sorted(call.gradients)) or "nothing" for call in (ours, theirs)]
+            findings.append(
+                _Finding("invalid", f"gradients of {lists[0]} in the reference, {lists[1]} in the candidate")
+            )
+        return findings
+
+    def _with_settings(self, layer: Layer, ours: Call, theirs: Call) -> Layer:
+        """Return the layer as different where its settings are, though its output on this input is not."""
+        if self.values_only or layer.verdict not in PASSES or not (ours.leaf and theirs.leaf and ours.inputs):
+            return layer
+        rank = len(self.reference.shape(ours.inputs[0]))
+        settings, _ = differing_settings((ours.kind, ours.config), (theirs.kind, theirs.config), rank)
+        if self.by_order:  # exporters spell layers as other operators, and join them
+            settings = [word for word in settings if word != "kind"] if ours.kind == theirs.kind else []
+        if not settings:
+            return layer
+        words = "; ".join([*in_words(settings, ours, theirs, self.names), SAME_OUTPUT])
+        return replace(layer, verdict="different", reason=words)
 
     def _agree(self, a: str, b: str, reach: _Reach) -> bool:
         gap = self.distances[a, b]
         return gap.relative <= reach.allowance(gap, math.prod(self.reference.shape(a)))
 
     def _tensor(
-        self, what: str, a: str, b: str, noises: Sequence[Noise], reach: _Reach, smooth: bool = True
+        self, what: str, a: str, b: str, noises: tuple[Noise, Noise], reach: _Reach, smooth: bool = True
     ) -> _Finding:
         gap, shapes = self.distances[a, b], (self.reference.shape(a), self.candidate.shape(b))
+        dtypes = self.reference.dtype(a), self.candidate.dtype(b)
         elements = math.prod(shapes[0])
-        allowed = reach.allowance(gap, elements)
-        limit = bound(reach.grown, gap.peak, elements) if smooth else np.inf
-        noise = noises[0].relative / ROUNDOFF32, noises[1].relative / ROUNDOFF32
+        exact = dtypes[0].kind != "f"  # an index, a count or a mask is right or wrong: rounding explains nothing
+        allowed = 0.0 if exact else reach.allowance(gap, elements)
+        limit = np.inf if exact or not smooth else bound(reach.grown, gap.peak, elements)
+        noise = (0.0, 0.0) if exact else (noises[0].relative / ROUNDOFF32, noises[1].relative / ROUNDOFF32)
+        verdict, reason = "rounding", ""
         if shapes[0] != shapes[1]:
             verdict, reason = "invalid", f"shape differs: reference {shapes[0]}, candidate {shapes[1]}"
+        elif dtypes[0] != dtypes[1]:
+            verdict, reason = "invalid", f"dtype differs: reference {dtypes[0]}, candidate {dtypes[1]}"
+        elif not elements:
+            verdict, reason = "invalid", f"shape {shapes[0]} has no elements: nothing was compared"
         elif math.isnan(gap.relative):
             verdict, reason = "invalid", f"NaN on both sides at index {gap.index}: it proves nothing"
-        elif gap.relative == np.inf:
-            found = f"{gap.expected} in the reference, {gap.actual} in the candidate at index {gap.index}"
-            verdict, reason = "invalid", "dtype differs" if gap.expected is None else found
-        elif gap.relative > allowed:
+        elif gap.relative == np.inf and not exact:
+            words = f"{gap.expected} in the reference, {gap.actual} in the candidate at index {gap.index}"
+            verdict, reason = "invalid", words
+        elif not gap.relative <= allowed:
             words = _mismatch(self.reference.tensor(a), self.candidate.tensor(b), gap, allowed)
             verdict, reason = "different", words
-        elif self.tf32 or not max(noise) <= limit:
+        elif not exact and (self.tf32 or not max(noise) <= limit):
             errors = f"float32 error {noise[0]:.4g}u in the reference, {noise[1]:.4g}u in the candidate"
             why = "TF32 was on" if self.tf32 else _too_noisy(noise, limit)
             verdict, reason = "precision", f"{errors}, arithmetic explains {limit:.4g}u: {why}"
-        else:
-            same = gap.relative == 0 and noises[0].digest == noises[1].digest
-            verdict, reason = "exact" if same else "rounding", ""
+        elif gap.relative == 0 and noises[0].digest == noises[1].digest:
+            verdict = "exact"
         return _Finding(verdict, f"{what}: {reason}" if reason else "", gap, allowed, noise, limit)
+
+
+_ROLES = "reference", "candidate"
+
+
+def _outputs(ours: Call, theirs: Call) -> list[_Output]:
+    """Return the pairs of outputs: by their keys where both sides have them, else in order."""
+    if ours.labels and theirs.labels:
+        partners = dict(zip(theirs.labels, zip(theirs.outputs, theirs.noise, strict=True), strict=True))
+        found = zip(ours.labels, ours.outputs, ours.noise, strict=True)
+        return [
+            _Output(f"output {label}", name, partners[label][0], (noise, partners[label][1]))
+            for label, name, noise in found
+            if label in partners
+        ]
+    pairs = zip(ours.outputs, theirs.outputs, ours.noise, theirs.noise, strict=False)
+    return [_Output(f"output {i}", a, b, (one, other)) for i, (a, b, one, other) in enumerate(pairs)]
 
 
 def _tensor_pairs(ours: Call, theirs: Call) -> list[tuple[str, str]]:
     labels = [label for label in ours.gradients if label in theirs.gradients]
     return [
         *zip(ours.inputs, theirs.inputs, strict=False),
-        *zip(ours.outputs, theirs.outputs, strict=False),
+        *[(pair.reference, pair.candidate) for pair in _outputs(ours, theirs)],
         *[(ours.gradients[label], theirs.gradients[label]) for label in labels],
     ]
-
-
-def kept_short(calls: Sequence[Call], table: Mapping[str, float]) -> list[float]:
-    """Return, after each call, the sum of what the table says of the calls so far."""
-    return list(
-        itertools.accumulate(
-            table.get(call.kind, 0.0) * (call.terms if call.kind == "Upsample" else 1) for call in calls
-        )
-    )
-
-
-def allowance(grown: float, peak: float, elements: int, short: float = 0.0) -> float:
-    """Return the largest float64 distance of two right ports: both roundings, headroom, constants kept short."""
-    return 2 * HEADROOM * ROUNDOFF64 * bound(grown, peak, elements) + short * max(peak, 1.0)
 
 
 def _too_noisy(pair: tuple[float, float], limit: float) -> str:
@@ -441,13 +349,18 @@ def _too_noisy(pair: tuple[float, float], limit: float) -> str:
 
 def _mismatch(expected: Array, actual: Array, gap: Distance, allowed: float) -> str:
     """Return the failure text, in the manner of torch.testing.assert_close."""
-    scale = root_mean_square(expected)
-    count = int(np.count_nonzero(np.abs(actual - expected) > allowed * scale))
-    return (
-        f"{count} of {expected.size} elements differ ({count / expected.size:.1%}); worst at index "
-        f"{gap.index}: {gap.expected:.17g} in the reference, {gap.actual:.17g} in the candidate; "
-        f"distance {gap.relative:.3g}, allowed {allowed:.3g}"
-    )
+    if expected.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            differ = (np.abs(actual - expected) > allowed * scales(expected)) & (actual != expected)
+        numbers = f"{gap.expected:.17g} in the reference, {gap.actual:.17g} in the candidate"
+        ending = f"; distance {gap.relative:.3g}, allowed {allowed:.3g}"
+    else:
+        differ = actual != expected
+        numbers = f"{gap.expected} in the reference, {gap.actual} in the candidate"
+        ending = f"; {expected.dtype}{MUST_BE_EQUAL}"
+    count = int(np.count_nonzero(differ))
+    share = f"{count} of {expected.size} elements differ ({count / expected.size:.1%})"
+    return f"{share}; worst at index {gap.index}: {numbers}{ending}"
 
 
 def _first_divergence(layers: Sequence[Layer]) -> Divergence | None:

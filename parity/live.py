@@ -11,9 +11,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from parity.comparison import Comparison
 from parity.errors import ParityError
 from parity.explain import explained
-from parity.judge import Comparison, judge
+from parity.judge import judge
 from parity.record import Side, record
 from parity.replay import replay
 from parity.state import Array
@@ -40,6 +41,7 @@ def compare(
     *,
     transfer: bool = True,
     gradients: bool = False,
+    values_only: bool = False,
 ) -> Comparison:
     """Return whether two live networks compute the same function, layer by layer.
 
@@ -53,6 +55,7 @@ def compare(
         inputs: A numpy array, or one for each positional argument; floating ones are cast to each run's precision.
         transfer: Copy the reference's weights into the candidate first; False takes both as they are.
         gradients: Also compare gradients by layer outputs and parameters.
+        values_only: Let layers pass whose settings differ as long as their output on this input does not.
 
     Raises:
         ParityError: If the weights do not fit, or a network cannot take the inputs.
@@ -76,7 +79,7 @@ def compare(
         for side, network, path in zip(sides, (reference, candidate), paths, strict=True):
             record(side, network, arrays, path, gradients=gradients)
         with Trace(paths[0]) as ours, Trace(paths[1]) as theirs:
-            comparison = judge(type(reference).__name__, ours, theirs)
+            comparison = judge(type(reference).__name__, ours, theirs, values_only=values_only)
             if comparison.ok:
                 return comparison
             states = sides[0].get_state(reference), sides[1].get_state(candidate)

@@ -24,6 +24,13 @@ from parity.runtime import open_session, reason
 from parity.state import Array
 from parity.trace import distance
 
+# Constants that ONNX keeps as float32 and that mean a number float32 has not. Evaluated in float64 they are that
+# number: what is nearer to it than the 4e-7 that Paddle's 0.1666667 is off by (float32's own rounding is less).
+_MEANT = {
+    ("HardSigmoid", "alpha"): 1 / 6,
+    ("Selu", "alpha"): 1.6732632423543772848170429916717,
+    ("Selu", "gamma"): 1.0507009873554804934193349852946,
+}
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 
 
@@ -100,6 +107,8 @@ class Nudge:
         moved = onnx.NodeProto()
         moved.CopyFrom(node)
         for attribute in moved.attribute:
+            if _meant(node.op_type, attribute.name, attribute.f) != attribute.f:
+                continue  # taken for what it means, it is exact
             if attribute.type == onnx.AttributeProto.FLOAT:
                 attribute.f = float(self.array("", np.array(attribute.f, np.float32)))
             elif attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type in _FLOATS:
@@ -122,6 +131,12 @@ def needs(node: onnx.NodeProto) -> list[str]:
     return list(names)
 
 
+def _meant(op_type: str, name: str, value: float) -> float:
+    """Return the number that an attribute stands for."""
+    meant = _MEANT.get((op_type, name), value)
+    return meant if abs(value - meant) < 4e-7 * abs(meant) else value
+
+
 def _wide(array: Array) -> Array:
     floating = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
     return array.astype(np.float64, copy=False) if floating else array
@@ -133,6 +148,12 @@ def _run(model: onnx.ModelProto, node: onnx.NodeProto, given: Mapping[str, Array
         return [_wide(numpy_helper.to_array(settings["value"]))]
     kernel = _KERNELS.get(node.op_type)
     arrays = [given[name] if name else None for name in node.input]
+    if node.op_type in _POINTWISE and arrays[0] is not None:
+        return [
+            _POINTWISE[node.op_type](
+                arrays[0], lambda name, default: _meant(node.op_type, name, settings.get(name, default))
+            )
+        ]
     if kernel is not None and arrays[0] is not None and arrays[0].ndim == 4:
         with contextlib.suppress(NotImplementedError):
             return [kernel(*arrays, settings)]
@@ -300,4 +321,21 @@ _KERNELS: dict[str, Callable[..., Array]] = {
     "GlobalAveragePool": lambda x, _: x.mean(axis=(2, 3), keepdims=True),
     "GlobalMaxPool": lambda x, _: x.max(axis=(2, 3), keepdims=True),
     "Resize": _resize,
+}
+
+
+def _hard_sigmoid(x: Array, setting: Callable[[str, float], float]) -> Array:
+    return np.clip(setting("alpha", 0.2) * x + setting("beta", 0.5), 0, 1)
+
+
+def _selu(x: Array, setting: Callable[[str, float], float]) -> Array:
+    alpha, gamma = (setting(name, _MEANT["Selu", name]) for name in ("alpha", "gamma"))
+    return gamma * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+# What the runtime's own float64 computes with constants of float32.
+_POINTWISE: dict[str, Callable[[Array, Callable[[str, float], float]], Array]] = {
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": lambda x, _: x * np.clip(x / 6 + 0.5, 0, 1),
+    "Selu": _selu,
 }

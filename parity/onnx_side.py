@@ -22,9 +22,10 @@ from onnx import helper, numpy_helper
 
 from parity import runtime
 from parity.errors import ParityError
+from parity.layers import terms
 from parity.model_file import read, write
 from parity.onnx_float64 import Nudge, evaluate
-from parity.record import Progress, input_digest, measured_noise, terms
+from parity.record import Progress, input_digest, measured_noise
 from parity.state import Array, State
 from parity.trace import Call, Noise, TraceWriter
 
@@ -35,8 +36,8 @@ _KINDS = {
     "Conv": "Conv2d", "ConvTranspose": "ConvTranspose2d", "Gemm": "Linear", "BatchNormalization": "BatchNorm2d",
     "MaxPool": "MaxPool2d", "AveragePool": "AvgPool2d", "GlobalAveragePool": "AdaptiveAvgPool2d",
     "GlobalMaxPool": "AdaptiveMaxPool2d", "Relu": "ReLU", "LeakyRelu": "LeakyReLU", "PRelu": "PReLU", "Elu": "ELU",
-    "HardSigmoid": "Hardsigmoid", "HardSwish": "Hardswish", "Reshape": "Flatten", "LRN": "LocalResponseNorm",
-    "Resize": "Upsample",
+    "HardSigmoid": "Hardsigmoid", "HardSwish": "Hardswish", "Selu": "SELU", "Celu": "CELU",
+    "Gelu": "GELU", "Reshape": "Flatten", "LRN": "LocalResponseNorm", "Resize": "Upsample",
 }  # fmt: skip
 _threads = 1
 
@@ -175,7 +176,7 @@ def record(
     shapes = {slot: array.shape for slot, array in wide.items()}
     noises = dict[str, Noise]()
     weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    labels, kept = dict[str, int](), dict[str, float]()
+    labels, errors = dict[str, int](), dict[str, float]()
     moving = evaluate(network.model, wide, Nudge(_weights(graph)))
     for done, ((node, made), (_, moved)) in enumerate(zip(evaluate(network.model, wide), moving, strict=True)):
         made_of = node.input[:1] if node.op_type == "CastLike" else node.input  # whose second lends its type alone
@@ -196,13 +197,13 @@ def record(
         kind, config = _describe(node, weights)
         read = [name for name in node.input if name in names]
         before, after = shapes[read[0] if read else written[0]], shapes[written[0]]
-        kept |= {name: Nudge.allowance(moved[name], made[name]) for name in written}
+        errors |= {name: Nudge.allowance(moved[name], made[name]) for name in written}
         calls.append(
             Call(
                 layer=label, number=number, kind=kind, leaf=True, config=config,
                 inputs=tuple(names[name] for name in read), outputs=tuple(names[name] for name in written),
                 noise=tuple(noises[name] for name in written), terms=terms(config, before, after), replayable=False,
-                gradients={}, gradient_noise={}, kept=max(kept[name] for name in written),
+                gradients={}, gradient_noise={}, known_error=max(errors[name] for name in written),
             )
         )  # fmt: skip
         if progress is not None:
@@ -212,7 +213,7 @@ def record(
         Call(
             "", 0, "File", False, {}, tuple(names[slot] for slot in fed), tuple(whole),
             tuple(noises[output] for output in outputs if output in noises), 1, False, {}, {},
-            max((kept[output] for output in outputs if output in kept), default=0.0),
+            max((errors[output] for output in outputs if output in errors), default=0.0),
         )
     )  # fmt: skip
     told = {entry.key: entry.value for entry in network.model.metadata_props}

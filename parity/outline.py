@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from parity.record import Seen, Side, check_input, flatten, inference_mode, leaves, watched
+from parity.layers import check_input
+from parity.record import Seen, Side, flatten, inference_mode, leaves, watched
 
 
 def outline(side: Side, network: Any, shape: Sequence[int]) -> dict[str, Any]:

@@ -24,8 +24,9 @@ import paddle
 from paddle import nn
 
 from parity.errors import ParityError
+from parity.layers import known, pair
 from parity.names import neutral_role
-from parity.neutral import NEUTRAL, pair
+from parity.paddle_float64 import exact_operators
 from parity.pdparams import read_pdparams, write_pdparams
 from parity.state import Array, Slot, State, check_fit
 
@@ -39,8 +40,12 @@ _SPELLING = {
     "end_dim": "stop_axis",
     "min_val": "min",
     "max_val": "max",
+    "lambd": "threshold",
 }
-_KINDS = {"Conv2DTranspose": "ConvTranspose2d"}
+_KINDS = {
+    **{f"Conv{n}DTranspose": f"ConvTranspose{n}d" for n in (1, 2, 3)},
+    **dict.fromkeys(("Silu", "Swish"), "SiLU"),
+}
 
 
 def build(name: str, **options: Any) -> nn.Layer:
@@ -109,19 +114,19 @@ def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
     """Return a layer's neutral kind and configuration."""
     kind = _kind(layer)
     config = {}
-    for word in NEUTRAL.get(kind, ()):
+    for word in known(kind).settings:
         own = _SPELLING.get(word, word)
         for attribute in (own, f"_{own}"):
             if attribute in layer.__dict__:
                 config[word] = pair(layer.__dict__[attribute], word)
     if kind == "Linear":
         config = dict(zip(("in_features", "out_features"), map(int, layer.weight.shape), strict=True))
-    elif kind == "BatchNorm2d":
+    elif "momentum" in known(kind).settings:
         config["momentum"] = round(1 - config["momentum"], 12)  # Paddle names the part that is kept
         config["track_running_stats"] = layer._use_global_stats is not False
         if layer._use_global_stats is not None:
             config["use_global_stats"] = layer._use_global_stats
-    elif kind == "InstanceNorm2d":
+    elif "affine" in known(kind).settings:
         config["affine"] = layer._weight_attr is not False
     elif kind in ("MaxPool2d", "AvgPool2d"):
         kernel = pair(layer.ksize, "kernel_size")
@@ -210,11 +215,14 @@ def to_tensor(array: Array, network: nn.Layer) -> Any:
 
 @contextlib.contextmanager
 def double(network: nn.Layer) -> Iterator[None]:
-    """Let the network compute in float64 for a while. Paddle keeps each eps as float32 even so; torch's follows."""
+    """Let the network compute in float64 for a while, where Paddle's own float64 is not exact by ours.
+
+    Paddle keeps each eps as float32 even so; torch's follows.
+    """
     default = paddle.get_default_dtype()
     paddle.set_default_dtype("float64")
     try:
-        with _replaced(network, "float64"):
+        with _replaced(network, "float64"), exact_operators():
             yield
     finally:
         paddle.set_default_dtype(default)
@@ -264,7 +272,9 @@ def autograd(on: bool) -> AbstractContextManager[Any]:
 def parameters(layer: nn.Layer) -> dict[str, Any]:
     """Return a layer's own trained parameters by role."""
     return {
-        role: tensor for role, tensor in layer._parameters.items() if tensor is not None and not tensor.stop_gradient
+        neutral_role(_kind(layer), role): tensor
+        for role, tensor in layer._parameters.items()
+        if tensor is not None and not tensor.stop_gradient
     }
 
 

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from parity.errors import ParityError
+from parity.layers import check_input, terms
 from parity.state import Array, Slot, State
 from parity.trace import Call, Noise, TraceWriter, distance
 
@@ -211,6 +212,7 @@ class _Recorder:
             if self.precision == "float64":
                 entry = {"layer": name, "number": number, "kind": kind, "leaf": leaf, "config": config, "inputs": names}
                 entry["outputs"] = tuple(self._store(tensor) for tensor in outputs)
+                entry["labels"] = keys(result, self.side.is_tensor)
                 entry["terms"] = terms(config, shape, tuple(outputs[0].shape) if outputs else ())
                 entry["replayable"] = bool(inputs) and not kwargs and all(self.side.is_tensor(value) for value in args)
                 self.calls.append(entry)
@@ -289,6 +291,25 @@ def projection(shape: tuple[int, ...]) -> Array:
     return ((bits >> np.uint64(40)).astype(np.float64) * 2.0**-23 - 1.0).reshape(shape)
 
 
+def keys(value: Any, is_tensor: Callable[[Any], bool]) -> tuple[str, ...]:
+    """Return what a structure calls its tensors, in the order of `flatten`: "out", "aux.0"; empty without mappings."""
+    found = [".".join(path) for path in _paths(value, is_tensor)]
+    return tuple(found) if _has_mapping(value) and len(set(found)) == len(found) else ()
+
+
+def _paths(value: Any, is_tensor: Callable[[Any], bool]) -> list[tuple[str, ...]]:
+    if is_tensor(value):
+        return [()]
+    items = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, (tuple, list)) else ()
+    )
+    return [(str(key), *path) for key, item in items for path in _paths(item, is_tensor)]
+
+
+def _has_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, (tuple, list)) and any(map(_has_mapping, value)))
+
+
 def flatten(value: Any, is_tensor: Callable[[Any], bool]) -> list[Any]:
     """Return the tensors in a structure of tuples, lists and mappings, in order."""
     if is_tensor(value):
@@ -296,52 +317,3 @@ def flatten(value: Any, is_tensor: Callable[[Any], bool]) -> list[Any]:
     if isinstance(value, Mapping):
         value = list(value.values())
     return [leaf for item in value for leaf in flatten(item, is_tensor)] if isinstance(value, (tuple, list)) else []
-
-
-def terms(config: Mapping[str, Any], before: tuple[int, ...], after: tuple[int, ...]) -> int:
-    """Return the length of the longest sum that one output element is made of, at least 1.
-
-    An interpolation counts as 12 terms a pixel of its input's longer side n: along each of two axes an element lies at
-    a place reckoned with 3 roundings of numbers up to n, and the pixels on either side of it differ by 2 peaks.
-    """
-    if config.get("mode") in ("linear", "bilinear", "bicubic", "cubic"):
-        return 12 * max(before[2:])
-    if "in_features" in config:
-        return int(config["in_features"])
-    if "in_channels" in config:
-        return int(config["in_channels"] // config["groups"] * math.prod(config["kernel_size"]))
-    if "kernel_size" in config:
-        return math.prod(config["kernel_size"])
-    return max(1, math.prod(before) // max(1, math.prod(after)))
-
-
-def check_input(layer: str, kind: str, config: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    """Return if a layer can take an input of this shape.
-
-    Needed before Paddle runs: where a window is larger than its padded input it may return a tensor of negative shape,
-    and the process dies when that is read (docs/differences.md).
-
-    Raises:
-        ParityError: Naming the layer and the numbers, in the same words for every framework.
-    """
-    takes = config.get("in_channels", config.get("num_features"))
-    if takes is not None and shape[1:2] != (takes,):
-        raise ParityError(f"{layer}: {kind} takes {takes} channels, its input's shape is {shape}.")
-    if "in_features" in config and shape[-1:] != (config["in_features"],):
-        raise ParityError(
-            f"{layer}: {kind} takes {config['in_features']} features, its input's shape is {shape}. "
-            "Is the image of the size the network was made for?"
-        )
-    if "kernel_size" not in config or "Transpose" in kind or not isinstance(config["padding"], list):
-        return
-    size, padding = shape[2:], config["padding"]
-    before, after = (padding[::2], padding[1::2]) if len(padding) == 2 * len(size) else (padding, padding)
-    reach = [
-        d * (k - 1) + 1 for k, d in zip(config["kernel_size"], config.get("dilation", [1] * len(size)), strict=True)
-    ]
-    if any(length + a + b < window for length, a, b, window in zip(size, before, after, reach, strict=True)):
-        spelt = ["x".join(map(str, numbers)) for numbers in (reach, size, padding)]
-        raise ParityError(
-            f"{layer}: {kind}: a window of {spelt[0]} does not fit its input of {spelt[1]} (padding {spelt[2]}). "
-            "Use a larger image."
-        )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from parity.errors import ParityError
-from parity.record import Side, check_input, flatten, inference_mode
+from parity.layers import check_input
+from parity.record import Side, flatten, inference_mode
 from parity.trace import Distance, Trace, distance
 
 # By layer and call: how far its output is from the reference's, or why it could not take the reference's input.

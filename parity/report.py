@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from parity.judge import VERDICTS, Comparison, Layer
+from parity.comparison import VERDICTS, Comparison, Layer
+from parity.judge import SAME_OUTPUT
 
 _STYLES = {
     "exact": "green",
@@ -20,6 +21,7 @@ _STYLES = {
 
 _PLACES = {
     "inside": "its inputs agree, its output does not",
+    "settings": "its settings differ, its output on this input does not",
     "between": "all outputs so far agree, its input does not",
     "forward": "what it calls agrees, its output does not: its own forward code is to blame",
 }
@@ -97,7 +99,8 @@ def lines(comparison: Comparison) -> list[str]:
     where = comparison.first_divergence
     if where is not None:
         layer = next(layer for layer in comparison.layers if (layer.layer, layer.call) == (where.layer, where.call))
-        place = _PLACES[where.where if layer.leaf else "forward"]
+        settings = layer.reason.endswith(SAME_OUTPUT)
+        place = _PLACES["settings" if settings else where.where if layer.leaf else "forward"]
         reason = f"\n  {layer.reason}" if layer.reason else ""
         found.append(f"first divergence: {where.where} {where.layer or '(network)'}: {place}{reason}")
     found += [f"culprit: {culprit.layer or '(network)'}: {culprit.explanation}" for culprit in comparison.culprits]

@@ -17,9 +17,10 @@ import numpy as np
 from parity.atomic import atomic
 from parity.atomic import check_writable as check_writable
 from parity.checkpoint import framework_of
+from parity.comparison import Comparison
 from parity.errors import ParityError
 from parity.explain import explained
-from parity.judge import Comparison, judge
+from parity.judge import judge
 from parity.picture import load_input, parse_shape
 from parity.record import input_digest
 from parity.state import Array, State
@@ -153,6 +154,7 @@ class Options:
         timeout: Seconds for both runs together.
         pythons: Interpreter of each side.
         gradients: Whether to compare gradients too.
+        values_only: Whether layers whose settings differ, and whose output on this input does not, pass.
         num_classes: Of a twin, None for the published number.
         save_trace: Folder to keep the Traces in.
     """
@@ -164,6 +166,7 @@ class Options:
     timeout: float = 600.0
     pythons: Mapping[str, str] = field(default_factory=dict)
     gradients: bool = False
+    values_only: bool = False
     num_classes: int | None = None
     save_trace: Path | None = None
 
@@ -250,7 +253,7 @@ def compare_models(
         if options.save_trace is not None:
             _keep(name, models, paths, options.save_trace)
         with Trace(paths[0]) as reference, Trace(paths[1]) as candidate:
-            comparison = judge(name, reference, candidate, options.threads * len(live) or 1)
+            comparison = judge(name, reference, candidate, options.threads * len(live) or 1, options.values_only)
             if comparison.ok:
                 return comparison
             return _explain(comparison, reference, candidate, pool, here, options)

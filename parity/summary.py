@@ -16,16 +16,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from parity.errors import ParityError
+from parity.layers import KINDS, known
 
 BYTES = 4  # of a float32, in which activations are kept
-
-_POINTWISE = {
-    *("ReLU", "ReLU6", "LeakyReLU", "PReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Swish", "Mish", "Hardswish"),
-    *("Hardsigmoid", "Hardtanh", "Sigmoid", "Tanh", "Softplus", "Softsign", "Identity", "Dropout", "Dropout2d"),
-    *("AlphaDropout", "BatchNorm1d", "BatchNorm2d", "SyncBatchNorm", "LocalResponseNorm", "Softmax2d"),
-}
-# What has parameters, and no multiplications that MACs count.
-_UNCOUNTED = _POINTWISE | {"LayerNorm", "GroupNorm", "InstanceNorm2d", "RMSNorm"}
 
 
 class Axis(NamedTuple):
@@ -184,7 +177,7 @@ def _row(call: Mapping[str, Any], tensors: Sequence[Mapping[str, Any]], fields: 
         macs = math.prod(before if "Transpose" in call["kind"] else after) * math.prod(kernel[1:])
     elif "in_features" in config:
         macs = math.prod(after) * config["in_features"]
-    elif call["leaf"] and call["parameters"] and call["kind"] not in _UNCOUNTED:
+    elif call["leaf"] and call["parameters"] and call["kind"] not in KINDS:
         macs = None
     field = fields.get(call["outputs"][0]) if call["outputs"] else None
     padding = config.get("padding", ())
@@ -241,7 +234,7 @@ def _through(
     if field is None:
         return None
     before, after = (tensors[call[key][0]]["shape"] for key in ("inputs", "outputs"))
-    if kind in _POINTWISE or kind == "Flatten":
+    if known(kind).pointwise or kind == "Flatten":
         return field
     if kind == "Linear":
         return _whole(field) if len(before) == 2 else None

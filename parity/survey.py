@@ -16,30 +16,9 @@ from typing import Any
 import numpy as np
 
 from parity.errors import ParityError
+from parity.layers import check_input, known
 from parity.pooling import Pool, output_shape, rounds
-from parity.record import Side, check_input, inference_mode
-
-_ELEMENTWISE = {
-    "AlphaDropout",
-    "BatchNorm2d",
-    "Dropout",
-    "Dropout2d",
-    "ELU",
-    "GELU",
-    "Hardsigmoid",
-    "Hardswish",
-    "Identity",
-    "LeakyReLU",
-    "LocalResponseNorm",
-    "Mish",
-    "ReLU",
-    "ReLU6",
-    "SELU",
-    "Sigmoid",
-    "SiLU",
-    "Swish",
-    "Tanh",
-}
+from parity.record import Side, inference_mode
 
 
 @dataclass(frozen=True)
@@ -183,7 +162,7 @@ class _Hollow:
                     layer.forward = own
 
     def _forward(self, name: str, layer: Any, kind: str, config: Mapping[str, Any]) -> Callable[..., Any] | None:
-        if kind in _ELEMENTWISE:
+        if known(kind).pointwise:
             return lambda x, *_, **__: x
         if kind == "Linear":
             shape_of = lambda shape: (*shape[:-1], config["out_features"])

@@ -18,23 +18,10 @@ import torch
 from torch import nn
 
 from parity.errors import ParityError
-from parity.neutral import NEUTRAL, pair
+from parity.layers import known, pair
 from parity.state import Array, Slot, State, check_fit
 
 NAME = "torch"
-
-# Neutral words are torch's own attribute names.
-_CONFIG = {kind: tuple(words) for kind, words in NEUTRAL.items()}
-# Settings that Paddle keeps as float32 inside its float64 kernels, as ONNX does (measured: tests/test_right_ports.py).
-_SHORT: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"), ("eps",)),
-    **dict.fromkeys(("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LayerNorm"), ("eps",)),
-    **dict.fromkeys(("ELU", "CELU"), ("alpha",)),
-    "Softshrink": ("lambd",),
-    "Hardtanh": ("min_val", "max_val"),
-    "LocalResponseNorm": ("beta",),
-    "RReLU": ("lower", "upper"),
-}
 
 
 def build(name: str, **options: Any) -> nn.Module:
@@ -99,8 +86,8 @@ def _kind(layer: nn.Module) -> str:
 def describe(layer: nn.Module) -> tuple[str, dict[str, Any]]:
     """Return a layer's neutral kind and configuration."""
     kind = _kind(layer)
-    config = {word: pair(getattr(layer, word), word) for word in _CONFIG.get(kind, ()) if hasattr(layer, word)}
-    if kind == "Upsample":
+    config = {word: pair(getattr(layer, word), word) for word in known(kind).settings if hasattr(layer, word)}
+    if known(kind).settings == known("Upsample").settings:
         config |= {"align_corners": bool(layer.align_corners), "align_mode": 0}  # None means no; Paddle's other mode
     return kind, {**config, "training": layer.training}
 
@@ -174,13 +161,14 @@ def to_tensor(array: Array, network: nn.Module) -> torch.Tensor:
 def double(network: nn.Module) -> Iterator[None]:
     """Let the network compute in float64 for a while.
 
-    Settings in _SHORT are rounded to float32 meanwhile: Paddle and ONNX keep theirs as float32 inside a float64 kernel,
-    and an eps alone puts two right ports of ResNet-50 1e-11 apart in place of 1e-14 (docs/contract.md).
+    Settings that `layers.KINDS` lists as float32 are rounded to it meanwhile: Paddle and ONNX keep theirs as float32
+    inside a float64 kernel, and an eps alone puts two right ports of ResNet-50 1e-11 apart in place of 1e-14
+    (docs/contract.md).
     """
     kept = [
         (layer, word, value)
         for _, layer in layers(network)
-        for word in _SHORT.get(_kind(layer), ())
+        for word in known(_kind(layer)).float32
         if isinstance(value := getattr(layer, word, None), float)
     ]
     default = torch.get_default_dtype()
@@ -188,12 +176,31 @@ def double(network: nn.Module) -> Iterator[None]:
         for layer, word, value in kept:
             setattr(layer, word, float(np.float32(value)))
         torch.set_default_dtype(torch.float64)
-        with _replaced(network, torch.float64):
+        with _replaced(network, torch.float64), _exact_operators():
             yield
     finally:
         torch.set_default_dtype(default)
         for layer, word, value in kept:
             setattr(layer, word, value)
+
+
+@contextlib.contextmanager
+def _exact_operators() -> Iterator[None]:
+    """Replace for a while what torch's own float64 computes with a float32: the gradient of its hard sigmoid, by 1/6.
+
+    Elsewhere its float64 is exact (measured, 2.14.1: docs/differences.md).
+    """
+    functions: Any = torch._C._nn  # pyright: ignore[reportAttributeAccessIssue]
+    own = functions.hardsigmoid
+
+    def hardsigmoid(x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.relu6(x + 3) / 6 if x.dtype == torch.float64 and x.requires_grad else own(x)
+
+    functions.hardsigmoid = hardsigmoid
+    try:
+        yield
+    finally:
+        functions.hardsigmoid = own
 
 
 def native(network: nn.Module) -> AbstractContextManager[None]:

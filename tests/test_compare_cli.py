@@ -21,7 +21,7 @@ from torch_nets import net, wave
 
 from parity import Comparison
 from parity.commands.app import main
-from parity.judge import SCHEMA, Culprit, Divergence, Layer
+from parity.comparison import SCHEMA, Culprit, Divergence, Layer
 from parity.pdparams import write_pdparams
 from parity.torch_side import get_state
 

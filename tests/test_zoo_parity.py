@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from parity.judge import Comparison
+from parity.comparison import Comparison
 from parity.run import Options, Workers, compare_zoo
 from parity.zoo import NETWORKS
 

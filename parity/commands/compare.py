@@ -45,6 +45,9 @@ def compare(
     ] = None,
     num_classes: Annotated[int | None, typer.Option(min=1, help="Of a zoo network.")] = None,
     gradients: Annotated[bool, typer.Option("--gradients", help="Compare gradients too.")] = False,
+    values_only: Annotated[
+        bool, typer.Option("--values-only", help="Let settings differ that this input does not show.")
+    ] = False,
     device: Annotated[
         Device,
         typer.Option(help="Where both run; auto takes the GPU a framework sees; cuda and tensorrt are ONNX Runtime's."),
@@ -90,6 +93,7 @@ def compare(
                 if python
             },
             gradients=gradients,
+            values_only=values_only,
             num_classes=num_classes,
             save_trace=save_trace,
         )

@@ -1,0 +1,271 @@
+"""The one table of layer kinds: their settings in neutral words, and what the core needs to know of each.
+
+Kinds and words are torch's own names; every backend translates its layers into them. A new kind is a line here, and a
+line in a backend where its own spelling differs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parity.errors import ParityError
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is known of one kind of layer.
+
+    Attributes:
+        settings: Neutral words of its configuration, torch's attribute names.
+        training: Those of them that matter in training alone.
+        float32: Those that Paddle and ONNX keep as float32 within a float64 kernel (tests/test_right_ports.py).
+        weighted: Whether it sums products of weights and inputs.
+        pointwise: Whether it leaves a map's size as it is, and each pixel depends on that pixel alone.
+        like: The kind of a file's node that does the same, or that it is a special case of.
+    """
+
+    settings: tuple[str, ...] = ()
+    training: tuple[str, ...] = ()
+    float32: tuple[str, ...] = ()
+    weighted: bool = False
+    pointwise: bool = False
+    like: str = ""
+
+
+_CONV = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+_CONVOLUTION = Kind(_CONV, weighted=True)
+_TRANSPOSED = Kind((*_CONV, "output_padding"), weighted=True)
+_BATCH_NORM = Kind(
+    ("num_features", "eps", "momentum", "track_running_stats"),
+    training=("momentum", "use_global_stats"),
+    float32=("eps",),
+    pointwise=True,
+)
+_INSTANCE_NORM = Kind(("num_features", "eps", "affine"), float32=("eps",))
+_DROPOUT = Kind(("p",), training=("p",), pointwise=True, like="Identity")
+_ACTIVATION = Kind(pointwise=True)
+_PAD = Kind(("padding", "value"))
+_UPSAMPLE = Kind(("size", "scale_factor", "mode", "align_corners", "align_mode"))
+
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("Conv1d", "Conv2d", "Conv3d"), _CONVOLUTION),
+    **dict.fromkeys(("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"), _TRANSPOSED),
+    "Linear": Kind(("in_features", "out_features"), weighted=True),
+    "MatMul": Kind(weighted=True, like="Linear"),
+    **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"), _BATCH_NORM),
+    **dict.fromkeys(("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"), _INSTANCE_NORM),
+    "GroupNorm": Kind(("num_groups", "num_channels", "eps")),
+    "LayerNorm": Kind(("normalized_shape", "eps"), float32=("eps",)),
+    "RMSNorm": Kind(("normalized_shape", "eps")),
+    "LocalResponseNorm": Kind(("size", "alpha", "beta", "k"), float32=("beta",), pointwise=True),
+    "MaxPool2d": Kind(("kernel_size", "stride", "padding", "dilation", "ceil_mode")),
+    "AvgPool2d": Kind(("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")),
+    "AdaptiveAvgPool2d": Kind(("output_size",), like="AvgPool2d"),
+    "AdaptiveMaxPool2d": Kind(("output_size",), like="MaxPool2d"),
+    **dict.fromkeys(("Dropout", "Dropout2d", "Dropout3d", "AlphaDropout"), _DROPOUT),
+    "Identity": _ACTIVATION,
+    **dict.fromkeys(("ReLU", "SELU", "SiLU", "Mish", "Hardswish", "Hardsigmoid", "Sigmoid", "LogSigmoid"), _ACTIVATION),
+    **dict.fromkeys(("Tanh", "Softsign", "Tanhshrink", "PReLU"), _ACTIVATION),
+    "ReLU6": Kind(pointwise=True, like="Clip"),
+    "Hardtanh": Kind(("min_val", "max_val"), float32=("min_val", "max_val"), pointwise=True, like="Clip"),
+    "LeakyReLU": Kind(("negative_slope",), pointwise=True),
+    **dict.fromkeys(("ELU", "CELU"), Kind(("alpha",), float32=("alpha",), pointwise=True)),
+    "Softshrink": Kind(("lambd",), float32=("lambd",), pointwise=True),
+    "Hardshrink": Kind(("lambd",), pointwise=True),
+    "RReLU": Kind(("lower", "upper"), float32=("lower", "upper"), pointwise=True),
+    "Softplus": Kind(("beta", "threshold"), pointwise=True),
+    "GELU": Kind(("approximate",), pointwise=True),
+    "Softmax": Kind(("dim",)),
+    "LogSoftmax": Kind(("dim",)),
+    "Softmax2d": _ACTIVATION,
+    "GLU": Kind(("dim",)),
+    **dict.fromkeys(("ConstantPad2d", "ZeroPad2d", "ReflectionPad2d", "ReplicationPad2d", "CircularPad2d"), _PAD),
+    "Pad2d": Kind(("padding", "value", "mode")),
+    "Flatten": Kind(("start_dim", "end_dim")),
+    **dict.fromkeys(("Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"), _UPSAMPLE),
+    "PixelShuffle": Kind(("upscale_factor",)),
+    "PixelUnshuffle": Kind(("downscale_factor",)),
+    "ChannelShuffle": Kind(("groups",)),
+}
+_UNKNOWN = Kind()
+_PAIRS = {"kernel_size", "stride", "padding", "dilation", "output_padding", "output_size"}
+
+
+def known(kind: str) -> Kind:
+    """Return what is known of a kind; of one that is not in the table, nothing."""
+    return KINDS.get(kind, _UNKNOWN)
+
+
+def pair(value: Any, word: str) -> Any:
+    """Return a setting as JSON holds it; one that counts pixels as a list with a number for each axis."""
+    if word in _PAIRS and isinstance(value, int):
+        return [value, value]
+    return list(value) if isinstance(value, (tuple, list)) else value
+
+
+def is_weighted(config: Config) -> bool:
+    """Return whether a layer of this configuration sums products of weights and inputs."""
+    return "in_channels" in config or "in_features" in config
+
+
+def has_weights(kind: str, config: Config) -> bool:
+    """Return whether a layer brings weights of its own that change what a network computes."""
+    return is_weighted(config) or "num_features" in config
+
+
+def terms(config: Config, before: Sequence[int], after: Sequence[int]) -> int:
+    """Return the length of the longest sum that one output element is made of, at least 1.
+
+    An interpolation counts as 12 terms a pixel of its input's longer side n: along each of two axes an element lies at
+    a place computed with 3 roundings of numbers up to n, and the pixels on either side of it differ by 2 peaks.
+
+    Args:
+        config: Neutral configuration.
+        before: Shape of the input.
+        after: Shape of the output.
+    """
+    if config.get("mode") in ("linear", "bilinear", "bicubic", "cubic"):
+        return 12 * max(before[2:])
+    if "in_features" in config:
+        return int(config["in_features"])
+    if "in_channels" in config:
+        return int(config["in_channels"] // config["groups"] * math.prod(config["kernel_size"]))
+    if "kernel_size" in config:
+        return math.prod(config["kernel_size"])
+    return max(1, math.prod(before) // max(1, math.prod(after)))
+
+
+def check_input(layer: str, kind: str, config: Config, shape: tuple[int, ...]) -> None:
+    """Return if a layer can take an input of this shape.
+
+    Needed before Paddle runs: where a window is larger than its padded input it may return a tensor of negative shape,
+    and the process dies when that is read (docs/differences.md).
+
+    Raises:
+        ParityError: Naming the layer and the numbers, in the same words for every framework.
+    """
+    takes = config.get("in_channels", config.get("num_features"))
+    if takes is not None and shape[1:2] != (takes,):
+        raise ParityError(f"{layer}: {kind} takes {takes} channels, its input's shape is {shape}.")
+    if "in_features" in config and shape[-1:] != (config["in_features"],):
+        raise ParityError(
+            f"{layer}: {kind} takes {config['in_features']} features, its input's shape is {shape}. "
+            "Is the image of the size the network was made for?"
+        )
+    if "kernel_size" not in config or "Transpose" in kind or not isinstance(config["padding"], list):
+        return
+    size, padding = shape[2:], config["padding"]
+    before, after = (padding[::2], padding[1::2]) if len(padding) == 2 * len(size) else (padding, padding)
+    reach = [
+        d * (k - 1) + 1 for k, d in zip(config["kernel_size"], config.get("dilation", [1] * len(size)), strict=True)
+    ]
+    if any(length + a + b < window for length, a, b, window in zip(size, before, after, reach, strict=True)):
+        spelt = ["x".join(map(str, numbers)) for numbers in (reach, size, padding)]
+        raise ParityError(
+            f"{layer}: {kind}: a window of {spelt[0]} does not fit its input of {spelt[1]} (padding {spelt[2]}). "
+            "Use a larger image."
+        )
+
+
+# Kinds that are another one with these settings.
+_SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
+    "ReLU6": ("Hardtanh", {"min_val": 0.0, "max_val": 6.0}),
+    "ConstantPad2d": ("Pad2d", {"mode": "constant"}),
+    "ZeroPad2d": ("Pad2d", {"mode": "constant", "value": 0.0}),
+    "ReflectionPad2d": ("Pad2d", {"mode": "reflect"}),
+    "ReplicationPad2d": ("Pad2d", {"mode": "replicate"}),
+    "CircularPad2d": ("Pad2d", {"mode": "circular"}),
+    "UpsamplingBilinear2d": ("Upsample", {"mode": "bilinear", "align_corners": True, "align_mode": 0}),
+    "UpsamplingNearest2d": ("Upsample", {"mode": "nearest"}),
+    **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"), ("BatchNorm", {})),
+}
+
+
+def evaluated(kind: str, config: Config, rank: int) -> tuple[str, dict[str, Any]]:
+    """Return a kind and configuration in evaluation mode, spelt in one way: equal ones are the same function.
+
+    Left out are settings without effect whatever the input: those of training, padding that is counted or filled in
+    some way where there is none, a dilation of single pixels, align_corners of nearest neighbours.
+
+    Args:
+        kind: Neutral kind, one of KINDS.
+        config: Neutral configuration.
+        rank: Number of axes of the input, which negative ones count from.
+    """
+    training = {*known(kind).training, "training"}
+    if kind in KINDS and known(kind).like == "Identity":
+        return ("Identity", {}) if "mode" not in config else (kind, {"mode": config["mode"], "p": config["p"]})
+    settings = {word: value for word, value in config.items() if word not in training}
+    kind, more = _SPECIAL.get(kind, (kind, {}))
+    settings |= more
+    for word in {"dim", "start_dim", "end_dim"} & settings.keys():
+        if isinstance(settings[word], int):
+            settings[word] %= rank
+    if "padding" in settings and kind != "Pad2d":
+        settings |= _padding(settings)
+    if not any(settings.get("padding", ())) and kind != "Pad2d":
+        settings = {word: settings[word] for word in settings if word not in ("count_include_pad", "padding_mode")}
+    if settings.get("mode") != "constant" and kind == "Pad2d":
+        _ = settings.pop("value", None)
+    if kind == "Upsample":
+        if isinstance(settings.get("scale_factor"), (int, float)):
+            settings["scale_factor"] = [settings["scale_factor"]] * (rank - 2)
+        idle = {"nearest": ("align_corners", "align_mode"), "bicubic": ("align_mode",)}.get(settings["mode"], ())
+        idle = (*idle, "align_mode") if settings.get("align_corners") else idle
+        settings = {word: value for word, value in settings.items() if word not in idle}
+    return kind, settings
+
+
+def _padding(settings: Config) -> dict[str, Any]:
+    """Return padding as two numbers, and dilation as 1 where the kernel is, as far as that says the same."""
+    padding, kernel = settings["padding"], settings.get("kernel_size", [])
+    dilation = [d if k > 1 else 1 for d, k in zip(settings.get("dilation", [1] * len(kernel)), kernel, strict=True)]
+    if padding == "valid":
+        padding = [0] * len(kernel)
+    elif padding == "same" and set(settings.get("stride", [1])) == {1}:
+        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        padding = padding if any(number % 2 for number in total) else [number // 2 for number in total]
+    elif isinstance(padding, list) and len(padding) == 2 * len(kernel) and padding[::2] == padding[1::2]:
+        padding = padding[::2]
+    return {"padding": padding, **({"dilation": dilation} if "dilation" in settings else {})}
+
+
+def differing_settings(
+    reference: tuple[str, Config], candidate: tuple[str, Config], rank: int
+) -> tuple[list[str], list[str]]:
+    """Return the settings in which two layers are different functions, and those that differ in training alone.
+
+    "kind" stands for the kind itself. Kinds that are not in the table, and words that only one of the two has, tell
+    nothing.
+
+    Args:
+        reference: Neutral kind and configuration.
+        candidate: Likewise.
+        rank: Number of axes of the input.
+    """
+    if reference[0] not in KINDS or candidate[0] not in KINDS:
+        return [], []
+    ours, theirs = evaluated(*reference, rank), evaluated(*candidate, rank)
+    if ours[0] != theirs[0]:  # of one kind, and not one function: Paddle's Dropout in its other mode
+        return ["kind" if reference[0] != candidate[0] else "mode"], []
+    words = sorted(ours[1].keys() & theirs[1].keys() - {"node", "constant"})
+    training = sorted({*known(reference[0]).training} & reference[1].keys() & candidate[1].keys())
+    return (
+        [word for word in words if not _same(ours[1][word], theirs[1][word])],
+        [word for word in training if not _same(reference[1][word], candidate[1][word])],
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two settings are the same; numbers as float32, which is how precisely files keep them."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    numbers = [isinstance(value, (int, float)) and not isinstance(value, bool) for value in (one, other)]
+    return bool(np.float32(one) == np.float32(other)) if all(numbers) else one == other
