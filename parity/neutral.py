@@ -20,6 +20,7 @@ NEUTRAL: dict[str, tuple[str, ...]] = {
     "LeakyReLU": ("negative_slope",),
     "GELU": ("approximate",),
     "Hardtanh": ("min_val", "max_val"),
+    "Softplus": ("beta", "threshold"),
     "Softmax": ("dim",),
     "LogSoftmax": ("dim",),
     "LocalResponseNorm": ("size", "alpha", "beta", "k"),
