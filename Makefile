@@ -45,8 +45,9 @@ lint: $(STAMP) ## ruff and basedpyright
 test-zoo: $(STAMP) ## every network of the zoo, minutes
 	$(BIN)/python -m pytest -n 2 -m zoo
 
-docs: $(STAMP) ## write docs/source-claims.md and docs/differences.md anew, measured again
+docs: $(STAMP) ## write docs/source-claims.md, docs/differences.md and the table of docs/onnx.md anew
 	$(BIN)/python tests/test_source_claims.py
+	$(BIN)/python tests/test_exporter_faults.py
 	$(BIN)/python tests/differences.py
 
 bench: $(STAMP) ## speed and memory of the main job against the bare floor

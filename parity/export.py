@@ -19,12 +19,14 @@ import onnx_ir as ir
 from parity import canonical, model_file, precision
 from parity.atomic import atomic
 from parity.errors import ParityError
+from parity.export_cases import Case
 from parity.export_proof import BATCHES, Proof, reason
 from parity.exported import Exported, metadata
-from parity.judge import growth
+from parity.exporter_faults import met, sentence
+from parity.bounds import growth
 from parity.record import projection
 from parity.run import Model, Options, Workers, described_weights, trace_job
-from parity.trace import Call, Trace
+from parity.trace import Trace
 from parity.workers import Worker, answers, wait
 
 # What the exporters write themselves: asked for less, torch's writes 18 and says nothing; for more, Paddle's aborts.
@@ -112,23 +114,6 @@ def _check_opset(side: str, opset: int) -> None:
         raise ParityError(f"--opset {opset}: the exporter of {side} writes {low} to {high}{other}")
 
 
-# Layers that paddle2onnx 2.1 writes as another function, or dies of, whatever the graph; and what to write instead.
-_PADDLE_CANNOT = {
-    "GELU": (lambda config: config.get("approximate") == "tanh", "writes erf for tanh", "spell the tanh form out"),
-    "Hardtanh": (lambda config: True, "always clips to -1 and 1", "use paddle.clip"),
-    "CELU": (lambda config: True, "aborts", "use ELU where alpha is 1"),
-}
-
-
-def _even(size: int, target: int) -> bool:
-    """Return whether adaptive pooling of `size` to `target` has windows of one size, one stride apart."""
-    stride = size // target
-    kernel = size - (target - 1) * stride
-    return all(
-        (i * size // target, -(-(i + 1) * size // target)) == (i * stride, i * stride + kernel) for i in range(target)
-    )
-
-
 class _Job:
     """The export of one model: its worker, its files while they are made, and the judgement of them."""
 
@@ -151,6 +136,7 @@ class _Job:
         (here / "made").mkdir()
         self.made = here / "made" / f"{name}.{model.side}.onnx"
         self.metadata: Mapping[str, str] = {}
+        self.notes: tuple[str, ...] = ()
 
     def trace(self, number: int) -> None:
         """Record the network on one image of one of the sizes."""
@@ -159,32 +145,17 @@ class _Job:
         self.worker.submit({**job, "device": "cpu", "gradients": False})
 
     def check_traced(self, number: int) -> None:
-        """Refuse what no exporter gets right, by what the layers are and the sizes they met."""
+        """Refuse what the exporter gets wrong, by the layers and the sizes they met; keep what is only noted."""
+        request, found = self.request, dict[str, list[str]]()
         with Trace(self.here / f"size{number}" / "batch1" / "trace") as trace:
-            refused = [words for call in trace.calls if (words := self._refusal(trace, call))]
-        if refused:
+            for call in trace.calls:
+                size = trace.shape(call.inputs[0])[2:] if call.inputs else None
+                case = Case(call.kind, call.config, size, request.opset, request.dynamic_size)
+                for fault, setting in met(case, self.model.side):
+                    found.setdefault(fault.handling, []).append(sentence(fault, call.layer, case, setting))
+        if refused := found.get("refused"):
             raise ParityError(f"{self.model.side}:{self.name}: {'; '.join(dict.fromkeys(refused))}")
-
-    def _refusal(self, trace: Trace, call: Call) -> str:
-        side, wanted = self.model.side, call.config.get("output_size")
-        if call.kind in ("AdaptiveAvgPool2d", "AdaptiveMaxPool2d") and isinstance(wanted, list) and wanted != [1, 1]:
-            if self.request.dynamic_size:
-                return f"--dynamic-size: {call.layer}: {call.kind} to {wanted} has other windows at every image size"
-            sizes = list(trace.shape(call.inputs[0])[2:])
-            if side == "paddle" and not all(
-                _even(size, target or size) for size, target in zip(sizes, wanted, strict=True)
-            ):
-                return (
-                    f"{call.layer}: {call.kind} from {sizes} to {wanted}: its windows are of several sizes, and "
-                    "paddle2onnx writes them all alike. Use an image size whose map divides, or export from torch"
-                )
-        if side == "torch" and call.config.get("divisor_override"):
-            return f"{call.layer}: torch's exporters drop divisor_override. Scale the output instead"
-        if side == "paddle" and call.kind in _PADDLE_CANNOT:
-            wrong, what, remedy = _PADDLE_CANNOT[call.kind]
-            if wrong(call.config):
-                return f"{call.layer}: {call.kind}: paddle2onnx {what}. Remedy: {remedy}"
-        return ""
+        self.notes = tuple(dict.fromkeys((*self.notes, *found.get("noted", ()))))
 
     def export(self) -> None:
         """Have the exporter write its file."""
@@ -234,6 +205,7 @@ class _Job:
             nodes=(len(model.graph.node), raw_nodes),
             canonical_sha256=model_file.digest(path),
             model=model,
+            notes=self.notes,
         )
         self.metadata = metadata(exported, manifest, self.request.opset)
         if self.request.raw:

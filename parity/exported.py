@@ -32,6 +32,7 @@ class Exported:
         nodes: How many nodes the file has, and the exporter's own.
         canonical_sha256: Of the canonical form, metadata aside.
         model: The model.
+        notes: What is right in the file and computed otherwise by its framework, a sentence a layer.
         lower: What its files of lower precision cost, by their paths.
     """
 
@@ -48,6 +49,7 @@ class Exported:
     nodes: tuple[int, int]
     canonical_sha256: str
     model: onnx.ModelProto = field(repr=False)
+    notes: tuple[str, ...] = ()
     lower: dict[str, precision.Report] = field(default_factory=dict)
 
     @property

@@ -9,7 +9,7 @@ import pytest
 import training_rows  # noqa: F401
 from differences import AGREE, DOCUMENT, ROWS, Row, agree, alone, render, which
 
-from parity.lint import TRAPS
+from parity.traps import TRAPS
 
 
 @pytest.mark.parametrize("name", ROWS)

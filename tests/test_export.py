@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from export_layers import LAYERS, MENDED
 
 from parity import model_file
 from parity.errors import ParityError
@@ -132,12 +133,20 @@ def test_an_exporter_that_gets_one_eps_off_by_a_tenth_is_found_out(side, export,
 @pytest.mark.parametrize(
     "side, layer, words",
     [
-        ("torch", "nn.AvgPool2d(2, divisor_override=3)", "1: torch's exporters drop divisor_override"),
-        ("paddle", "nn.GELU(approximate=True)", "1: GELU: paddle2onnx writes erf for tanh. Remedy"),
-        ("paddle", "nn.Hardtanh(-0.5, 2.0)", "1: Hardtanh: paddle2onnx always clips to -1 and 1. Remedy"),
-        ("paddle", "nn.Softplus(2, 15)", "Only support softplus with beta == 1.0"),  # it aborts its process
-        ("paddle", "nn.AdaptiveAvgPool2D(4)", "its windows are of several sizes"),
-        ("paddle", "nn.Pad2D(1, mode='circular')", "Use --opset 19"),
+        (
+            "torch",
+            "nn.AvgPool2d(2, divisor_override=3)",
+            "1: AvgPool2d: divisor_override=3: torch's exporter drops it. Remedy",
+        ),
+        ("paddle", "nn.GELU(approximate=True)", "1: GELU: approximate=tanh: paddle2onnx writes erf for tanh. Remedy"),
+        (
+            "paddle",
+            "nn.Hardtanh(-0.5, 2.0)",
+            "1: Hardtanh: min_val=-0.5, max_val=2.0: paddle2onnx always clips to -1 and 1. Remedy",
+        ),
+        ("paddle", "nn.Softplus(2, 15)", "1: Softplus: beta=2, threshold=15: paddle2onnx ends the process"),
+        ("paddle", "nn.AdaptiveAvgPool2D(4)", "wrong where they are of several sizes. Remedy"),
+        ("paddle", "nn.Pad2D(1, mode='circular')", "use --opset 19"),
     ],
 )
 def test_what_an_exporter_gets_wrong_is_refused_with_the_layer_and_the_reason(side, layer, words, export, tmp_path):
@@ -148,9 +157,53 @@ def test_what_an_exporter_gets_wrong_is_refused_with_the_layer_and_the_reason(si
     assert files(tmp_path) == []
 
 
-@pytest.mark.parametrize("name, words", [("lenet5", "Linear takes 256 features"), ("alexnet", "AdaptiveAvgPool2d to")])
+FUNCTION = """
+class Net(nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2D(3, 4, 3)
+    def forward(self, inputs):
+        return {}
+build = Net
+"""
+
+
+@pytest.mark.parametrize(
+    "code, words",
+    [
+        ("self.conv(inputs).sum()", "breaks ONNX's rules"),
+        ("self.conv(inputs).mean()", "breaks ONNX's rules"),
+        ("F.celu(self.conv(inputs))", "Paddle's exporter cannot take it: "),  # it ends its process
+    ],
+)
+def test_what_no_layer_tells_is_found_out_in_paddles_file(code, words, export, tmp_path):
+    with pytest.raises(ParityError, match=words) as caught:
+        export(spec("paddle", tmp_path, FUNCTION.format(code)), (3, 8, 8))
+    assert "\n" not in str(caught.value)
+    assert files(tmp_path) == []
+
+
+def test_a_window_that_onnx_runtime_leaves_out_is_found_out_in_paddles_file(export, tmp_path):
+    code = "def build():\n    return nn.Sequential(nn.Conv2D(3, 4, 3, padding=1), nn.MaxPool2D(2, 3, ceil_mode=True))\n"
+    (file,) = export(spec("paddle", tmp_path, code), (3, 9, 9))
+    assert "MaxPool" in file.reason
+    assert files(tmp_path) == []
+
+
+def test_what_paddle_alone_computes_otherwise_is_noted(export, tmp_path):
+    code = "def build():\n    return nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.LogSoftmax(1))\n"
+    (file,) = export(spec("paddle", tmp_path, code), (3, 2, 2))
+    assert file.ok
+    assert file.notes == file.to_dict()["notes"]
+    assert [note.split(": ")[:2] for note in file.notes] == [["2", "LogSoftmax"]]
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [("lenet5", "--dynamic-size: .*Linear takes 256 features"), ("alexnet", "AdaptiveAvgPool2d: --dynamic-size, ")],
+)
 def test_a_dynamic_size_is_refused_where_the_network_has_one(name, words, export, tmp_path):
-    with pytest.raises(ParityError, match=f"--dynamic-size: .*{words}"):
+    with pytest.raises(ParityError, match=words):
         export(f"torch:{name}", NETWORKS[name].input[1:] if name == "lenet5" else (3, 65, 65), dynamic_size=True)
     assert files(tmp_path) == []
 
@@ -318,36 +371,7 @@ def test_nothing_is_installed_meanwhile(tmp_path):
     assert files(out) == ["lenet5.paddle.onnx"]
 
 
-# One layer each, behind a convolution: what the zoo does not use and users do.
-
-LAYERS = {  # torch, Paddle, and whether both come out as the same bytes
-    "leaky_relu": ("nn.LeakyReLU(0.2)", "nn.LeakyReLU(0.2)", True),
-    "group_norm": ("nn.GroupNorm(2, 4, eps=1e-3)", "nn.GroupNorm(2, 4, epsilon=1e-3)", True),
-    "softplus": ("nn.Softplus()", "nn.Softplus()", False),
-    "pad": ("nn.ConstantPad2d((1, 2, 3, 4), -1.5)", "nn.Pad2D([1, 2, 3, 4], value=-1.5)", True),
-    "upsample": ("nn.Upsample(scale_factor=2)", "nn.Upsample(scale_factor=2)", True),
-    "bilinear": ("nn.Upsample(size=(13, 15), mode='bilinear')", "nn.Upsample(size=[13, 15], mode='bilinear')", True),
-    "lrn": ("nn.LocalResponseNorm(3, 0.1, 0.6, 1.5)", "nn.LocalResponseNorm(3, 0.1, 0.6, 1.5)", False),
-    "elu": ("nn.ELU(0.7)", "nn.ELU(0.7)", True),
-    "relu6": ("nn.ReLU6()", "nn.ReLU6()", True),
-    "gelu": ("nn.GELU()", "nn.GELU()", True),
-    "hardswish": ("nn.Hardswish()", "nn.Hardswish()", True),
-    "hardsigmoid": ("nn.Hardsigmoid()", "nn.Hardsigmoid()", False),
-    "silu": ("nn.SiLU()", "nn.Silu()", True),
-    "mish": ("nn.Mish()", "nn.Mish()", True),
-    "prelu": ("nn.PReLU(4)", "nn.PReLU(4)", True),
-    "softmax": ("nn.Softmax(1)", "nn.Softmax(1)", True),
-    "reflect": ("nn.ReflectionPad2d((1, 2, 3, 1))", "nn.Pad2D([1, 2, 3, 1], mode='reflect')", True),
-    "replicate": ("nn.ReplicationPad2d((1, 2, 3, 1))", "nn.Pad2D([1, 2, 3, 1], mode='replicate')", True),
-    "average_ceil": ("nn.AvgPool2d(3, 2, 1, True)", "nn.AvgPool2D(3, 2, 1, True, exclusive=False)", True),
-    "average_inside": ("nn.AvgPool2d(3, 2, 1, count_include_pad=False)", "nn.AvgPool2D(3, 2, 1)", True),
-    "max_ceil": ("nn.MaxPool2d(3, 2, 1, ceil_mode=True)", "nn.MaxPool2D(3, 2, 1, ceil_mode=True)", True),
-    "adaptive": ("nn.AdaptiveAvgPool2d(2)", "nn.AdaptiveAvgPool2D(2)", True),
-    "transposed": ("nn.ConvTranspose2d(4, 6, 3, 2, 1)", "nn.Conv2DTranspose(4, 6, 3, 2, 1)", True),
-    "depthwise": ("nn.Conv2d(4, 4, 3, groups=4, dilation=2)", "nn.Conv2D(4, 4, 3, groups=4, dilation=2)", True),
-    "pixel_shuffle": ("nn.PixelShuffle(2)", "nn.PixelShuffle(2)", True),
-}
-MENDED = {"leaky_relu", "group_norm", "softplus", "pad", "upsample", "bilinear", "lrn"}
+# One layer each, behind a convolution.
 
 
 @pytest.mark.parametrize(

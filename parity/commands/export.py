@@ -104,6 +104,8 @@ def export(
                     f"{file.nodes[0]} nodes (the exporter's {file.nodes[1]}); "
                     f"{file.layers[0]} of {file.layers[1]} layers' outputs are in it"
                 )
+                for note in file.notes:
+                    typer.echo(f"{file.path}: note: {note}")
                 for path, report in file.lower.items():
                     typer.echo(f"{path}: {report}")
         different = exporting.difference(files)
