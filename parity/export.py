@@ -10,7 +10,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from parity import canonical, model_file, precision, runtime
+from parity import canonical, jobs, model_file, precision, runtime
 from parity.atomic import atomic
 from parity.errors import ParityError
+from parity.json_codec import encode
 from parity.judge import KEPT_SHORT_IN_FILES, allowance, bound, growth, kept_short
 from parity.onnx_float64 import Nudge, evaluate
 from parity.record import projection
-from parity.run import Model, Options, Workers, described_weights, trace_job
+from parity.run import Model, Options, Workers, described_weights, setup
 from parity.state import Array
 from parity.trace import ROUNDOFF32, Call, Trace, distance
 from parity.workers import Worker, answers, wait
@@ -101,9 +102,8 @@ class Exported:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` holds of it."""
-        kept = {name: value for name, value in self.__dict__.items() if name not in ("model", "path", "lower")}
-        lower = {path: asdict(report) for path, report in self.lower.items()}
-        return {**kept, "ok": self.ok, "path": str(self.path), "lower": lower}
+        told = {name: value for name, value in self.__dict__.items() if name not in ("model", "path", "lower")}
+        return encode({**told, "ok": self.ok, "path": self.path, "lower": self.lower})
 
 
 def export_models(
@@ -121,34 +121,34 @@ def export_models(
     if request.precisions:
         _ = precision.load_images(request.shape, request.calibrate)  # what is wrong with them is to be known before
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        jobs = [_Job(name, model, Path(folder) / model.side, request, options, workers) for model in models]
-        for number in range(len(jobs[0].shapes)):
-            for job in jobs:
+        exports = [_Job(name, model, Path(folder) / model.side, request, options, workers) for model in models]
+        for number in range(len(exports[0].shapes)):
+            for job in exports:
                 job.trace(number)
             try:
-                _ = wait([job.worker for job in jobs], options.timeout)
+                _ = wait([job.worker for job in exports], options.timeout)
             except ParityError as error:
                 if not number:
                     raise
-                raise ParityError(f"--dynamic-size: at {jobs[0].shapes[number][1:]}: {error}") from error
-            for job in jobs:
+                raise ParityError(f"--dynamic-size: at {exports[0].shapes[number][1:]}: {error}") from error
+            for job in exports:
                 job.check_traced(number)
-        for job in jobs:
+        for job in exports:
             job.export()
         # The one that is done is proved while the other is still at it.
-        found = {job.model.side: job.prove(names) for job, names in _finished(name, jobs, options, workers)}
-        for job in jobs:
+        found = {job.model.side: job.prove(names) for job, names in _finished(name, exports, options, workers)}
+        for job in exports:
             job.place(found[job.model.side])
-        return [found[job.model.side] for job in jobs]
+        return [found[job.model.side] for job in exports]
 
 
 def _finished(
-    name: str, jobs: Sequence[_Job], options: Options, workers: Workers
+    name: str, exports: Sequence[_Job], options: Options, workers: Workers
 ) -> Iterator[tuple[_Job, Mapping[str, str]]]:
     """Yield each job as its exporter is done, and the names it gave the tensors of the State."""
     try:
-        for worker, answer in answers([job.worker for job in jobs], options.timeout):
-            yield next(job for job in jobs if job.worker is worker), answer["names"]
+        for worker, answer in answers([job.worker for job in exports], options.timeout):
+            yield next(job for job in exports if job.worker is worker), answer
     except ParityError as error:
         # paddle2onnx says what it cannot write, and then aborts the process.
         words = [line.split("] ", 1)[-1].strip() for line in workers.log().splitlines() if "[ERROR]" in line]
@@ -207,8 +207,9 @@ class _Job:
     def trace(self, number: int) -> None:
         """Record the network on one image of one of the sizes."""
         folder = self.here / f"size{number}" / "batch1"
-        job = trace_job(self.name, self.model, folder / "trace", folder, self.weights, self.options)
-        self.worker.submit({**job, "device": "cpu", "gradients": False})
+        on_cpu = replace(self.options, device="cpu")
+        network = setup(self.name, self.model, self.weights, on_cpu)
+        self.worker.submit(jobs.Trace(network, (folder / "input.npy",), folder / "trace"))
 
     def check_traced(self, number: int) -> None:
         """Refuse what no exporter gets right, by what the layers are and the sizes they met."""
@@ -240,15 +241,8 @@ class _Job:
 
     def export(self) -> None:
         """Have the exporter write its file."""
-        self.worker.submit(
-            {
-                "do": "export",
-                "example": str(self.inputs[0][0]),
-                "path": str(self.here / "raw.onnx"),
-                "opset": self.request.opset,
-                "dynamic_size": self.request.dynamic_size,
-            }
-        )
+        example, request = self.inputs[0][0], self.request
+        self.worker.submit(jobs.Export(example, self.here / "raw.onnx", request.opset, request.dynamic_size))
 
     def prove(self, names: Mapping[str, str]) -> Exported:
         """Judge the exporter's file and its canonical form.
@@ -257,7 +251,7 @@ class _Job:
             names: Name of each tensor of the State, by the name the exporter gave it.
         """
         side, opset, raw_path, path = self.model.side, self.request.opset, self.here / "raw.onnx", self.made
-        self.worker.submit({"do": "outputs", "inputs": [[str(source), str(folder)] for source, folder in self.inputs]})
+        self.worker.submit(jobs.Outputs(tuple(self.inputs)))
         raw = model_file.read(raw_path)
         written = next(each.version for each in raw.opset_import if each.domain in ("", "ai.onnx"))
         if written != opset:
