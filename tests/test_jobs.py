@@ -94,7 +94,7 @@ def test_an_answer_of_another_type_is_one_line():
         (jobs.Read(Path("a"), Path("b")), {}),
         (jobs.Survey(NETWORKS[0], None, (1,)), [{}]),
     ):
-        with pytest.raises(ParityError, match="^mistaken answer: the answer to "):
+        with pytest.raises(ParityError, match=r"^mistaken answer: the answer to "):
             jobs.answer(job, found)
 
 

@@ -78,10 +78,12 @@ def outcome(path, right):
     try:
         judged(path, right)
     except ParityError as error:
-        assert str(error).startswith(f"{path}: damaged trace: ")
-        assert "\n" not in str(error)
-        return str(error)
-    return ""
+        words = str(error)
+    else:
+        return ""
+    assert words.startswith(f"{path}: damaged trace: ")
+    assert "\n" not in words
+    return words
 
 
 def test_a_trace_that_was_not_changed_passes(recorded, tmp_path):
