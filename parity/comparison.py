@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+from parity.json_codec import decode, encode
 
 SCHEMA = 1
 VERDICTS = ("exact", "rounding", "precision", "different", "invalid")
@@ -108,30 +109,20 @@ class Comparison:
 
     def to_json(self) -> str:
         """Return the comparison as strict JSON, schema 1 of docs/contract.md; infinity and NaN are strings."""
-        return json.dumps(_finite({"schema": SCHEMA, "ok": self.ok, **asdict(self)}), indent=1, allow_nan=False)
+        return json.dumps({"schema": SCHEMA, "ok": self.ok, **encode(self)}, indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Comparison:
         """Return what `to_json` wrote.
 
         Raises:
-            ValueError: If the text is no comparison of this schema.
+            ValueError: If the text is no comparison of this schema; naming the field that is wrong.
         """
         found = json.loads(text)
-        if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        if not isinstance(found, dict) or found.pop("schema", None) != SCHEMA:
             raise ValueError(f"no comparison of schema {SCHEMA}")
-        fields = {name: found[name] for name in cls.__dataclass_fields__}
-        where = fields["first_divergence"]
-        return cls(
-            **{
-                **fields,
-                "layers": tuple(_layer(layer) for layer in fields["layers"]),
-                "first_divergence": where and Divergence(**where),
-                "culprits": tuple(Culprit(**culprit) for culprit in fields["culprits"]),
-                "unmatched": {side: tuple(names) for side, names in fields["unmatched"].items()},
-                "notes": tuple(fields["notes"]),
-            }
-        )
+        _ = found.pop("ok", None)  # follows from the verdict
+        return decode(cls, found)
 
     def __str__(self) -> str:
         from parity.report import text
@@ -143,17 +134,3 @@ def names_of(reference: Mapping[str, Any], candidate: Mapping[str, Any]) -> tupl
     """Return what to call two runs by their manifests, as `Comparison.sides` does."""
     names = str(reference.get("framework")), str(candidate.get("framework"))
     return names if names[0] != names[1] else ("reference", "candidate")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _layer(found: Mapping[str, Any]) -> Layer:
-    numbers = {name: float(found[name]) for name in ("distance", "allowance", "bound")}
-    noise = float(found["noise"][0]), float(found["noise"][1])
-    return Layer(**{**found, **numbers, "noise": noise, "shape": tuple(found["shape"])})

@@ -9,23 +9,23 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
-from parity import canonical, model_file, precision
+from parity import canonical, jobs, model_file, precision
 from parity.atomic import atomic
+from parity.bounds import growth
 from parity.errors import ParityError
 from parity.export_cases import Case
 from parity.export_proof import BATCHES, Proof, reason
 from parity.exported import Exported, metadata
 from parity.exporter_faults import met, sentence
-from parity.bounds import growth
 from parity.record import projection
-from parity.run import Model, Options, Workers, described_weights, trace_job
+from parity.run import Model, Options, Workers, described_weights, setup
 from parity.trace import Trace
 from parity.workers import Worker, answers, wait
 
@@ -71,34 +71,34 @@ def export_models(
     if request.precisions:
         _ = precision.load_images(request.shape, request.calibrate)  # what is wrong with them is to be known before
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        jobs = [_Job(name, model, Path(folder) / model.side, request, options, workers) for model in models]
-        for number in range(len(jobs[0].shapes)):
-            for job in jobs:
+        exports = [_Job(name, model, Path(folder) / model.side, request, options, workers) for model in models]
+        for number in range(len(exports[0].shapes)):
+            for job in exports:
                 job.trace(number)
             try:
-                _ = wait([job.worker for job in jobs], options.timeout)
+                _ = wait([job.worker for job in exports], options.timeout)
             except ParityError as error:
                 if not number:
                     raise
-                raise ParityError(f"--dynamic-size: at {jobs[0].shapes[number][1:]}: {error}") from error
-            for job in jobs:
+                raise ParityError(f"--dynamic-size: at {exports[0].shapes[number][1:]}: {error}") from error
+            for job in exports:
                 job.check_traced(number)
-        for job in jobs:
+        for job in exports:
             job.export()
         # The one that is done is proved while the other is still at it.
-        found = {job.model.side: job.prove(names) for job, names in _finished(name, jobs, options, workers)}
-        for job in jobs:
+        found = {job.model.side: job.prove(names) for job, names in _finished(name, exports, options, workers)}
+        for job in exports:
             job.place(found[job.model.side])
-        return [found[job.model.side] for job in jobs]
+        return [found[job.model.side] for job in exports]
 
 
 def _finished(
-    name: str, jobs: Sequence[_Job], options: Options, workers: Workers
+    name: str, exports: Sequence[_Job], options: Options, workers: Workers
 ) -> Iterator[tuple[_Job, Mapping[str, str]]]:
     """Yield each job as its exporter is done, and the names it gave the tensors of the State."""
     try:
-        for worker, answer in answers([job.worker for job in jobs], options.timeout):
-            yield next(job for job in jobs if job.worker is worker), answer["names"]
+        for worker, answer in answers([job.worker for job in exports], options.timeout):
+            yield next(job for job in exports if job.worker is worker), answer
     except ParityError as error:
         # paddle2onnx says what it cannot write, and then aborts the process.
         words = [line.split("] ", 1)[-1].strip() for line in workers.log().splitlines() if "[ERROR]" in line]
@@ -141,8 +141,9 @@ class _Job:
     def trace(self, number: int) -> None:
         """Record the network on one image of one of the sizes."""
         folder = self.here / f"size{number}" / "batch1"
-        job = trace_job(self.name, self.model, folder / "trace", folder, self.weights, self.options)
-        self.worker.submit({**job, "device": "cpu", "gradients": False})
+        on_cpu = replace(self.options, device="cpu")
+        network = setup(self.name, self.model, self.weights, on_cpu)
+        self.worker.submit(jobs.Trace(network, (folder / "input.npy",), folder / "trace"))
 
     def check_traced(self, number: int) -> None:
         """Refuse what the exporter gets wrong, by the layers and the sizes they met; keep what is only noted."""
@@ -159,15 +160,8 @@ class _Job:
 
     def export(self) -> None:
         """Have the exporter write its file."""
-        self.worker.submit(
-            {
-                "do": "export",
-                "example": str(self.inputs[0][0]),
-                "path": str(self.here / "raw.onnx"),
-                "opset": self.request.opset,
-                "dynamic_size": self.request.dynamic_size,
-            }
-        )
+        example, request = self.inputs[0][0], self.request
+        self.worker.submit(jobs.Export(example, self.here / "raw.onnx", request.opset, request.dynamic_size))
 
     def prove(self, names: Mapping[str, str]) -> Exported:
         """Judge the exporter's file and its canonical form.
@@ -176,7 +170,7 @@ class _Job:
             names: Name of each tensor of the State, by the name the exporter gave it.
         """
         side, raw_path, path = self.model.side, self.here / "raw.onnx", self.made
-        self.worker.submit({"do": "outputs", "inputs": [[str(source), str(folder)] for source, folder in self.inputs]})
+        self.worker.submit(jobs.Outputs(tuple(self.inputs)))
         graph, raw_nodes = self._simplified(raw_path)
         proof = Proof(self.name, self.here, self.inputs, self.options.threads)
         with Trace(self.here / "size0" / "batch1" / "trace") as trace:

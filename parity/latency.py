@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from parity import jobs
 from parity.errors import ParityError
+from parity.json_codec import encode
 from parity.picture import load_input
-from parity.run import Model, Options, Workers, trace_job
-from parity.workers import Worker, wait
+from parity.run import Model, Options, Workers, setup
+from parity.workers import Worker, ask, wait
 from parity.zoo import NETWORKS
 
 # Of each framework; what each side calls WAYS.
@@ -146,26 +148,23 @@ def measure(
     rows, rates = list[Row](), list[float]()
     with tempfile.TemporaryDirectory(prefix="parity-") as folder, Workers(options) as workers:
         here = Path(folder)
-        runners, refused = _prepared(name, models, ways, here, options, workers)
+        runners, refused = _prepared(name, models, ways, options, workers)
         for batch in batches:
             image = load_input(None, shape)
             np.save(here / "input.npy", np.repeat(image, batch, axis=0))
             reasons = dict(refused)
             for worker in dict.fromkeys(runner.worker for runner in runners):
                 mine = {runner.way: runner.label for runner in runners if runner.worker is worker}
-                worker.submit({"do": "aim", "input": str(here / "input.npy"), "ways": list(mine)})
-                for way, why in wait([worker], timeout)[0]["refused"].items():
+                for way, why in ask(worker, jobs.Aim(here / "input.npy", tuple(mine)), timeout).items():
                     reasons[mine[way]] = why
             live = [runner for runner in runners if runner.label not in reasons]
             if not live:
                 raise ParityError(f"{name}: nothing could be run: {'; '.join(reasons.values())}")
             seconds: dict[str, list[float]] = {runner.label: [] for runner in live}
             for done in range(rounds):
-                live[0].worker.submit({"do": "multiply", "size": _MATRIX})
-                rates.append(wait([live[0].worker], timeout)[0]["rate"])
+                rates.append(ask(live[0].worker, jobs.Multiply(_MATRIX), timeout))
                 for runner in live:
-                    runner.worker.submit({"do": "turn", "way": runner.way, "repeat": _REPEAT})
-                    seconds[runner.label] += wait([runner.worker], timeout)[0]["seconds"]
+                    seconds[runner.label] += ask(runner.worker, jobs.Turn(runner.way, _REPEAT), timeout)
                 if on_progress is not None:
                     on_progress(name, "turns", done + 1, rounds)
             rows += [_row(label, batch, threads, taken) for label, taken in seconds.items()]
@@ -177,7 +176,7 @@ def measure(
 
 
 def _prepared(
-    name: str, models: Sequence[Model], ways: Sequence[str], here: Path, options: Options, workers: Workers
+    name: str, models: Sequence[Model], ways: Sequence[str], options: Options, workers: Workers
 ) -> tuple[list[_Runner], dict[str, str]]:
     """Return the ways that can be aimed at inputs, and why not of the others."""
     runners, refused, busy = list[_Runner](), dict[str, str](), list[tuple[Worker, list[_Runner]]]()
@@ -188,8 +187,7 @@ def _prepared(
         if not labels:
             continue
         worker = workers.get(model.side, role)
-        weights = {"seed": 0, "label": "random, seed 0"}
-        worker.submit({**trace_job(name, model, here / "none", here, weights, options), "do": "prepare"})
+        worker.submit(jobs.Prepare(setup(name, model, jobs.RandomWeights(0), options)))
         busy.append((worker, [_Runner(text, worker, way) for text, way in labels]))
     for worker, mine in busy:
         try:
@@ -247,5 +245,5 @@ def as_json(name: str, rows: Sequence[Row], rates: dict[int, float]) -> dict[str
         "schema": 1,
         "network": name,
         "matrix_product_rate": {str(threads): rate for threads, rate in rates.items()},
-        "rows": [dataclasses.asdict(row) for row in rows],
+        "rows": encode(rows),
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,74 @@ from parity.layers import check_input
 from parity.record import Seen, Side, flatten, inference_mode, leaves, watched
 
 
-def outline(side: Side, network: Any, shape: Sequence[int]) -> dict[str, Any]:
-    """Return the calls and the tensors of one run, as JSON holds them.
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a run.
+
+    Attributes:
+        shape: Its shape.
+        sources: Numbers of the tensors that it may be made of if no layer made it but code between them, such as a sum
+            or a concatenation.
+    """
+
+    shape: tuple[int, ...]
+    sources: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One call of one layer.
+
+    Attributes:
+        layer: Dotted path; "" is the network itself.
+        kind: Neutral kind, "Conv2d"; for a layer of the user's own, its class.
+        config: Configuration in neutral words.
+        leaf: Whether it holds no layers of its own.
+        parameters: Trained numbers of the layer's own that no call before counted.
+        inputs: Numbers of its input tensors.
+        outputs: Numbers of its output tensors.
+    """
+
+    layer: str
+    kind: str
+    config: Mapping[str, Any]
+    leaf: bool
+    parameters: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Uncalled:
+    """A layer that has parameters and was not called."""
+
+    layer: str
+    kind: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Outline:
+    """One run of a network.
+
+    Attributes:
+        tensors: Every tensor, in the order they were first seen; 0 is the input. Its number is its place here.
+        calls: Every layer call, in the order they ended.
+        uncalled: What has parameters and was not called.
+    """
+
+    tensors: tuple[Tensor, ...]
+    calls: tuple[LayerCall, ...]
+    uncalled: tuple[Uncalled, ...]
+
+
+def outline(side: Side, network: Any, shape: Sequence[int]) -> Outline:
+    """Return the calls and the tensors of one run.
 
     Args:
         side: The module of the network's framework.
         network: A live network; its weights may be hollow (`side.hollow`).
         shape: Of its one input, (N, C, H, W).
-
-    Returns:
-        `tensors`: one a tensor, in the order they were first seen: `shape`, and `sources`: the numbers of the tensors
-        that it may be made of if no layer made it but code between them, such as a sum or a concatenation.
-        `calls`: one a layer call, in the order they ended: `layer`, `kind`, `config`, `leaf`, `parameters` (trained
-        numbers of the layer's own that no call before counted), `inputs` and `outputs` as numbers of tensors.
-        `uncalled`: `layer`, `kind`, `parameters` of what has parameters and was not called.
 
     Raises:
         ParityError: If a layer cannot take its input.
@@ -34,13 +89,13 @@ def outline(side: Side, network: Any, shape: Sequence[int]) -> dict[str, Any]:
     _ = watcher.number(image)
     with inference_mode(side, network), watched(watcher.layers, watcher.wrap), side.autograd(False):
         _ = network(image)
-    called = {call["layer"] for call in watcher.calls}
-    uncalled = [
-        {"layer": name, "kind": side.describe(layer)[0], "parameters": parameters}
+    called = {call.layer for call in watcher.calls}
+    uncalled = tuple(
+        Uncalled(name, side.describe(layer)[0], parameters)
         for name, layer in watcher.layers
         if name not in called and (parameters := watcher.count(layer))
-    ]
-    return {"tensors": watcher.tensors, "calls": watcher.calls, "uncalled": uncalled}
+    )
+    return Outline(tuple(watcher.tensors), tuple(watcher.calls), uncalled)
 
 
 class _Watcher:
@@ -48,8 +103,8 @@ class _Watcher:
         self.side = side
         self.layers = list(side.layers(network))
         self.leaves = leaves(side, self.layers)
-        self.tensors: list[dict[str, Any]] = []
-        self.calls: list[dict[str, Any]] = []
+        self.tensors: list[Tensor] = []
+        self.calls: list[LayerCall] = []
         self._seen = Seen(side.version)
         self._counted: set[int] = set()
         self._within: list[list[int]] = [[]]  # for each open call of a layer of layers: what code in it can reach
@@ -59,8 +114,8 @@ class _Watcher:
         known = self._seen.get(tensor)
         if known is None:
             known = len(self.tensors)
-            sources = [] if made else sorted(set(self._within[-1]))
-            self.tensors.append({"shape": list(map(int, tensor.shape)), "sources": sources})
+            sources = () if made else tuple(sorted(set(self._within[-1])))
+            self.tensors.append(Tensor(tuple(map(int, tensor.shape)), sources))
             self._seen.put(tensor, known)
         return known
 
@@ -84,17 +139,8 @@ class _Watcher:
             outputs = [self.number(tensor, made=leaf) for tensor in flatten(result, self.side.is_tensor)]
             _ = self._within.pop()
             self._within[-1] += outputs
-            self.calls.append(
-                {
-                    "layer": name,
-                    "kind": kind,
-                    "config": config,
-                    "leaf": leaf,
-                    "parameters": self.count(layer),
-                    "inputs": inputs,
-                    "outputs": outputs,
-                }
-            )
+            counted = self.count(layer)
+            self.calls.append(LayerCall(name, kind, config, leaf, counted, tuple(inputs), tuple(outputs)))
             return result
 
         return outlined

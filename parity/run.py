@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from parity import jobs
 from parity.atomic import atomic
 from parity.atomic import check_writable as check_writable
 from parity.checkpoint import framework_of
@@ -21,11 +22,12 @@ from parity.comparison import Comparison
 from parity.errors import ParityError
 from parity.explain import explained
 from parity.judge import judge
+from parity.outline import Outline
 from parity.picture import load_input, parse_shape
 from parity.record import input_digest
 from parity.state import Array, State
-from parity.trace import Distance, Trace
-from parity.workers import Worker, wait
+from parity.trace import Trace
+from parity.workers import Worker, ask, wait
 from parity.zoo import NETWORKS, near
 
 SIDES = ("torch", "paddle")
@@ -121,7 +123,7 @@ def parse_single(text: str) -> Model:
     return model
 
 
-def outline(model: Model, shape: str | None, options: Options, workers: Workers) -> dict[str, Any]:
+def outline(model: Model, shape: str | None, options: Options, workers: Workers) -> Outline:
     """Return the outline (`parity.outline`) of a network at an input of `shape`, N,C,H,W, or the published one.
 
     Raises:
@@ -129,11 +131,8 @@ def outline(model: Model, shape: str | None, options: Options, workers: Workers)
     """
     published = NETWORKS[model.target].input if model.twin else (1, 3, 224, 224)
     numbers = published if shape is None else parse_shape(shape, published)
-    job = {"do": "outline", "shape": numbers, "threads": options.threads, **_network(model, options)}
-    worker = workers.get(model.side)
-    worker.submit(job)
-    (answer,) = wait([worker], options.timeout)
-    return answer
+    job = jobs.Outline(network(model, options.num_classes), tuple(numbers), options.threads)
+    return ask(workers.get(model.side), job, options.timeout)
 
 
 def unknown_network(name: str) -> str:
@@ -238,14 +237,15 @@ def compare_models(
     live = [worker for worker in pool if worker is not None]
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         here = Path(folder)
-        weights: dict[str, Any] = {}
+        weights: jobs.Weights = jobs.OwnWeights()
         if live:
             np.save(here / "input.npy", load())
             weights = described_weights(options, workers, here)
         paths = [Path(model.target) if model.side == "trace" else here / f"{i}.trace" for i, model in enumerate(models)]
         for worker, model, path in zip(pool, models, paths, strict=True):
             if worker is not None:
-                worker.submit(trace_job(name, model, path, here, weights, options))
+                inputs = (here / "input.npy",)
+                worker.submit(jobs.Trace(setup(name, model, weights, options), inputs, path, options.gradients))
         report = on_progress and (
             lambda worker, precision, done, total: on_progress(worker.side, precision, done, total)
         )
@@ -270,10 +270,9 @@ def describe_models(models: Iterable[Model], workers: Workers) -> list[list[tupl
         if model.side not in SIDES:
             raise ParityError(f"{model.side}:{model.target}: name a network that can be built: torch:... or paddle:...")
         worker = workers.get(model.side, role)
-        source = {"twin": model.target, "options": {}} if model.twin else {"spec": model.target}
-        worker.submit({"do": "layers", **source})
+        worker.submit(jobs.Layers(network(model)))
         live.append(worker)
-    return [[tuple(layer) for layer in answer["layers"]] for answer in wait(live, workers.options.timeout)]
+    return [list(layers) for layers in wait(live, workers.options.timeout)]
 
 
 def _explain(
@@ -281,51 +280,37 @@ def _explain(
 ) -> Comparison:
     replayed, states = {}, None
     if pool[1] is not None and pool[1].side != "onnx":  # a file has no layers to call
-        pool[1].submit({"do": "replay", "reference": str(reference.path)})
-        (answer,) = wait([pool[1]], options.timeout)
-        replayed = {
-            (layer, number): gap if isinstance(gap, str) else Distance(**{**gap, "index": tuple(gap["index"])})
-            for layer, number, gap in answer["replay"]
-        }
+        found = ask(pool[1], jobs.Replay(reference.path), options.timeout)
+        replayed = {(layer, number): gap for layer, number, gap in found}
     both = [worker for worker in pool if worker is not None]
     files = any(worker.side == "onnx" for worker in both)  # whose weights go by other names
     if len(both) == 2 and not files and reference.manifest["state_sha256"] != candidate.manifest["state_sha256"]:
         kept = [here / f"{i}.state" for i in range(2)]
         for worker, file in zip(both, kept, strict=True):
-            worker.submit({"do": "state", "path": str(file)})
+            worker.submit(jobs.State(file))
         _ = wait(both, options.timeout)
         states = State.load(kept[0]), State.load(kept[1])
     return explained(comparison, reference, candidate, replayed, states)
 
 
-def trace_job(
-    name: str, model: Model, path: Path, here: Path, weights: Mapping[str, Any], options: Options
-) -> dict[str, Any]:
-    """Return the job of tracing a model to `path`; what it says of the network other jobs can use."""
-    job: dict[str, Any] = {
-        "do": "trace",
-        "name": model.target if model.twin else name,
-        "family": "",
-        "weights": weights,
-        "inputs": [str(here / "input.npy")],
-        "path": str(path),
-        # What ONNX Runtime tells apart is one GPU to a framework.
-        "device": "gpu" if model.side != "onnx" and options.device in ("cuda", "tensorrt") else options.device,
-        "threads": options.threads,
-        "gradients": options.gradients,
-    }
+def setup(name: str, model: Model, weights: jobs.Weights, options: Options) -> jobs.Setup:
+    """Return what a job says of a model that is to run, with its weights and its device."""
     if model.side == "onnx":  # its weights are its own, and `weights` says which the other side is to have
-        return {**job, "file": str(Path(model.target).resolve()), "weights": {"own": True, "label": "the file's"}}
-    family = {"family": NETWORKS[model.target].family} if model.twin else {}
-    return {**job, **family, **_network(model, options)}
-
-
-def _network(model: Model, options: Options) -> dict[str, Any]:
-    """Return what a job says of the network it is about."""
+        own = jobs.OwnWeights("the file's")
+        return jobs.Setup(name, network(model), own, options.device, options.threads)
+    # What ONNX Runtime tells apart is one GPU to a framework.
+    device = "gpu" if options.device in ("cuda", "tensorrt") else options.device
+    source = network(model, options.num_classes)
     if not model.twin:
-        return {"spec": model.target}
-    classes = {} if options.num_classes is None else {"num_classes": options.num_classes}
-    return {"twin": model.target, "options": classes}
+        return jobs.Setup(name, source, weights, device, options.threads)
+    return jobs.Setup(model.target, source, weights, device, options.threads, NETWORKS[model.target].family)
+
+
+def network(model: Model, num_classes: int | None = None) -> jobs.Network:
+    """Return what a job says of the network it is about; `num_classes` is for a twin."""
+    if model.side == "onnx":
+        return jobs.ModelFile(Path(model.target).resolve())
+    return jobs.Twin(model.target, num_classes) if model.twin else jobs.Spec(model.target)
 
 
 def input_shape(models: Iterable[Model], workers: Workers) -> tuple[int, int, int, int] | None:
@@ -340,29 +325,26 @@ def input_shape(models: Iterable[Model], workers: Workers) -> tuple[int, int, in
     for i, model in enumerate(models):
         if model.side == "onnx":
             reader = workers.get("onnx", int(all(each.side == "onnx" for each in models)) * i)
-            reader.submit({"do": "shape", "file": model.target})
-            shape = wait([reader], workers.options.timeout)[0]["shape"]
+            shape = ask(reader, jobs.Shape(Path(model.target)), workers.options.timeout)
             if len(shape) != 4 or shape[1] is None:
                 return None
             return shape[0] or 1, shape[1], shape[2] or 224, shape[3] or 224
     return None
 
 
-def described_weights(options: Options, workers: Workers, here: Path) -> dict[str, Any]:
+def described_weights(options: Options, workers: Workers, here: Path) -> jobs.Weights:
     """Return what a job says of the weights; a .pth file is read by the torch worker first, as only torch can."""
     if options.weights == "random":
-        return {"seed": options.seed, "label": f"random, seed {options.seed}"}
+        return jobs.RandomWeights(options.seed)
     if options.weights == "own":
-        return {"own": True, "label": "own"}
+        return jobs.OwnWeights()
     path = Path(options.weights)
     framework = framework_of(path)
     if framework != "torch":
-        return {"file": str(path.resolve()), "label": path.name}
+        return jobs.WeightsFile(path.resolve(), path.name)
     plain = here / "weights.safetensors"
-    reader = workers.get("torch")
-    reader.submit({"do": "read", "file": str(path.resolve()), "path": str(plain)})
-    _ = wait([reader], options.timeout)
-    return {"file": str(plain), "framework": framework, "label": path.name}
+    ask(workers.get("torch"), jobs.Read(path.resolve(), plain), options.timeout)
+    return jobs.WeightsFile(plain, path.name, framework)
 
 
 def _keep(name: str, models: tuple[Model, Model], paths: list[Path], folder: Path) -> None:
@@ -411,7 +393,7 @@ def compare_zoo(
 def _kept(path: Path, options: Options, image: Array) -> Comparison | None:
     try:
         found = Comparison.from_json(path.read_text())
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         return None
     wanted = {"weights": f"random, seed {options.seed}", "input_sha256": input_digest([image])}
     same = all(side.get(word) == value for side in (found.reference, found.candidate) for word, value in wanted.items())

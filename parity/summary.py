@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parity.errors import ParityError
+from parity.json_codec import encode
 from parity.layers import KINDS, known
+
+if TYPE_CHECKING:  # a command line that asks for help need not wait for numpy
+    from parity.outline import LayerCall, Outline, Tensor
 
 BYTES = 4  # of a float32, in which activations are kept
 
@@ -110,27 +114,27 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """Return the summary as JSON holds it, schema 1 (docs/contract.md)."""
-        return {"schema": 1, **asdict(self), "activation_bytes": BYTES * self.activations}
+        return {"schema": 1, **encode(self), "activation_bytes": BYTES * self.activations}
 
 
-def summarise(model: str, framework: str, outline: Mapping[str, Any], depth: int | None = None) -> Summary:
+def summarise(model: str, framework: str, outline: Outline, depth: int | None = None) -> Summary:
     """Return the summary of an outline (`parity.outline`): a row a layer call, or a row for each path of `depth` parts.
 
     Raises:
         ParityError: If no layer was called.
     """
-    tensors, calls = outline["tensors"], outline["calls"]
+    tensors, calls = outline.tensors, outline.calls
     if not calls:
         raise ParityError(f"{model}: its forward calls no layer: there is nothing to summarise.")
     fields = _fields(tensors, calls)
     named = [(call, _row(call, tensors, fields)) for call in calls]
-    rows = [row for call, row in named if call["leaf"] or call["parameters"]]
-    for left in outline["uncalled"]:
-        rows.append(Row(left["layer"], left["kind"], (), (), (), (), (), left["parameters"], 0, 0, None))
+    rows = [row for call, row in named if call.leaf or call.parameters]
+    for left in outline.uncalled:
+        rows.append(Row(left.layer, left.kind, (), (), (), (), (), left.parameters, 0, 0, None))
     return Summary(
         model,
         framework,
-        tuple(tensors[0]["shape"]),
+        tensors[0].shape,
         named[-1][1].output,
         tuple(rows if depth is None else _stages(rows, [row for _, row in named], depth)),
         sum(row.parameters for row in rows),
@@ -164,32 +168,30 @@ def _stages(rows: Sequence[Row], calls: Sequence[Row], depth: int) -> Iterable[R
         )
 
 
-def _row(call: Mapping[str, Any], tensors: Sequence[Mapping[str, Any]], fields: Mapping[int, Field | None]) -> Row:
-    config = call["config"]
-    before, after = (
-        tuple(tensors[numbers[0]]["shape"]) if numbers else () for numbers in (call["inputs"], call["outputs"])
-    )
-    kernel = _kernel(call["kind"], config)
+def _row(call: LayerCall, tensors: Sequence[Tensor], fields: Mapping[int, Field | None]) -> Row:
+    config = call.config
+    before, after = (tensors[numbers[0]].shape if numbers else () for numbers in (call.inputs, call.outputs))
+    kernel = _kernel(call.kind, config)
     convolves = "in_channels" in config and "kernel_size" in config
     macs: int | None = 0
     if convolves:
         # Each element of the output is a sum over one filter; of a transposed one, each of the input goes into one.
-        macs = math.prod(before if "Transpose" in call["kind"] else after) * math.prod(kernel[1:])
+        macs = math.prod(before if "Transpose" in call.kind else after) * math.prod(kernel[1:])
     elif "in_features" in config:
         macs = math.prod(after) * config["in_features"]
-    elif call["leaf"] and call["parameters"] and call["kind"] not in KINDS:
+    elif call.leaf and call.parameters and call.kind not in KINDS:
         macs = None
-    field = fields.get(call["outputs"][0]) if call["outputs"] else None
+    field = fields.get(call.outputs[0]) if call.outputs else None
     padding = config.get("padding", ())
     return Row(
-        call["layer"],
-        call["kind"],
+        call.layer,
+        call.kind,
         kernel,
         padding if isinstance(padding, str) else tuple(padding),
         tuple(config.get("stride", ())),
         tuple(config.get("dilation", ())),
         after,
-        call["parameters"],
+        call.parameters,
         macs,
         math.prod(after) if convolves else 0,
         None if field is None else (_seen(field[0]), _seen(field[1])),
@@ -211,29 +213,27 @@ def _kernel(kind: str, config: Mapping[str, Any]) -> tuple[int, ...]:
     return (into, out // groups, *window) if "Transpose" in kind else (out, into // groups, *window)
 
 
-def _fields(tensors: Sequence[Mapping[str, Any]], calls: Sequence[Mapping[str, Any]]) -> dict[int, Field | None]:
+def _fields(tensors: Sequence[Tensor], calls: Sequence[LayerCall]) -> dict[int, Field | None]:
     """Return what the elements of each tensor see, None where that is not known."""
-    makers = {number: call for call in reversed(calls) if call["leaf"] for number in call["outputs"]}
-    height, width = tensors[0]["shape"][2:]
+    makers = {number: call for call in reversed(calls) if call.leaf for number in call.outputs}
+    height, width = tensors[0].shape[2:]
     fields: dict[int, Field | None] = {0: (Axis(0, 0, 1, height), Axis(0, 0, 1, width))}
     for number, tensor in list(enumerate(tensors))[1:]:
         call = makers.get(number)
-        if tensor["sources"] or call is None:
+        if tensor.sources or call is None:
             fields[number] = _joined(tensor, tensors, fields)
         else:
             fields[number] = _through(call, tensors, fields)
     return fields
 
 
-def _through(
-    call: Mapping[str, Any], tensors: Sequence[Mapping[str, Any]], fields: Mapping[int, Field | None]
-) -> Field | None:
+def _through(call: LayerCall, tensors: Sequence[Tensor], fields: Mapping[int, Field | None]) -> Field | None:
     """Return what the output of a leaf layer sees."""
-    kind, config = call["kind"], call["config"]
-    field = fields[call["inputs"][0]] if len(call["inputs"]) == 1 else None
+    kind, config = call.kind, call.config
+    field = fields[call.inputs[0]] if len(call.inputs) == 1 else None
     if field is None:
         return None
-    before, after = (tensors[call[key][0]]["shape"] for key in ("inputs", "outputs"))
+    before, after = tensors[call.inputs[0]].shape, tensors[call.outputs[0]].shape
     if known(kind).pointwise or kind == "Flatten":
         return field
     if kind == "Linear":
@@ -242,7 +242,7 @@ def _through(
         return None
     if "kernel_size" in config:
         return None if "Transpose" in kind else _slid(field, config, after[2:])
-    if (kind.startswith("Adaptive") and all(map(int.__ge__, before[2:], after[2:]))) or after[2:] == [1, 1]:
+    if (kind.startswith("Adaptive") and all(map(int.__ge__, before[2:], after[2:]))) or after[2:] == (1, 1):
         return field[0].divided(after[2]), field[1].divided(after[3])
     return None
 
@@ -264,24 +264,22 @@ def _slid(field: Field, config: Mapping[str, Any], after: Sequence[int]) -> Fiel
     return axes[0], axes[1]
 
 
-def _joined(
-    tensor: Mapping[str, Any], tensors: Sequence[Mapping[str, Any]], fields: Mapping[int, Field | None]
-) -> Field | None:
+def _joined(tensor: Tensor, tensors: Sequence[Tensor], fields: Mapping[int, Field | None]) -> Field | None:
     """Return what a tensor sees that code made of its sources: the union of all that fit it.
 
     A sum or a concatenation has the map of its terms; single numbers a channel may have been multiplied in.
     """
-    shape, size = tensor["shape"], math.prod(tensor["shape"][1:])
-    sources = [(tensors[source]["shape"], fields.get(source)) for source in tensor["sources"]]
+    shape, size = tensor.shape, math.prod(tensor.shape[1:])
+    sources = [(tensors[source].shape, fields.get(source)) for source in tensor.sources]
     if len(shape) == 4:
         alike = [field for each, field in sources if each[2:] == shape[2:]]
-        single = [field for each, field in sources if each[2:] == [1, 1] != shape[2:]]
+        single = [field for each, field in sources if each[2:] == (1, 1) != shape[2:]]
     else:
         alike, single = [field for each, field in sources if math.prod(each[1:]) == size], []
     if alike:
         return _union(alike, single)
     # At most all of everything it may be made of; a map of another size is not understood.
-    return _union([field and _whole(field) for _, field in sources]) if shape[2:] in ([], [1, 1]) else None
+    return _union([field and _whole(field) for _, field in sources]) if shape[2:] in ((), (1, 1)) else None
 
 
 def _union(alike: Sequence[Field | None], single: Sequence[Field | None] = ()) -> Field | None:

@@ -45,13 +45,6 @@ class Finding:
         """Whether torch and Paddle make other things of this size; what both refuse is no trap."""
         return len(self.refused) == 1 or (bool(self.parts) and not self.refused)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Finding:
-        """Return the finding of these values, as `asdict` and JSON leave them."""
-        refused = {rule: (where, why) for rule, (where, why) in values["refused"].items()}
-        lists = {name: tuple(values[name]) for name in ("layers", "rounds", "parts")}
-        return cls(values["size"], **lists, refused=refused)
-
 
 @dataclass(frozen=True)
 class Step:

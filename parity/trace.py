@@ -11,14 +11,16 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from parity import layers
 from parity.errors import ParityError
+from parity.json_codec import DecodeError, decode, encode
 from parity.state import Array, open_safetensors
 
 # 2: Paddle's float64 is exact, outputs have keys. One of schema 1 holds errors that nothing allows for any more.
@@ -258,19 +260,22 @@ class Trace:
         with self.path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             self._start, self._entries = 8 + length, json.loads(file.read(length))
+        del self._entries["__metadata__"]
         try:
             header = json.loads(metadata["parity_trace"])
-            if header["schema"] != SCHEMA:
+            schema = header.get("schema") if isinstance(header, dict) else None
+            if schema != SCHEMA:
                 raise ParityError(
-                    f"{path}: trace of schema {header['schema']}, this version reads {SCHEMA}. Record it anew."
+                    f"{path}: trace of schema {schema!r:.20}, this version reads {SCHEMA}. Record it anew."
                 )
-            self.manifest: dict[str, Any] = header["manifest"]
-            self.calls: list[Call] = [_call(entry) for entry in header["calls"]]
-            missing = {name for call in self.calls for name in (*call.inputs, *call.outputs)} - set(self._entries)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ParityError(f"{path}: damaged trace header: {error!r}") from error
-        if missing:
-            raise ParityError(f"{path}: damaged trace: {len(missing)} of its tensors are missing.")
+            found = decode(_Header, header)
+            for i, call in enumerate(found.calls):
+                if wrong := _impossible(call, self._entries):
+                    raise DecodeError(f"calls[{i}].{wrong}")
+        except (ValueError, RecursionError) as error:
+            raise ParityError(f"{path}: damaged trace: {error}. Record it anew.") from error
+        self.manifest: dict[str, Any] = dict(found.manifest)
+        self.calls: list[Call] = list(found.calls)
         self._file = self.path.open("rb", buffering=0)
 
     def __enter__(self) -> Trace:
@@ -296,21 +301,47 @@ class Trace:
         return np.dtype(next(own for own, word in _DTYPES.items() if word == self._entries[name]["dtype"]))
 
 
-def _call(entry: Mapping[str, Any]) -> Call:
-    return Call(
-        **{
-            **entry,
-            "inputs": tuple(entry["inputs"]),
-            "outputs": tuple(entry["outputs"]),
-            "labels": tuple(entry.get("labels", ())),
-            "noise": tuple(_noise(item) for item in entry["noise"]),
-            "gradient_noise": {label: _noise(item) for label, item in entry["gradient_noise"].items()},
-        }
-    )
+@dataclass(frozen=True)
+class _Header:
+    """What a trace's metadata entry `parity_trace` holds, as JSON."""
+
+    schema: int
+    manifest: Mapping[str, Any]
+    calls: tuple[Call, ...]
 
 
-def _noise(item: Mapping[str, Any]) -> Noise:
-    return Noise(**{**item, "index": tuple(item["index"])})
+def _impossible(call: Call, entries: Mapping[str, Any]) -> str:
+    """Return which field of a call holds what no run can have recorded, and what; "" if none does."""
+    for word in ("inputs", "outputs", "gradients"):
+        names = getattr(call, word)
+        for name in names.values() if isinstance(names, Mapping) else names:
+            if name not in entries:
+                return f"{word}: the file holds no tensor {name!a:.40}"
+            if entries[name]["dtype"] not in _DTYPES.values():
+                return f"{word}: tensor {name!a:.40} is of dtype {entries[name]['dtype']}, which no trace holds"
+    if len(call.noise) != len(call.outputs):
+        return f"noise: {len(call.noise)} of them for {len(call.outputs)} outputs"
+    if unmeasured := sorted(call.gradients.keys() - call.gradient_noise.keys()):
+        return f"gradient_noise: none for {unmeasured[0]!a:.40}"
+    # A number that is larger than any run's, or NaN, would allow anything.
+    for word, value, least in (
+        ("number", call.number, 0),
+        ("terms", call.terms, 1),
+        ("known_error", call.known_error, 0),
+    ):
+        if not least <= value <= 2**53:
+            return f"{word}: no run has {value!r:.40}"
+    if any(noise.relative < 0 for noise in (*call.noise, *call.gradient_noise.values())):
+        return "noise: a distance below 0"
+    if type(call.config.get("constant", 0)) is not int:
+        return f"config['constant']: expected an integer, found {call.config['constant']!a:.40}"
+    try:
+        _ = layers.evaluated(call.kind, call.config, rank=4)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        return f"config: no {call.kind!a:.40} is configured so: {error!a:.80}"
+    if len(call.labels) not in (0, len(call.outputs)) or len(set(call.labels)) != len(call.labels):
+        return f"labels: {len(call.labels)} of them for {len(call.outputs)} outputs, or two alike"
+    return ""
 
 
 class TraceWriter:
@@ -354,8 +385,9 @@ class TraceWriter:
 
     def close(self, manifest: Mapping[str, Any], calls: Sequence[Call]) -> None:
         """Write the header and close the file."""
-        header = {"schema": SCHEMA, "manifest": dict(manifest), "calls": [asdict(call) for call in calls]}
-        text = json.dumps({"__metadata__": {"parity_trace": json.dumps(header)}, **self._entries}).encode()
+        # Infinity and NaN as Python's own words for them, as in every trace of this schema.
+        header = json.dumps(encode(_Header(SCHEMA, manifest, tuple(calls)), strict=False))
+        text = json.dumps({"__metadata__": {"parity_trace": header}, **self._entries}).encode()
         room = self._ROOM
         if len(text) > room:
             room = -(-len(text) // 8) * 8

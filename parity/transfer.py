@@ -103,12 +103,12 @@ def _open(source: Path, stack: contextlib.ExitStack) -> tuple[Mapping[str, Array
 
 
 def _by_torch(source: Path, folder: Path) -> Path:
-    from parity.workers import Worker, wait
+    from parity import jobs
+    from parity.workers import Worker, ask
 
     plain = folder / "weights.safetensors"
     with Worker("torch", sys.executable, 1) as worker:
-        worker.submit({"do": "read", "file": str(source.resolve()), "path": str(plain)})
-        _ = wait([worker], 600.0)
+        ask(worker, jobs.Read(source.resolve(), plain), 600.0)
     return plain
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import selectors
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from parity import jobs
 from parity.errors import ParityError
+from parity.jobs import Answer, Job
 
 OnProgress = Callable[["Worker", str, int, int], None]
 
@@ -48,6 +49,7 @@ class Worker:
             self._log.close()
             raise ParityError(f"--{side}-python {python}: cannot start it: {error.strerror}") from error
         self._buffer = b""
+        self._job: Job[Any] = Job()
 
     def __enter__(self) -> Worker:
         return self
@@ -62,11 +64,12 @@ class Worker:
             pipe.close()
         self._log.close()
 
-    def submit(self, job: Mapping[str, Any]) -> None:
+    def submit(self, job: Job[Any]) -> None:
         """Give the worker its next job; `wait` for the answer."""
         assert self._process.stdin is not None
+        self._job = job
         with contextlib.suppress(BrokenPipeError):  # it is dead or has refused to start: `wait` reads why
-            _ = self._process.stdin.write(json.dumps(job).encode() + b"\n")
+            _ = self._process.stdin.write(jobs.to_line(job))
 
     def log(self) -> str:
         """Return what the process has printed."""
@@ -77,11 +80,11 @@ class Worker:
         assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
-    def messages(self) -> list[dict[str, Any]]:
-        """Return the answers that have come in.
+    def messages(self) -> list[jobs.Message]:
+        """Return the messages that have come in; an answer is of the type that its job says.
 
         Raises:
-            ParityError: If the process has died: how, and its last words.
+            ParityError: If the process has died: how, and its last words; if an answer is of another type.
         """
         content = os.read(self.fileno(), 1 << 16)
         if not content:
@@ -90,13 +93,14 @@ class Worker:
         *lines, self._buffer = (self._buffer + content).split(b"\n")
         return [message for line in lines if (message := self._message(line))]
 
-    def _message(self, line: bytes) -> dict[str, Any]:
-        """Return an answer; what a wrapper around the interpreter prints is none, and goes to the log."""
-        with contextlib.suppress(ValueError):
-            if isinstance(message := json.loads(line), dict):
-                return message
-        _ = os.write(self._log.fileno(), line + b"\n")
-        return {}
+    def _message(self, line: bytes) -> jobs.Message | None:
+        """Return a message; what a wrapper around the interpreter prints is none, and goes to the log."""
+        try:
+            message = jobs.message(line)
+        except ValueError:
+            _ = os.write(self._log.fileno(), line + b"\n")
+            return None
+        return jobs.Done(jobs.answer(self._job, message.done)) if isinstance(message, jobs.Done) else message
 
     def last_words(self) -> str:
         """Return the end of what the process has printed, on one line."""
@@ -129,7 +133,7 @@ def _environment(threads: int) -> dict[str, str]:
     }
 
 
-def wait(workers: list[Worker], timeout: float, on_progress: OnProgress | None = None) -> list[dict[str, Any]]:
+def wait(workers: list[Worker], timeout: float, on_progress: OnProgress | None = None) -> list[Any]:
     """Return each worker's answer to its job, in order.
 
     Raises:
@@ -140,9 +144,20 @@ def wait(workers: list[Worker], timeout: float, on_progress: OnProgress | None =
     return [found[worker] for worker in workers]
 
 
+def ask(worker: Worker, job: Job[Answer], timeout: float, on_progress: OnProgress | None = None) -> Answer:
+    """Give one worker a job and return its answer.
+
+    Raises:
+        ParityError: As `wait` does.
+    """
+    worker.submit(job)
+    (answer,) = wait([worker], timeout, on_progress)
+    return answer
+
+
 def answers(
     workers: list[Worker], timeout: float, on_progress: OnProgress | None = None
-) -> Iterator[tuple[Worker, dict[str, Any]]]:
+) -> Iterator[tuple[Worker, Any]]:
     """Yield each worker with its answer, as they come; what the caller does meanwhile is not counted as their time.
 
     Raises:
@@ -165,13 +180,13 @@ def answers(
             for key, _ in ready:
                 worker: Worker = key.fileobj  # pyright: ignore[reportAssignmentType]
                 for message in worker.messages():
-                    if "error" in message:
-                        raise ParityError(message["error"])
-                    if "done" in message:
+                    if isinstance(message, jobs.Failed):
+                        raise ParityError(message.error)
+                    if isinstance(message, jobs.Done):
                         waiting.remove(worker)
                         _ = selector.unregister(worker)
                         paused = time.monotonic()
-                        yield worker, message["done"]
+                        yield worker, message.done
                         deadline += time.monotonic() - paused
                     elif on_progress is not None:
-                        on_progress(worker, *message["progress"])
+                        on_progress(worker, *message.progress)

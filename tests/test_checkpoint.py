@@ -26,12 +26,12 @@ import torchvision
 
 import paddle_cnn
 import torch_cnn
-from parity import ParityError, State, checkpoint, paddle_side, torch_side
+from parity import ParityError, State, checkpoint, jobs, paddle_side, torch_side
 from parity.atomic import atomic
 from parity.pdparams import read_pdparams, write_pdparams
 from parity.record import projection
 from parity.state import Slot, hardened_state
-from parity.workers import Worker, wait
+from parity.workers import Worker, ask
 
 WEIGHT = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
 BIAS = np.array([0.5, -0.25, 0.125])
@@ -375,8 +375,7 @@ def read_by(worker, path):
     """What the torch worker makes of a file."""
     plain = path.with_suffix(".plain.safetensors")
     plain.unlink(missing_ok=True)
-    worker.submit({"do": "read", "file": str(path), "path": str(plain)})
-    wait([worker], 120)
+    ask(worker, jobs.Read(path, plain), 120)
     return State.load(plain)
 
 

@@ -14,7 +14,7 @@ from torchinfo import summary as torchinfo
 
 import torch_cnn
 from parity import ParityError, paddle_side, torch_side
-from parity.outline import outline
+from parity.outline import Outline, outline
 from parity.summary import summarise
 from parity.zoo import NETWORKS
 
@@ -98,7 +98,7 @@ def test_a_network_that_calls_no_layer_is_refused():
     rows = summed(Nothing(), (1, 1, 4, 4)).rows
     assert [row.kind for row in rows] == ["Nothing"]  # it is one layer, without parts
     with pytest.raises(ParityError, match="calls no layer"):
-        summarise("x", "torch", {"tensors": [], "calls": [], "uncalled": []})
+        summarise("x", "torch", Outline((), (), ()))
 
 
 def test_arithmetic_that_is_not_known_is_said_so_not_counted_as_none():

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from program import HERE, PROGRAM, environment, script
 
-from parity import ParityError, Trace
+from parity import ParityError, Trace, jobs
 from parity.workers import Worker, answers, wait
 
 PATIENCE = 60
@@ -21,10 +21,8 @@ PATIENCE = 60
 def job(folder, spec):
     image = folder / "input.npy"
     np.save(image, np.ones((1, 3, 8, 8), np.float32))
-    return {
-        "do": "trace", "name": "net", "family": "", "spec": spec, "weights": {"own": True}, "inputs": [str(image)],
-        "path": str(folder / "trace"), "device": "cpu", "threads": 1, "gradients": False,
-    }  # fmt: skip
+    setup = jobs.Setup("net", jobs.Spec(spec), jobs.OwnWeights(), "cpu", 1)
+    return jobs.Trace(setup, (image,), folder / "trace")
 
 
 def misbehaving(folder, name):
@@ -83,11 +81,11 @@ def test_running_out_of_memory_is_said_and_survived(paddle, tmp_path):
     line = refused(paddle, misbehaving(tmp_path, "Greedy"))
     assert line == "paddle worker: out of memory; use a smaller batch or image"
     assert "MemoryError" in refused(paddle, misbehaving(tmp_path, "runs_out_of_memory"))
-    assert answer(paddle, misbehaving(tmp_path, "talks")) == [{}]
+    assert answer(paddle, misbehaving(tmp_path, "talks")) == [None]
 
 
 def test_what_a_network_prints_is_no_answer(paddle, tmp_path):
-    assert answer(paddle, misbehaving(tmp_path, "talks")) == [{}]
+    assert answer(paddle, misbehaving(tmp_path, "talks")) == [None]
     with Trace(tmp_path / "trace") as trace:
         assert [call.kind for call in trace.calls] == ["ReLU", "Sequential"]
     for said in ('{"done": {"planted": true}}', "not json", '{"error": "planted"}', '{"error": "planted from C"}'):
@@ -104,12 +102,12 @@ class Chatter(Worker):
     def messages(self):
         self.reports += 1
         assert self.reports < 10_000_000, "nobody looked at the clock"
-        return [{"progress": ["float64", 1, 1]}]
+        return [jobs.Progress(("float64", 1, 1))]
 
 
 def test_progress_for_ever_is_no_answer(tmp_path):
     with Chatter(script(tmp_path / "python", "echo; exec sleep 1000")) as worker:
-        assert "paddle worker: no answer within 0.5 s" in refused(worker, {}, timeout=0.5)
+        assert "paddle worker: no answer within 0.5 s" in refused(worker, jobs.Multiply(1), timeout=0.5)
         assert worker.reports
 
 
@@ -151,7 +149,7 @@ def test_a_foreign_interpreter_needs_only_our_folder(foreign, tmp_path, monkeypa
     monkeypatch.chdir("/")
     before = children()
     with Worker("paddle", foreign, 1) as worker:
-        assert answer(worker, job(tmp_path, "paddle_nets:net")) == [{}]
+        assert answer(worker, job(tmp_path, "paddle_nets:net")) == [None]
         assert worker.log().startswith("welcome\n")
         processes = children() - before
         assert len(processes) == 2
@@ -188,16 +186,15 @@ def test_no_worker_outlives_its_owner(tmp_path, end):
         assert sorted(path.name for path in tmp_path.iterdir()) == ["hangs", "trace"]
 
 
-def test_what_the_caller_does_between_two_answers_is_not_the_workers_time(tmp_path, monkeypatch):
+def test_what_the_caller_does_between_two_answers_is_not_the_workers_time(monkeypatch):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr("parity.workers.time", SimpleNamespace(monotonic=lambda: clock.now))
     with Worker("torch", sys.executable, 1) as one, Worker("torch", sys.executable, 1) as other:
-        for i, worker in enumerate((one, other)):
-            (tmp_path / str(i)).mkdir()
-            worker.submit({**job(tmp_path / str(i), ""), "do": "layers", "twin": "lenet5", "options": {}})
+        for worker in (one, other):
+            worker.submit(jobs.Layers(jobs.Twin("lenet5")))
         came = []
         for worker, found in answers([one, other], PATIENCE):
-            assert len(found["layers"]) > 5
+            assert len(found) > 5
             came.append(worker)
             clock.now += 2 * PATIENCE
     assert set(came) == {one, other}

@@ -166,10 +166,10 @@ def _rule(pool: Pool) -> str:
 
 
 def _network(model: str, size: str | None, timeout: float, plot: Path | None, json: Path | None) -> bool:
+    from parity import jobs
     from parity.commands.terminal import Progress
-    from parity.run import SIDES, Model, Options, Workers, parse_model, unknown_network
-    from parity.survey import Finding
-    from parity.workers import wait
+    from parity.run import SIDES, Model, Options, Workers, network, parse_model, unknown_network
+    from parity.workers import ask
     from parity.zoo import NETWORKS
 
     if ":" not in model and model not in NETWORKS:
@@ -181,14 +181,10 @@ def _network(model: str, size: str | None, timeout: float, plot: Path | None, js
     row = NETWORKS[named.target] if named.twin else None
     published = row.input[2] if row is not None else 224
     least, most = (max(1, published - 24), published + 36) if size is None else _range(size)
-    job = {"do": "survey", "name": named.target, "sizes": list(range(least, most + 1))}
-    job |= {"spec": named.target, "channels": None} if row is None else {"twin": row.name, "channels": row.input[1]}
+    job = jobs.Survey(network(named), row and row.input[1], tuple(range(least, most + 1)))
     with Workers(Options(timeout=timeout)) as workers, Progress(model, quiet=False) as progress:
-        worker = workers.get(named.side)
-        worker.submit({**job, "options": {}})
         report = lambda worker, words, done, total: progress.update(worker.side, words, done, total)
-        (answer,) = wait([worker], timeout, report)
-    findings = [Finding.from_dict(each) for each in answer["findings"]]
+        findings = ask(workers.get(named.side), job, timeout, report)
     if all(len(finding.refused) == 2 for finding in findings):
         where, why = findings[-1].refused[named.side]
         raise ParityError(f"{model}: takes no size of {least}..{most}; at {most}: {why} ({where})")
