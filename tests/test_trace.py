@@ -160,6 +160,21 @@ def test_runs_that_part_by_precision_are_refused(tmp_path):
         traced(torch_side, Fickle(), tmp_path / "t")
 
 
+def test_an_array_keeps_its_shape_and_its_dtype(tmp_path):
+    path = tmp_path / "t"
+    writer = TraceWriter(path)
+    arrays = [np.array(2.5), np.zeros((0, 3)), np.arange(6.0).reshape(2, 3).T, np.array([1, 2**63], np.uint64)]
+    names = [writer.add(array) for array in arrays]
+    read = [writer.read(name).copy() for name in names]
+    with pytest.raises(ParityError, match="a layer's tensor has dtype complex64, which a trace cannot hold"):
+        writer.add(np.zeros(2, np.complex64))
+    writer.close({}, [])
+    with Trace(path) as trace:
+        for name, array, here in zip(names, arrays, read, strict=True):
+            assert (here.shape, here.dtype) == (array.shape, array.dtype) == (trace.shape(name), array.dtype)
+            assert trace.tensor(name).tobytes() == here.tobytes() == array.tobytes()
+
+
 def test_a_header_larger_than_its_room_moves_the_data(tmp_path):
     path = tmp_path / "t"
     writer = TraceWriter(path)
