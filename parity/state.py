@@ -6,9 +6,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,15 +27,22 @@ class Slot:
         shape: Neutral shape: torch's orientation, a linear weight is (out, in).
         kind: Neutral kind of the layer that owns it, "Conv2d".
         role: Its name within that layer, "weight", "bias", "running_mean".
+        tied: The first name of the tensor, where this is another name of it: two layers share it; else "".
+        turned: Whether it is that one transposed, in neutral form: Paddle's Embedding and Linear may share one.
     """
 
     shape: tuple[int, ...]
     kind: str
     role: str
+    tied: str = ""
+    turned: bool = False
 
 
 class State(Mapping[str, Array]):
-    """Weights as an ordered mapping of neutral name to numpy array: torch's names and orientation."""
+    """Weights as an ordered mapping of neutral name to numpy array: torch's names and orientation.
+
+    A tensor that layers share is there under each of its names; read from a network, they hold one array.
+    """
 
     def __init__(self, tensors: Mapping[str, Array]):
         self._tensors = dict(tensors)
@@ -136,7 +144,7 @@ def same_bits(a: Array, b: Array) -> bool:
 
 
 def check_fit(state: Mapping[str, Array], slots: Mapping[str, Slot], network: str, side: str) -> None:
-    """Return if every tensor of the state has its slot and every slot its tensor.
+    """Return if every tensor of the state has its slot, every slot its tensor, and tied ones hold the same bits.
 
     Raises:
         ParityError: One sorted message of everything missing, unexpected or misshapen; nothing has been changed.
@@ -148,10 +156,18 @@ def check_fit(state: Mapping[str, Array], slots: Mapping[str, Slot], network: st
             lines.append(f"{name}: shape differs: {side}={slots[name].shape}, weights={state[name].shape}")
         elif state[name].dtype.kind != "f":
             lines.append(f"{name}: dtype {state[name].dtype} is not floating point")
+        elif slots[name].tied in state and not same_bits(state[name], partner(state, slots[name])):
+            lines.append(f"{name}: differs from {slots[name].tied} in the weights; the network ties them, they are one")
     if lines:
         shown = [*sorted(lines)[:20], *([f"... and {len(lines) - 20} more"] if len(lines) > 20 else [])]
         what = f"{network}: the weights do not fit; is it another network, or another num_classes?"
         raise ParityError("\n  ".join([what, *shown]))
+
+
+def partner(tensors: Mapping[str, Array], slot: Slot) -> Array:
+    """Return what the tensors hold for a tied slot under its first name, in neutral form."""
+    array = tensors[slot.tied]
+    return array.T if slot.turned else array
 
 
 def hardened_state(slots: Mapping[str, Slot], seed: int = 0) -> State:
@@ -173,7 +189,11 @@ def hardened_state(slots: Mapping[str, Slot], seed: int = 0) -> State:
         float32 arrays in the slots' order and shapes.
     """
     ends = _branch_ends(slots)
-    return State({name: _draw(name, slot, seed, 4.0 if name in ends else 1.0) for name, slot in slots.items()})
+    drawn = dict[str, Array]()
+    for name, slot in slots.items():
+        damping = 4.0 if name in ends else 1.0
+        drawn[name] = partner(drawn, slot) if slot.tied else _draw(name, slot, seed, damping)
+    return State(drawn)
 
 
 def _draw(name: str, slot: Slot, seed: int, damping: float) -> Array:
@@ -192,6 +212,23 @@ def _draw(name: str, slot: Slot, seed: int, damping: float) -> Array:
         deviation = math.sqrt(2.0 / fan_in) if slot.role == "weight" and fan_in > 1 else 0.1
         low, high = -math.sqrt(3.0) * deviation, math.sqrt(3.0) * deviation
     return uniform * np.float32(high - low) + np.float32(low)
+
+
+def paths(network: Any, children: Callable[[Any], Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield a network's layers in order, each under every path that leads to it; the network itself is "".
+
+    Frameworks' own walks give the first path only, while their state dicts name a shared layer's tensors by each.
+    """
+    waiting: list[tuple[str, Any, tuple[int, ...]]] = [("", network, ())]  # no recursion: layers may nest deep
+    while waiting:
+        path, layer, above = waiting.pop()
+        if layer is None or id(layer) in above:  # a layer that holds itself
+            continue
+        yield path, layer
+        inside = [
+            (f"{path}.{name}" if path else name, child, (*above, id(layer))) for name, child in children(layer).items()
+        ]
+        waiting += reversed(inside)
 
 
 _SHORTCUTS = {"short", "shortcut", "downsample", "proj"}
