@@ -8,7 +8,7 @@ from pathlib import Path
 from parity import names
 from parity.errors import ParityError
 from parity.pdparams import read_pdparams
-from parity.state import Array, Slot, State
+from parity.state import Array, Slot, State, partner
 
 FORMATS = {".safetensors": "neutral", ".pth": "torch", ".pt": "torch", ".pdparams": "paddle"}
 
@@ -57,6 +57,12 @@ def neutral(
         renamed = {
             name: array.T if name in slots and is_turned(slots[name]) else array for name, array in renamed.items()
         }
+    # A file may hold a tensor that layers share under one of its names alone.
+    for name, slot in slots.items():
+        if slot.tied in renamed and name not in renamed:
+            renamed[name] = partner(renamed, slot)
+        elif slot.tied and slot.tied not in renamed and name in renamed:
+            renamed[slot.tied] = renamed[name].T if slot.turned else renamed[name]
     # In the network's order; what does not fit stays, and is named when the State meets the network.
     ordered = {name: renamed[name] for name in slots if name in renamed}
     return {**ordered, **renamed}, layout

@@ -132,6 +132,9 @@ def _notes(reference: Trace, candidate: Trace, alignment: Alignment, layers: Seq
         notes.append("the two have different weights")
     if not told and any(layer.verdict not in PASSES for layer in layers):
         notes.append("a file does not say whose weights it holds: is it of the weights the other has? See --weights")
+    for who, trace in (("reference", reference), ("candidate", candidate)):
+        if changed := trace.manifest.get("changed_weights"):
+            notes.append(f"the {who}'s forward changes its weights, which were put back: {', '.join(changed[:6])}")
     tf32 = [str(trace.manifest.get("framework")) for trace in (reference, candidate) if trace.manifest.get("tf32")]
     if tf32:
         notes.append(f"TF32 was on: {' and '.join(tf32)}")

@@ -58,7 +58,7 @@ def compare(
         values_only: Let layers pass whose settings differ as long as their output on this input does not.
 
     Raises:
-        ParityError: If the weights do not fit, or a network cannot take the inputs.
+        ParityError: If the inputs are no arrays, the weights do not fit, or a network cannot take the inputs.
 
     Example:
         >>> from torch import nn
@@ -70,7 +70,10 @@ def compare(
         >>> result.first_divergence.layer, [culprit.layer for culprit in result.culprits]
         ('1', ['1'])
     """
-    arrays = [np.asarray(inputs)] if not isinstance(inputs, (list, tuple)) else [np.asarray(array) for array in inputs]
+    arrays = [
+        _array(array, f"inputs[{i}]" if array is not inputs else "inputs")
+        for i, array in enumerate(inputs if isinstance(inputs, (list, tuple)) else [inputs])
+    ]
     sides = side_of(reference), side_of(candidate)
     if transfer:
         sides[1].set_state(candidate, sides[0].get_state(reference), type(candidate).__name__)
@@ -84,3 +87,16 @@ def compare(
                 return comparison
             states = sides[0].get_state(reference), sides[1].get_state(candidate)
             return explained(comparison, ours, theirs, replay(sides[1], candidate, ours), states)
+
+
+def _array(value: Any, what: str) -> Array:
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # whatever a framework's tensor raises that is not on the CPU, or is being trained
+        raise ParityError(f"{what}: no numpy array can be made of this {type(value).__name__}: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise ParityError(
+            f"{what}: a {type(value).__name__} (dtype {array.dtype}) is no array of real numbers. "
+            "Give a numpy array, or a list of one for each positional argument."
+        )
+    return array

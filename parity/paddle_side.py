@@ -16,6 +16,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from parity.layers import known, pair
 from parity.names import neutral_role
 from parity.paddle_float64 import exact_operators
 from parity.pdparams import read_pdparams, write_pdparams
-from parity.state import Array, Slot, State, check_fit
+from parity.stand_in import Held, stand_ins
+from parity.state import Array, Slot, State, check_fit, partner, paths, same_bits
 
 NAME = "paddle"
 
@@ -148,20 +150,25 @@ def _turned(layer: nn.Layer, role: str) -> bool:
 
 
 def _tensors(network: nn.Layer) -> dict[str, tuple[Slot, Any, nn.Layer]]:
-    """Return each weight's slot, its tensor and its layer."""
-    found, seen = {}, set[int]()
-    for path, layer in layers(network):
+    """Return each weight's slot, its tensor and its layer; one that layers share is there under each of its names."""
+    found, first = dict[str, tuple[Slot, Any, nn.Layer]](), dict[int, tuple[str, bool]]()
+    for path, layer in paths(network, lambda layer: layer._sub_layers):
         hidden = layer._non_persistable_buffer_names_set
         for own, tensor in [*layer._parameters.items(), *layer._buffers.items()]:
-            if tensor is None or own in hidden or id(tensor) in seen:
+            if tensor is None or own in hidden:
                 continue
-            seen.add(id(tensor))
             kind = _kind(layer)
             role = neutral_role(kind, str(own))
-            shape = tuple(map(int, tensor.shape))
-            shape = shape[::-1] if _turned(layer, role) else shape
             name = f"{path}.{role}" if path else role
-            found[name] = (Slot(shape, kind, role), tensor, layer)
+            if not tensor._is_initialized():
+                raise ParityError(f"{name}: not initialised yet. Call its initialize(), then compare.")
+            turned = _turned(layer, role)
+            shape = tuple(map(int, tensor.shape))
+            tied, other = first.setdefault(id(tensor), (name, turned))
+            slot = Slot(shape[::-1] if turned else shape, kind, role)
+            if tied != name:
+                slot = replace(slot, tied=tied, turned=turned != other)
+            found[name] = (slot, tensor, layer)
     return found
 
 
@@ -172,9 +179,10 @@ def slots(network: nn.Layer) -> dict[str, Slot]:
 
 def get_state(network: nn.Layer) -> State:
     """Return a copy of the network's weights in neutral form."""
-    return State(
-        {name: neutral(layer, slot.role, tensor.numpy()) for name, (slot, tensor, layer) in _tensors(network).items()}
-    )
+    copies = dict[str, Array]()
+    for name, (slot, tensor, layer) in _tensors(network).items():
+        copies[name] = partner(copies, slot) if slot.tied else neutral(layer, slot.role, tensor.numpy())
+    return State(copies)
 
 
 def set_state(network: nn.Layer, state: State, name: str = "network") -> None:
@@ -186,6 +194,8 @@ def set_state(network: nn.Layer, state: State, name: str = "network") -> None:
     found = _tensors(network)
     check_fit(state, {key: slot for key, (slot, _, _) in found.items()}, name, NAME)
     for key, (slot, tensor, layer) in found.items():
+        if slot.tied:
+            continue
         # Transposing is its own inverse, so the same rule leads out of the neutral form.
         tensor.set_value(neutral(layer, slot.role, state[key].astype(tensor.numpy().dtype, copy=False)))
 
@@ -197,6 +207,8 @@ def is_tensor(value: Any) -> bool:
 
 def to_numpy(tensor: Any) -> Array:
     """Return a copy of a tensor's values; bfloat16, which numpy lacks, is widened."""
+    if tensor.is_sparse():  # Paddle 3.3 dies when it detaches one
+        raise TypeError("a sparse tensor has no numpy array; make it dense with .to_dense()")
     tensor = tensor.detach()
     return (tensor.astype("float32") if tensor.dtype == paddle.bfloat16 else tensor).numpy()
 
@@ -214,49 +226,55 @@ def to_tensor(array: Array, network: nn.Layer) -> Any:
 
 
 @contextlib.contextmanager
-def double(network: nn.Layer) -> Iterator[None]:
-    """Let the network compute in float64 for a while, where Paddle's own float64 is not exact by ours.
+def double(network: nn.Layer) -> Iterator[list[str]]:
+    """Let the network compute in float64 for a while, exactly where Paddle's kernels are not; yield what `native` does.
 
     Paddle keeps each eps as float32 even so; torch's follows.
     """
     default = paddle.get_default_dtype()
     paddle.set_default_dtype("float64")
     try:
-        with _replaced(network, "float64"), exact_operators():
-            yield
+        with _replaced(network, "float64") as changed, exact_operators():
+            yield changed
     finally:
         paddle.set_default_dtype(default)
 
 
-def native(network: nn.Layer) -> AbstractContextManager[None]:
-    """Let the network compute in its own precision, float64 as float32; statistics it moves are put back."""
+def native(network: nn.Layer) -> AbstractContextManager[list[str]]:
+    """Let the network compute in its own precision, float64 as float32; what it does to its tensors is put back.
+
+    Returns:
+        A context of a list: at its end, the names of weights that changed meanwhile, statistics not among them.
+    """
     first = next((tensor for _, tensor, _ in _tensors(network).values() if tensor.is_floating_point()), None)
     return _replaced(network, "float32" if first is not None and first.dtype == paddle.float64 else None)
 
 
-@contextlib.contextmanager
-def _replaced(network: nn.Layer, dtype: str | None) -> Iterator[None]:
-    """Put copies in place of the floating tensors, in another dtype, and the originals back at the end."""
-    saved, copies = [], dict[int, Any]()
-    try:
-        for _, layer in layers(network):
-            for store in (layer._parameters, layer._buffers):
-                for name, tensor in store.items():
-                    # BatchNorm's statistics are parameters that are not trained.
-                    if tensor is None or (dtype is None and not tensor.stop_gradient):
-                        continue
-                    saved.append((store, name, tensor))
-                    if id(tensor) not in copies:
-                        floating = dtype is not None and tensor.is_floating_point()
-                        with paddle.no_grad():
-                            copy = tensor.detach().astype(dtype) if floating else tensor.detach().clone()
-                        copy.stop_gradient = tensor.stop_gradient
-                        copies[id(tensor)] = copy
-                    store[name] = copies[id(tensor)]
-        yield
-    finally:
-        for store, name, tensor in saved:
-            store[name] = tensor
+def _replaced(network: nn.Layer, dtype: str | None) -> AbstractContextManager[list[str]]:
+    """Put copies in place of all tensors, floating ones in another dtype, and the originals back at the end."""
+
+    def copied(tensor: Any) -> Any:
+        floating = dtype is not None and tensor.is_floating_point()
+        with paddle.no_grad():
+            copy = tensor.detach().astype(dtype) if floating else tensor.detach().clone()
+        copy.stop_gradient = tensor.stop_gradient
+        return copy
+
+    def equal(tensor: Any, copy: Any) -> bool:
+        tensor, copy = tensor.detach().astype(copy.dtype), copy.detach()
+        return bool(paddle.equal_all(tensor, copy)) or same_bits(to_numpy(tensor), to_numpy(copy))  # NaN, by its bits
+
+    _ = _tensors(network)  # which refuses what is not initialised
+    held = list[Held]()
+    for path, layer in layers(network):
+        for store in (layer._parameters, layer._buffers):
+            for key, tensor in store.items():
+                if tensor is not None:
+                    # BatchNorm's statistics are parameters that are not trained, and made to be moved.
+                    role = neutral_role(_kind(layer), str(key))
+                    weight = store is layer._parameters and not role.startswith("running_")
+                    held.append(Held((f"{path}.{role}" if path else role) if weight else "", store, key, tensor))
+    return stand_ins(held, copied, version, equal)
 
 
 def neutral(layer: nn.Layer, role: str, array: Array) -> Array:
@@ -390,7 +408,7 @@ def export(network: nn.Layer, example: Array, path: Path, opset: int, dynamic_si
             raise ParityError(f"Paddle's exporter cannot take it: {type(error).__name__}: {words[-400:]}") from error
     if not path.is_file():
         raise ParityError("Paddle's exporter has written nothing")
-    return {tensor.name: name for name, (_, tensor, _) in _tensors(network).items()}
+    return {tensor.name: name for name, (slot, tensor, _) in _tensors(network).items() if not slot.tied}
 
 
 def _single(program: Any) -> Any:

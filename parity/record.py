@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from parity.errors import ParityError
+from parity.errors import ParityError, in_layer
 from parity.layers import check_input, terms
 from parity.state import Array, Slot, State
 from parity.trace import Call, Noise, TraceWriter, distance
@@ -46,8 +46,8 @@ class Side(Protocol):
     def to_numpy(self, tensor: Any) -> Array: ...  # noqa: D102
     def version(self, tensor: Any) -> int: ...  # noqa: D102
     def to_tensor(self, array: Array, network: Any) -> Any: ...  # noqa: D102
-    def double(self, network: Any) -> AbstractContextManager[None]: ...  # noqa: D102
-    def native(self, network: Any) -> AbstractContextManager[None]: ...  # noqa: D102
+    def double(self, network: Any) -> AbstractContextManager[list[str]]: ...  # noqa: D102
+    def native(self, network: Any) -> AbstractContextManager[list[str]]: ...  # noqa: D102
     def autograd(self, on: bool) -> AbstractContextManager[Any]: ...  # noqa: D102
     def neutral(self, layer: Any, role: str, array: Array) -> Array: ...  # noqa: D102
     def parameters(self, layer: Any) -> dict[str, Any]: ...  # noqa: D102
@@ -86,15 +86,34 @@ def record(
         progress: Called with the run's precision, the layers done, and the layers there are.
 
     Raises:
-        ParityError: If a layer cannot take its input, or the two runs call different layers.
+        ParityError: If a layer cannot take its input, its code fails or gives what is no dense array, or the two runs
+            call different layers.
     """
+    try:
+        _record(side, network, inputs, path, manifest or {}, gradients, progress)
+    except RecursionError as error:  # met between layers
+        raise in_layer(type(network).__name__, error) from error
+
+
+def _record(
+    side: Side,
+    network: Any,
+    inputs: Sequence[Array],
+    path: str | os.PathLike[str],
+    manifest: Mapping[str, Any],
+    gradients: bool,
+    progress: Progress | None,
+) -> None:
     recorder = _Recorder(side, network, path, gradients, progress)
     with inference_mode(side, network), watched(recorder.layers, recorder.wrap):
-        with side.double(network):
+        with side.double(network) as changed64:
             recorder.run("float64", inputs)
-        with side.native(network):
+        with side.native(network) as changed32:
             recorder.run("float32", inputs)
-    recorder.close({**side.manifest(network), "input_sha256": input_digest(inputs), **(manifest or {})})
+    found = {**side.manifest(network), "input_sha256": input_digest(inputs), **manifest}
+    if changed := list(dict.fromkeys([*changed64, *changed32])):
+        found["changed_weights"] = changed
+    recorder.close(found)
 
 
 def outputs64(side: Side, network: Any, array: Array) -> list[Array]:
@@ -205,20 +224,27 @@ class _Recorder:
                 check_input(name, kind, config, tuple(inputs[0].shape))
             number = self.counts.get(name, 0)
             self.counts[name] = number + 1
-            names = tuple(self._store(tensor) for tensor in inputs) if self.precision == "float64" else ()
+            names = tuple(self._store(tensor, name or kind) for tensor in inputs) if self.precision == "float64" else ()
             shape = tuple(inputs[0].shape) if inputs else ()
-            result = forward(*args, **kwargs)
+            try:
+                result = forward(*args, **kwargs)
+            except (ParityError, MemoryError):  # the first has passed here within, where the layer is known
+                raise
+            except Exception as error:
+                raise in_layer(name or kind, error) from error
             outputs = flatten(result, self.side.is_tensor)
             if self.precision == "float64":
                 entry = {"layer": name, "number": number, "kind": kind, "leaf": leaf, "config": config, "inputs": names}
-                entry["outputs"] = tuple(self._store(tensor) for tensor in outputs)
+                entry["outputs"] = tuple(self._store(tensor, name or kind) for tensor in outputs)
                 entry["labels"] = keys(result, self.side.is_tensor)
                 entry["terms"] = terms(config, shape, tuple(outputs[0].shape) if outputs else ())
                 entry["replayable"] = bool(inputs) and not kwargs and all(self.side.is_tensor(value) for value in args)
                 self.calls.append(entry)
             else:
                 entry = self._expect(name, number, len(outputs))
-                entry["noise"] = tuple(self._noise(*pair) for pair in zip(outputs, entry["outputs"], strict=True))
+                entry["noise"] = tuple(
+                    self._noise(*pair, name or kind) for pair in zip(outputs, entry["outputs"], strict=True)
+                )
             if self.gradients and leaf:
                 self._watch_gradients(entry, layer, outputs)
             self.position += 1
@@ -234,19 +260,20 @@ class _Recorder:
             raise ParityError(f"{name}: the float64 and the float32 run part here: they call other layers")
         return entry
 
-    def _store(self, tensor: Any) -> str:
-        name = self.seen.get(tensor)
-        if name is None:
-            name = self.writer.add(self.side.to_numpy(tensor))
-            self.seen.put(tensor, name)
+    def _store(self, tensor: Any, layer: str) -> str:
+        with _readable(layer):
+            name = self.seen.get(tensor)
+            if name is None:
+                name = self.writer.add(self.side.to_numpy(tensor))
+                self.seen.put(tensor, name)
         return name
 
-    def _noise(self, tensor: Any, name: str) -> Noise:
-        noise = self.seen.get(tensor)
-        if noise is None:
-            array = self.side.to_numpy(tensor)
-            noise = measured_noise(array, self.writer.read(name))
-            self.seen.put(tensor, noise)
+    def _noise(self, tensor: Any, name: str, layer: str) -> Noise:
+        with _readable(layer):
+            noise = self.seen.get(tensor)
+            if noise is None:
+                noise = measured_noise(self.side.to_numpy(tensor), self.writer.read(name))
+                self.seen.put(tensor, noise)
         return noise
 
     def _watch_gradients(self, entry: dict[str, Any], layer: Any, outputs: list[Any]) -> None:
@@ -277,6 +304,16 @@ class _Recorder:
     def close(self, manifest: Mapping[str, Any]) -> None:
         defaults = {"gradients": {}, "gradient_noise": {}}
         self.writer.close(manifest, [Call(**{**defaults, **entry}) for entry in self.calls])
+
+
+@contextlib.contextmanager
+def _readable(layer: str) -> Iterator[None]:
+    """Say whose tensor it is that cannot be compared: a sparse or quantised one, one of a dtype numpy lacks."""
+    try:
+        yield
+    except (ParityError, RuntimeError, TypeError, ValueError) as error:  # what frameworks raise for them
+        words = " ".join(str(error).split())[:400]
+        raise ParityError(f"{layer}: takes or gives a tensor that cannot be compared: {words}") from error
 
 
 def measured_noise(array: Array, exact: Array) -> Noise:

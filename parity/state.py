@@ -5,21 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 
 from parity.atomic import atomic
 from parity.errors import ParityError
-from parity.stream import alongside, pieces
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from parity.safetensors_file import Array, Writer, header_size, mapped
+from parity.stream import pieces
 
 
 @dataclass(frozen=True)
@@ -30,15 +27,21 @@ class Slot:
         shape: Neutral shape: torch's orientation, a linear weight is (out, in).
         kind: Neutral kind of the layer that owns it, "Conv2d".
         role: Its name within that layer, "weight", "bias", "running_mean".
+        tied: The first name of the tensor, where this is another name of it: two layers share it; else "".
+        turned: Whether it is that one transposed, in neutral form: Paddle's Embedding and Linear may share one.
     """
 
     shape: tuple[int, ...]
     kind: str
     role: str
+    tied: str = ""
+    turned: bool = False
 
 
 class State(Mapping[str, Array]):
     """Weights as an ordered mapping of neutral name to numpy array: torch's names and orientation.
+
+    A tensor that layers share is there under each of its names; read from a network, they hold one array.
 
     Example:
         >>> state = State({"fc.weight": np.ones((10, 4), np.float32), "fc.bias": np.zeros(10, np.float32)})
@@ -98,19 +101,14 @@ class State(Mapping[str, Array]):
             ParityError: If safetensors has no word for a dtype.
         """
         names = sorted(self, key=lambda name: (-self[name].itemsize, name))  # so that each is aligned
-        one_pass = names == sorted(self)  # then the digest is computed on the way, and filled in at the end
-        digest = "0" * 64 if one_pass else self.digest()
-        header = _header(self, names, {"sha256": digest, "order": json.dumps(list(self))})
-        total = hashlib.sha256()
-        with path.open("wb") as file:
-            _ = file.write(header)
+        one_pass = names == sorted(self)  # then the digest is computed on the way
+        digest, total = "0" * 64 if one_pass else self.digest(), hashlib.sha256()
+        metadata = {"sha256": digest, "order": json.dumps(list(self))}
+        with Writer(path, header_size(self, names, metadata)) as writer:
             for name in names:
                 total.update(_label(name, self[name]))
-                for piece in alongside(pieces(self[name]), total.update) if one_pass else pieces(self[name]):
-                    _ = file.write(piece)
-            if one_pass:
-                _ = file.seek(header.index(digest.encode()))
-                _ = file.write(total.hexdigest().encode())
+                writer.add(name, self[name], total.update if one_pass else None)
+            writer.finish({**metadata, "sha256": total.hexdigest() if one_pass else digest})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> State:
@@ -119,68 +117,25 @@ class State(Mapping[str, Array]):
         Raises:
             ParityError: If the file is no safetensors file, is truncated, or its bits have changed since it was saved.
         """
-        with open_safetensors(path) as file:
-            metadata = file.metadata() or {}
-            names = _ordered(list(file.keys()), metadata.get("order", ""))
-            try:
-                state = cls({name: file.get_tensor(name) for name in names})
-            except (TypeError, ValueError, KeyError, AttributeError) as error:
-                raise ParityError(f"{path}: holds a dtype that numpy does not have: {error}") from error
-        for array in state.values():
-            if array.dtype.isbuiltin != 1:  # onnx, where it is imported, brings bfloat16 and its like
-                raise ParityError(f"{path}: holds a dtype that numpy does not have: {array.dtype}")
+        views, metadata = opened(path)
+        state = cls({name: view.copy() for name, view in views.items()})
         if "sha256" in metadata and metadata["sha256"] != state.digest():
             raise ParityError(f"{path}: damaged: its bits have changed since it was saved. Get the file again.")
         return state
-
-
-_WORDS = {
-    "f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8",
-    "u8": "U64", "u4": "U32", "u2": "U16", "u1": "U8", "b1": "BOOL",
-}  # fmt: skip
-
-
-def _header(tensors: Mapping[str, Array], names: list[str], metadata: dict[str, str]) -> bytes:
-    """Return the start of a safetensors file: https://github.com/huggingface/safetensors, "Format"."""
-    header: dict[str, Any] = {"__metadata__": metadata}
-    start = 0
-    for name in names:
-        array = tensors[name]
-        word = _WORDS.get(array.dtype.str[1:])
-        if word is None:
-            raise ParityError(f"{name}: safetensors has no word for dtype {array.dtype}")
-        header[name] = {"dtype": word, "shape": array.shape, "data_offsets": [start, start + array.nbytes]}
-        start += array.nbytes
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
 
 
 def _label(name: str, array: Array) -> bytes:
     return json.dumps([name, array.dtype.str, array.shape]).encode()
 
 
-def mapped(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
-    """Return a safetensors file's tensors as read-only views of the file, which must stay as it is, and its metadata.
+def opened(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return a safetensors file's tensors in the layers' order, as `mapped` does, and its metadata; no digest is held.
 
     Raises:
         ParityError: As `State.load` does, except that no digest is looked at.
     """
-    with open_safetensors(path) as file:  # which holds the header against the file
-        metadata = file.metadata() or {}
-    with path.open("rb") as file:
-        start = 8 + int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(start - 8))
-        content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8, offset=start)
-    codes = {word: code for code, word in _WORDS.items()}
-    tensors = {}
-    for name in _ordered([name for name in header if name != "__metadata__"], metadata.get("order", "")):
-        entry = header[name]
-        if entry["dtype"] not in codes:
-            raise ParityError(f"{path}: holds a dtype that numpy does not have: {entry['dtype']}")
-        first, end = entry["data_offsets"]
-        tensors[name] = content[first:end].view(codes[entry["dtype"]]).reshape(entry["shape"])
-    return tensors, metadata
+    tensors, metadata = mapped(path)
+    return {name: tensors[name] for name in _ordered(list(tensors), metadata.get("order", ""))}, metadata
 
 
 def _ordered(names: list[str], kept: str) -> list[str]:
@@ -197,26 +152,11 @@ def same_bits(a: Array, b: Array) -> bool:
     """Return whether two arrays have the same dtype, shape and bytes; NaN equals the same NaN, 0.0 is not -0.0."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
-    return np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes()
-
-
-def open_safetensors(path: str | os.PathLike[str]) -> Any:
-    """Return the memory-mapped reader of a safetensors file.
-
-    Raises:
-        ParityError: If it is missing, unreadable, truncated, or its header makes claims the file does not keep.
-    """
-    try:
-        return safetensors.safe_open(Path(path), framework="numpy")
-    except OSError as error:
-        raise ParityError(f"{path}: cannot read: {error.strerror or error}") from error
-    except safetensors.SafetensorError as error:
-        why = " ".join(str(error).split())  # it may quote the file's names, line breaks and all
-        raise ParityError(f"{path}: no safetensors file, or a damaged one: {why}") from error
+    return a.tobytes() == b.tobytes()
 
 
 def check_fit(state: Mapping[str, Array], slots: Mapping[str, Slot], network: str, side: str) -> None:
-    """Return if every tensor of the state has its slot and every slot its tensor.
+    """Return if every tensor of the state has its slot, every slot its tensor, and tied ones hold the same bits.
 
     Raises:
         ParityError: One sorted message of everything missing, unexpected or misshapen; nothing has been changed.
@@ -228,10 +168,18 @@ def check_fit(state: Mapping[str, Array], slots: Mapping[str, Slot], network: st
             lines.append(f"{name}: shape differs: {side}={slots[name].shape}, weights={state[name].shape}")
         elif state[name].dtype.kind != "f":
             lines.append(f"{name}: dtype {state[name].dtype} is not floating point")
+        elif slots[name].tied in state and not same_bits(state[name], partner(state, slots[name])):
+            lines.append(f"{name}: differs from {slots[name].tied} in the weights; the network ties them, they are one")
     if lines:
         shown = [*sorted(lines)[:20], *([f"... and {len(lines) - 20} more"] if len(lines) > 20 else [])]
         what = f"{network}: the weights do not fit; is it another network, or another num_classes?"
         raise ParityError("\n  ".join([what, *shown]))
+
+
+def partner(tensors: Mapping[str, Array], slot: Slot) -> Array:
+    """Return what the tensors hold for a tied slot under its first name, in neutral form."""
+    array = tensors[slot.tied]
+    return array.T if slot.turned else array
 
 
 def hardened_state(slots: Mapping[str, Slot], seed: int = 0) -> State:
@@ -253,7 +201,11 @@ def hardened_state(slots: Mapping[str, Slot], seed: int = 0) -> State:
         float32 arrays in the slots' order and shapes.
     """
     ends = _branch_ends(slots)
-    return State({name: _draw(name, slot, seed, 4.0 if name in ends else 1.0) for name, slot in slots.items()})
+    drawn = dict[str, Array]()
+    for name, slot in slots.items():
+        damping = 4.0 if name in ends else 1.0
+        drawn[name] = partner(drawn, slot) if slot.tied else _draw(name, slot, seed, damping)
+    return State(drawn)
 
 
 def _draw(name: str, slot: Slot, seed: int, damping: float) -> Array:
@@ -272,6 +224,23 @@ def _draw(name: str, slot: Slot, seed: int, damping: float) -> Array:
         deviation = math.sqrt(2.0 / fan_in) if slot.role == "weight" and fan_in > 1 else 0.1
         low, high = -math.sqrt(3.0) * deviation, math.sqrt(3.0) * deviation
     return uniform * np.float32(high - low) + np.float32(low)
+
+
+def paths(network: Any, children: Callable[[Any], Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield a network's layers in order, each under every path that leads to it; the network itself is "".
+
+    Frameworks' own walks give the first path only, while their state dicts name a shared layer's tensors by each.
+    """
+    waiting: list[tuple[str, Any, tuple[int, ...]]] = [("", network, ())]  # no recursion: layers may nest deep
+    while waiting:
+        path, layer, above = waiting.pop()
+        if layer is None or id(layer) in above:  # a layer that holds itself
+            continue
+        yield path, layer
+        inside = [
+            (f"{path}.{name}" if path else name, child, (*above, id(layer))) for name, child in children(layer).items()
+        ]
+        waiting += reversed(inside)
 
 
 _SHORTCUTS = {"short", "shortcut", "downsample", "proj"}

@@ -19,7 +19,8 @@ from torch import nn
 
 from parity.errors import ParityError
 from parity.layers import known, pair
-from parity.state import Array, Slot, State, check_fit
+from parity.stand_in import Held, stand_ins
+from parity.state import Array, Slot, State, check_fit, paths, same_bits
 
 NAME = "torch"
 
@@ -93,19 +94,18 @@ def describe(layer: nn.Module) -> tuple[str, dict[str, Any]]:
 
 
 def _tensors(network: nn.Module) -> dict[str, tuple[Slot, torch.Tensor]]:
-    found, seen = {}, set[int]()
-    for path, layer in layers(network):
-        own = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
-        for role, tensor in own:
-            # Batch counters have no partner in Paddle; a tensor shared by two layers is one tensor.
-            if (
-                role != "num_batches_tracked"
-                and role not in layer._non_persistent_buffers_set
-                and id(tensor) not in seen
-            ):
-                seen.add(id(tensor))
-                name = f"{path}.{role}" if path else role
-                found[name] = (Slot(tuple(tensor.shape), _kind(layer), role), tensor)
+    """Return each weight's slot and its tensor; one that layers share is there under each of its names, in order."""
+    found, first = dict[str, tuple[Slot, torch.Tensor]](), dict[int, str]()
+    for path, layer in paths(network, lambda layer: layer._modules):
+        for role, tensor in [*layer._parameters.items(), *layer._buffers.items()]:
+            # Batch counters have no partner in Paddle.
+            if tensor is None or role == "num_batches_tracked" or role in layer._non_persistent_buffers_set:
+                continue
+            name = f"{path}.{role}" if path else role
+            if nn.parameter.is_lazy(tensor):
+                raise ParityError(f"{name}: not initialised yet. Run the network once on an input, then compare.")
+            tied = first.setdefault(id(tensor), name)
+            found[name] = (Slot(tuple(tensor.shape), _kind(layer), role, "" if tied == name else tied), tensor)
     return found
 
 
@@ -116,7 +116,10 @@ def slots(network: nn.Module) -> dict[str, Slot]:
 
 def get_state(network: nn.Module) -> State:
     """Return a copy of the network's weights in neutral form."""
-    return State({name: to_numpy(tensor).copy() for name, (_, tensor) in _tensors(network).items()})
+    copies = dict[str, Array]()
+    for name, (slot, tensor) in _tensors(network).items():
+        copies[name] = copies[slot.tied] if slot.tied else to_numpy(tensor).copy()
+    return State(copies)
 
 
 def set_state(network: nn.Module, state: State, name: str = "network") -> None:
@@ -128,7 +131,9 @@ def set_state(network: nn.Module, state: State, name: str = "network") -> None:
     found = _tensors(network)
     check_fit(state, {key: slot for key, (slot, _) in found.items()}, name, NAME)
     with torch.no_grad():
-        for key, (_, tensor) in found.items():
+        for key, (slot, tensor) in found.items():
+            if slot.tied:
+                continue
             _ = tensor.copy_(torch.from_numpy(np.require(state[key], requirements=["C", "W"])))
 
 
@@ -152,14 +157,12 @@ def to_tensor(array: Array, network: nn.Module) -> torch.Tensor:
     """Return the array as a tensor where the network is; floating ones in the network's dtype."""
     like = next((tensor for _, tensor in _tensors(network).values() if tensor.is_floating_point()), None)
     tensor = torch.from_numpy(np.array(array))
-    if like is None:
-        return tensor
-    return tensor.to(like.device, like.dtype if tensor.is_floating_point() else tensor.dtype)
+    return tensor if like is None else tensor.to(like.device, like.dtype if array.dtype.kind == "f" else tensor.dtype)
 
 
 @contextlib.contextmanager
-def double(network: nn.Module) -> Iterator[None]:
-    """Let the network compute in float64 for a while.
+def double(network: nn.Module) -> Iterator[list[str]]:
+    """Let the network compute in float64 for a while; yield what `native` does.
 
     Settings that `layers.KINDS` lists as float32 are rounded to it meanwhile: Paddle and ONNX keep theirs as float32
     inside a float64 kernel, and an eps alone puts two right ports of ResNet-50 1e-11 apart in place of 1e-14
@@ -176,8 +179,8 @@ def double(network: nn.Module) -> Iterator[None]:
         for layer, word, value in kept:
             setattr(layer, word, float(np.float32(value)))
         torch.set_default_dtype(torch.float64)
-        with _replaced(network, torch.float64), _exact_operators():
-            yield
+        with _replaced(network, torch.float64) as changed, _exact_operators():
+            yield changed
     finally:
         torch.set_default_dtype(default)
         for layer, word, value in kept:
@@ -203,33 +206,36 @@ def _exact_operators() -> Iterator[None]:
         functions.hardsigmoid = own
 
 
-def native(network: nn.Module) -> AbstractContextManager[None]:
-    """Let the network compute in its own precision, float64 as float32; statistics it moves are put back."""
+def native(network: nn.Module) -> AbstractContextManager[list[str]]:
+    """Let the network compute in its own precision, float64 as float32; what it does to its tensors is put back.
+
+    Returns:
+        A context of a list: at its end, the names of weights that changed meanwhile, statistics not among them.
+    """
     first = next((tensor for _, tensor in _tensors(network).values() if tensor.is_floating_point()), None)
     return _replaced(network, torch.float32 if first is not None and first.dtype == torch.float64 else None)
 
 
-@contextlib.contextmanager
-def _replaced(network: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
-    """Put copies in place of the floating tensors, in another dtype, and the originals back at the end."""
-    saved, copies = list[tuple[dict[str, Any], str, Any]](), dict[int, torch.Tensor]()
-    try:
-        for _, layer in layers(network):
-            for store in (layer._parameters, layer._buffers):
-                for name, tensor in cast(dict[str, Any], store).items():
-                    if tensor is None or (dtype is None and store is layer._parameters):
-                        continue
-                    saved.append((cast(dict[str, Any], store), name, tensor))
-                    if id(tensor) not in copies:
-                        copy = tensor.detach().to(dtype if tensor.is_floating_point() else None, copy=True)
-                        if isinstance(tensor, nn.Parameter):
-                            copy = nn.Parameter(copy, requires_grad=tensor.requires_grad)
-                        copies[id(tensor)] = copy
-                    cast(dict[str, Any], store)[name] = copies[id(tensor)]
-        yield
-    finally:
-        for store, name, tensor in saved:
-            store[name] = tensor
+def _replaced(network: nn.Module, dtype: torch.dtype | None) -> AbstractContextManager[list[str]]:
+    """Put copies in place of all tensors, floating ones in another dtype, and the originals back at the end."""
+
+    def copied(tensor: torch.Tensor) -> torch.Tensor:
+        copy = tensor.detach().to(dtype if tensor.is_floating_point() else None, copy=True)
+        return nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
+
+    def equal(tensor: torch.Tensor, copy: torch.Tensor) -> bool:
+        tensor = tensor.to(copy.dtype)
+        return torch.equal(tensor, copy) or same_bits(to_numpy(tensor), to_numpy(copy))  # NaN, by its bits alone
+
+    _ = _tensors(network)  # which refuses what is not initialised
+    held = [
+        Held((f"{path}.{key}" if path else key) if store is layer._parameters else "", store, key, tensor)
+        for path, layer in layers(network)
+        for store in (cast(dict[str, Any], layer._parameters), cast(dict[str, Any], layer._buffers))
+        for key, tensor in store.items()
+        if tensor is not None
+    ]
+    return stand_ins(held, copied, version, equal)
 
 
 def neutral(layer: nn.Module, role: str, array: Array) -> Array:
@@ -327,7 +333,7 @@ def export(network: nn.Module, example: Array, path: Path, opset: int, dynamic_s
     axes = (0, 2, 3) if dynamic_size else (0,)
     # An example of one image would make the batch a constant.
     twice = torch.from_numpy(np.concatenate([example, example]).astype(np.float32))
-    large = sum(tensor.numel() * tensor.element_size() for _, tensor in found.values()) > 1 << 30
+    large = sum(tensor.nbytes for slot, tensor in found.values() if not slot.tied) > 1 << 30
     try:
         program = torch.onnx.export(
             network,

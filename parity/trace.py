@@ -21,7 +21,7 @@ import numpy as np
 from parity import layers
 from parity.errors import ParityError
 from parity.json_codec import DecodeError, decode, encode
-from parity.state import Array, open_safetensors
+from parity.safetensors_file import CODES, WORDS, Array, Scratch, Writer, read_header
 
 # 2: Paddle's float64 is exact, outputs have keys. One of schema 1 holds errors that nothing allows for any more.
 SCHEMA = 2
@@ -204,28 +204,6 @@ def root_mean_square(array: Array) -> float:
     return max(scale * float(np.sqrt(np.mean((flat / scale) ** 2))), tiny) if scale else tiny
 
 
-class Scratch:
-    """Room for one array at a time, kept: fresh memory for each would cost more than reading into it."""
-
-    def __init__(self) -> None:
-        self._room = bytearray()
-
-    def read(self, handle: int, position: int, dtype: str, shape: Sequence[int]) -> Array:
-        """Return an array read from a file; it lasts until the next one is read."""
-        kind = np.dtype(next(numpy for numpy, name in _DTYPES.items() if name == dtype))
-        size = math.prod(shape) * kind.itemsize
-        if len(self._room) < size:
-            self._room = bytearray(size)
-        view = memoryview(self._room)[:size]
-        array = np.frombuffer(view, kind).reshape(shape)
-        while view:
-            count = os.preadv(handle, [view], position)
-            if not count:
-                raise ParityError("a trace was truncated while it was read. Record it anew.")
-            view, position = view[count:], position + count
-        return array
-
-
 class Trace:
     """A recorded run, read from its file: tensors are loaded when asked for.
 
@@ -253,14 +231,9 @@ class Trace:
             ParityError: If it is missing, damaged, no trace, or of a schema this version does not read.
         """
         self.path = Path(path)
-        with open_safetensors(path) as file:  # which holds the header against the file
-            metadata = file.metadata() or {}
+        self._start, self._entries, metadata = read_header(path)
         if "parity_trace" not in metadata:
             raise ParityError(f"{path}: a safetensors file, but no trace. Record one with --save-trace.")
-        with self.path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            self._start, self._entries = 8 + length, json.loads(file.read(length))
-        del self._entries["__metadata__"]
         try:
             header = json.loads(metadata["parity_trace"])
             schema = header.get("schema") if isinstance(header, dict) else None
@@ -288,9 +261,7 @@ class Trace:
 
     def tensor(self, name: str, scratch: Scratch | None = None) -> Array:
         """Return one tensor of the float64 run, by the name a Call gives it; in a scratch's room if one is given."""
-        entry = self._entries[name]
-        position = self._start + entry["data_offsets"][0]
-        return (scratch or Scratch()).read(self._file.fileno(), position, entry["dtype"], entry["shape"])
+        return (scratch or Scratch()).read(self._file.fileno(), self._start, self._entries[name])
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape without loading it."""
@@ -298,7 +269,7 @@ class Trace:
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """Return a tensor's dtype without loading it."""
-        return np.dtype(next(own for own, word in _DTYPES.items() if word == self._entries[name]["dtype"]))
+        return np.dtype(CODES[self._entries[name]["dtype"]])
 
 
 @dataclass(frozen=True)
@@ -317,7 +288,7 @@ def _impossible(call: Call, entries: Mapping[str, Any]) -> str:
         for name in names.values() if isinstance(names, Mapping) else names:
             if name not in entries:
                 return f"{word}: the file holds no tensor {name!a:.40}"
-            if entries[name]["dtype"] not in _DTYPES.values():
+            if entries[name]["dtype"] not in CODES:
                 return f"{word}: tensor {name!a:.40} is of dtype {entries[name]['dtype']}, which no trace holds"
     if len(call.noise) != len(call.outputs):
         return f"noise: {len(call.noise)} of them for {len(call.outputs)} outputs"
@@ -345,66 +316,31 @@ def _impossible(call: Call, entries: Mapping[str, Any]) -> str:
 
 
 class TraceWriter:
-    """Writes a trace tensor by tensor, so that no run has to fit into memory.
-
-    safetensors puts the header first. It is written last, into room left for it at the front and filled with spaces, as
-    the format allows; where it needs more room than was left, the data is moved back once.
-    """
-
-    _ROOM = 1 << 20
+    """Writes a trace tensor by tensor, so that no run has to fit into memory."""
 
     def __init__(self, path: str | os.PathLike[str]):
-        self._file = Path(path).open("w+b", buffering=0)  # noqa: SIM115  (until `close`)
-        _ = self._file.seek(8 + self._ROOM)
-        self._entries: dict[str, dict[str, Any]] = {}
-        self._end = 0
-        self._scratch = Scratch()
+        self._writer, self._count = Writer(path), 0
 
     def add(self, array: Array) -> str:
-        """Write one array and return its name in the file."""
-        array = np.require(array, requirements="C")  # `ascontiguousarray` gives a single number an axis
-        name = f"t{len(self._entries)}"
-        if array.dtype.str not in _DTYPES:
+        """Write one array and return its name in the file.
+
+        Raises:
+            ParityError: If its dtype is one that a trace cannot hold.
+        """
+        if array.dtype.str not in WORDS:
             raise ParityError(f"a layer's tensor has dtype {array.dtype}, which a trace cannot hold")
-        start, self._end = self._end, self._end + array.nbytes
-        self._entries[name] = {
-            "dtype": _DTYPES[array.dtype.str],
-            "shape": array.shape,
-            "data_offsets": [start, self._end],
-        }
-        view = array.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
-        while view:
-            view = view[self._file.write(view) :]
+        name = f"t{self._count}"
+        self._writer.add(name, array)
+        self._count += 1
         return name
 
     def read(self, name: str) -> Array:
         """Return an array written before; it lasts until the next one is read."""
-        entry = self._entries[name]
-        start = 8 + self._ROOM + entry["data_offsets"][0]
-        return self._scratch.read(self._file.fileno(), start, entry["dtype"], entry["shape"])
+        return self._writer.read(name)
 
     def close(self, manifest: Mapping[str, Any], calls: Sequence[Call]) -> None:
         """Write the header and close the file."""
         # Infinity and NaN as Python's own words for them, as in every trace of this schema.
         header = json.dumps(encode(_Header(SCHEMA, manifest, tuple(calls)), strict=False))
-        text = json.dumps({"__metadata__": {"parity_trace": header}, **self._entries}).encode()
-        room = self._ROOM
-        if len(text) > room:
-            room = -(-len(text) // 8) * 8
-            _move_back(self._file.fileno(), 8 + self._ROOM, self._end, room - self._ROOM)
-        _ = self._file.seek(0)
-        _ = self._file.write(room.to_bytes(8, "little") + text.ljust(room))
-        self._file.close()
-
-
-_DTYPES = {
-    "<f8": "F64", "<f4": "F32", "<f2": "F16", "<i8": "I64", "<i4": "I32", "<i2": "I16",
-    "|i1": "I8", "|u1": "U8", "|b1": "BOOL",
-}  # fmt: skip
-
-
-def _move_back(handle: int, start: int, length: int, by: int) -> None:
-    chunk = 1 << 24
-    for position in range(start + length, start, -chunk):
-        low = max(start, position - chunk)
-        _ = os.pwrite(handle, os.pread(handle, position - low, low), low + by)
+        with self._writer as writer:
+            writer.finish({"parity_trace": header})

@@ -22,7 +22,7 @@ from parity.checkpoint import FORMATS, framework_of, is_turned, neutral
 from parity.errors import ParityError
 from parity.pdparams import read_pdparams, write_pdparams
 from parity.pth import check_pth, read_pth, write_pth
-from parity.state import Array, Slot, State, check_fit, mapped
+from parity.state import Array, Slot, State, check_fit, opened
 from parity.zoo import NETWORKS
 
 
@@ -93,7 +93,7 @@ def _open(source: Path, stack: contextlib.ExitStack) -> tuple[Mapping[str, Array
             return read_pth(source), lambda: check_pth(source)
         except ParityError:  # torch has the last word on what is none of its plain files
             source = _by_torch(source, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parity-"))))
-    tensors, metadata = mapped(source)
+    tensors, metadata = opened(source)
 
     def check() -> None:
         if metadata.get("sha256", digest := State(tensors).digest()) != digest:

@@ -10,7 +10,7 @@ from pairs import small
 
 import paddle_cnn
 import torch_cnn
-from parity import ParityError, State, Trace, paddle_side, torch_side
+from parity import ParityError, State, Trace, checkpoint, compare, paddle_side, torch_side
 from parity.record import projection, record
 from parity.state import Slot, hardened_state
 from parity.trace import root_mean_square
@@ -131,14 +131,88 @@ def test_nan_infinities_subnormals_and_signed_zeros_are_kept(side, index):
     assert State(state).differences(side.get_state(network)) == []
 
 
+def untied(nn):
+    return nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+
+
 @SIDES
-def test_a_tensor_that_two_layers_share_is_counted_once(side, index):
+def test_two_tensors_for_what_a_network_ties_are_refused_with_both_names(side, index):
     network = tied((torch.nn, paddle.nn)[index])
-    assert list(side.slots(network)) == ["0.weight", "0.bias", "2.bias"]
-    state = hardened_state(side.slots(network))
-    side.set_state(network, state)
-    assert network[0].weight is network[2].weight
-    assert state.differences(side.get_state(network)) == []
+    before = side.get_state(network)
+    state = hardened_state(side.slots(untied((torch.nn, paddle.nn)[index])))
+    with pytest.raises(ParityError, match=r"2\.weight: differs from 0\.weight in the weights; the network ties them"):
+        side.set_state(network, state)
+    assert before.differences(side.get_state(network)) == []
+
+
+@SIDES
+def test_a_tensor_that_two_layers_share_has_both_names_and_is_one(side, index):
+    network = tied((torch.nn, paddle.nn)[index])
+    slots = side.slots(network)
+    assert {name: slot.tied for name, slot in slots.items()} == {
+        "0.weight": "", "0.bias": "", "2.weight": "0.weight", "2.bias": "",
+    }  # fmt: skip
+    for state in (hardened_state(slots), side.get_state(network)):
+        assert state["2.weight"] is state["0.weight"]
+        side.set_state(network, state)
+        assert network[0].weight is network[2].weight
+        assert state.differences(side.get_state(network)) == []
+
+
+@SIDES
+def test_tied_and_untied_networks_take_each_others_weights_where_these_are_equal(side, index, tmp_path):
+    nn = (torch.nn, paddle.nn)[index]
+    ours, theirs = tied(nn), untied(nn)
+    side.get_state(ours).save(tmp_path / "w.safetensors")
+    state = State.load(tmp_path / "w.safetensors")
+    for network in (theirs, ours):
+        side.set_state(network, state)
+        assert state.differences(side.get_state(network)) == []
+    side.set_state(ours, side.get_state(theirs))
+    x = projection((2, 4)).astype(np.float32)
+    assert compare(ours, theirs, x).verdict == compare(theirs, ours, x).verdict == "exact"
+
+
+def test_a_tied_network_takes_its_own_state_dict_and_a_file_with_one_of_the_names(tmp_path):
+    for side, nn, save in ((torch_side, torch.nn, torch.save), (paddle_side, paddle.nn, paddle.save)):
+        network = tied(nn)
+        own = {name: value.detach() if nn is torch.nn else value for name, value in network.state_dict().items()}
+        assert list(own) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+        for left_out in (None, "0.weight", "2.weight"):
+            held = {name: value for name, value in own.items() if name != left_out}
+            path = tmp_path / f"w{'.pth' if nn is torch.nn else '.pdparams'}"
+            save(held, str(path))
+            slots = side.slots(network)
+            state = checkpoint.neutral(side.read_checkpoint(path), slots, "", side.NAME, path)[0]
+            side.set_state(network, State(state))
+            assert side.get_state(network).differences(state) == []
+
+
+def test_a_layer_under_two_paths_has_its_weights_under_both():
+    for side, nn in ((torch_side, torch.nn), (paddle_side, paddle.nn)):
+        layer = nn.Linear(3, 3)
+        network = nn.Sequential(layer, nn.ReLU(), layer)
+        assert list(side.slots(network)) == list(network.state_dict())
+        assert side.slots(network)["2.bias"].tied == "0.bias"
+
+
+def test_a_tensor_that_paddle_shares_between_embedding_and_linear_is_turned():
+    network = paddle.nn.Sequential(paddle.nn.Embedding(4, 4), paddle.nn.Linear(4, 4))
+    network[1].weight = network[0].weight
+    slots = paddle_side.slots(network)
+    assert (slots["1.weight"].tied, slots["1.weight"].turned) == ("0.weight", True)
+    state = hardened_state(slots)
+    assert np.array_equal(state["1.weight"], state["0.weight"].T)
+    paddle_side.set_state(network, state)
+    assert state.differences(paddle_side.get_state(network)) == []
+    with pytest.raises(ParityError, match=r"1\.weight: differs from 0\.weight"):
+        paddle_side.set_state(network, State({**state, "1.weight": state["0.weight"]}))
+
+
+def test_a_layer_that_holds_itself_has_its_weights_once():
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    network.add_module("again", network)
+    assert list(torch_side.slots(network)) == ["0.weight", "0.bias"]
 
 
 def test_a_state_is_a_copy_of_the_network():

@@ -136,6 +136,61 @@ def test_statistics_that_a_layer_in_training_mode_moves_are_put_back(sided, tmp_
     assert side.get_state(network).differences(before) == []
 
 
+def added(side, weight):
+    with torch.no_grad(), paddle.no_grad():
+        weight.add_((torch if side is torch_side else paddle).ones_like(weight))
+
+
+def behind_the_counter(side, weight):
+    if side is torch_side:
+        weight.data.add_(1)
+    else:
+        weight.get_tensor().set(weight.numpy() + 1, paddle.CPUPlace())
+
+
+@pytest.mark.parametrize("change", [added, behind_the_counter])
+def test_weights_that_a_forward_changes_are_put_back_and_named(sided, tmp_path, change):
+    side, network = sided
+
+    class Moving(nn_of(side)):
+        def __init__(self):
+            super().__init__()
+            self.net = network
+
+        def forward(self, x):
+            change(side, self.net[0].conv.weight)
+            return self.net(x)
+
+    moving = Moving()
+    moving.eval()
+    before, held = side.get_state(moving), moving.net[0].conv.weight
+    trace = traced(side, moving, tmp_path / "t")
+    assert trace.manifest["changed_weights"] == ["net.0.conv.weight"]
+    assert moving.net[0].conv.weight is held
+    assert side.get_state(moving).differences(before) == []
+    weight = next(call for call in trace.calls if call.layer == "net.0.conv")
+    assert weight.noise[0].relative < 1e-5  # each run started from the same weights
+    comparison = compare(moving, moving, IMAGE, transfer=False)
+    assert comparison.verdict == "exact"
+    assert [note for note in comparison.notes if note.endswith("put back: net.0.conv.weight")] == list(comparison.notes)
+    assert len(comparison.notes) == 2
+    assert "changed_weights" not in traced(side, network, tmp_path / "still").manifest
+
+
+def test_a_forward_that_puts_another_weight_in_place_is_undone(tmp_path):
+    class Rebinding(torch.nn.Linear):
+        def forward(self, x):
+            self.weight = torch.nn.Parameter(self.weight * 2)
+            return super().forward(x)
+
+    network = Rebinding(4, 4)
+    held = network.weight
+    with torch.no_grad():
+        network.bias[0] = float("nan")  # equal to itself only by its bits
+    assert traced(torch_side, network, tmp_path / "t", IMAGE[0, 0, :4, :4]).manifest["changed_weights"] == ["weight"]
+    assert network.weight is held
+
+
 @pytest.mark.parametrize(
     ("shape", "words"),
     [((1, 3, 0, 4), "window"), ((1, 3, 2, 2), "a window of 5x5 does not fit its input of 2x2 \\(padding 1x1\\)")],
@@ -158,6 +213,21 @@ def test_runs_that_part_by_precision_are_refused(tmp_path):
 
     with pytest.raises(ParityError, match="b: the float64 and the float32 run part here"):
         traced(torch_side, Fickle(), tmp_path / "t")
+
+
+def test_an_array_keeps_its_shape_and_its_dtype(tmp_path):
+    path = tmp_path / "t"
+    writer = TraceWriter(path)
+    arrays = [np.array(2.5), np.zeros((0, 3)), np.arange(6.0).reshape(2, 3).T, np.array([1, 2**63], np.uint64)]
+    names = [writer.add(array) for array in arrays]
+    read = [writer.read(name).copy() for name in names]
+    with pytest.raises(ParityError, match="a layer's tensor has dtype complex64, which a trace cannot hold"):
+        writer.add(np.zeros(2, np.complex64))
+    writer.close({}, [])
+    with Trace(path) as trace:
+        for name, array, here in zip(names, arrays, read, strict=True):
+            assert (here.shape, here.dtype) == (array.shape, array.dtype) == (trace.shape(name), array.dtype)
+            assert trace.tensor(name).tobytes() == here.tobytes() == array.tobytes()
 
 
 def test_a_header_larger_than_its_room_moves_the_data(tmp_path):

@@ -295,7 +295,7 @@ def test_odd_tensors_go_through_each_format(tmp_path):
     same(paddle.load(str(tmp_path / "a.pdparams"), return_numpy=True))
     same(State.load(tmp_path / "a.safetensors"))
     same(safetensors.numpy.load_file(tmp_path / "a.safetensors"))
-    same(parity.state.mapped(tmp_path / "a.safetensors")[0])
+    same(parity.state.opened(tmp_path / "a.safetensors")[0])
 
 
 def test_bench_refuses_a_network_that_nobody_else_has():
