@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from parity.onnx_float64 import Nudge, evaluate
 from parity.record import projection
 from parity.run import Model, Options, Workers, described_weights, trace_job
 from parity.state import Array
+from parity.temporary import temporary_folder
 from parity.trace import ROUNDOFF32, Call, Trace, distance
 from parity.workers import Worker, answers, wait
 
@@ -120,8 +120,8 @@ def export_models(
         precision.check(each, request.calibrate)
     if request.precisions:
         _ = precision.load_images(request.shape, request.calibrate)  # what is wrong with them is to be known before
-    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        jobs = [_Job(name, model, Path(folder) / model.side, request, options, workers) for model in models]
+    with temporary_folder() as folder:
+        jobs = [_Job(name, model, folder / model.side, request, options, workers) for model in models]
         for number in range(len(jobs[0].shapes)):
             for job in jobs:
                 job.trace(number)
