@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from parity.errors import ParityError
+from parity.temporary import temporary_part
 
 
 @contextlib.contextmanager
@@ -20,20 +20,18 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         ParityError: If the folder does not exist or cannot be written, or the disk is full.
     """
-    target = Path(path)
+    target, cleaned = Path(path), contextlib.ExitStack()
     try:
         if target.is_dir():
             raise IsADirectoryError(21, "is a folder")
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        part = cleaned.enter_context(temporary_part(target))
     except OSError as error:
         raise ParityError(
             f"{target}: cannot write: {error.strerror}. Name a file in a folder you may write."
         ) from error
-    os.close(handle)
-    part = Path(name)
     try:
         yield part
-        mask = os.umask(0)  # mkstemp makes files that only their owner reads; give them the mode of any other file
+        mask = os.umask(0)  # it is a file that only its owner reads: give them the mode of any other file
         _ = os.umask(mask)
         part.chmod(0o666 & ~mask)
         with part.open("rb") as written:
@@ -42,7 +40,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         raise ParityError(f"{target}: cannot write: {error.strerror or error}.") from error
     finally:
-        part.unlink(missing_ok=True)
+        cleaned.close()
 
 
 def check_writable(path: Path) -> None:

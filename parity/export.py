@@ -7,7 +7,6 @@ canonical form (parity.canonical), run, and held against what was recorded. Only
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from parity.exported import Exported, metadata
 from parity.exporter_faults import met, sentence
 from parity.record import projection
 from parity.run import Model, Options, Workers, described_weights, setup
+from parity.temporary import temporary_folder
 from parity.trace import Trace
 from parity.workers import Worker, answers, wait
 
@@ -70,8 +70,8 @@ def export_models(
         precision.check(each, request.calibrate)
     if request.precisions:
         _ = precision.load_images(request.shape, request.calibrate)  # what is wrong with them is to be known before
-    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        exports = [_Job(name, model, Path(folder) / model.side, request, options, workers) for model in models]
+    with temporary_folder() as folder:
+        exports = [_Job(name, model, folder / model.side, request, options, workers) for model in models]
         for number in range(len(exports[0].shapes)):
             for job in exports:
                 job.trace(number)

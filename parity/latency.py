@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from parity.errors import ParityError
 from parity.json_codec import encode
 from parity.picture import load_input
 from parity.run import Model, Options, Workers, setup
+from parity.temporary import temporary_folder
 from parity.workers import Worker, ask, wait
 from parity.zoo import NETWORKS
 
@@ -146,8 +146,7 @@ def measure(
     known = next((NETWORKS[model.target] for model in models if model.twin), None)
     shape = known.input if known else None
     rows, rates = list[Row](), list[float]()
-    with tempfile.TemporaryDirectory(prefix="parity-") as folder, Workers(options) as workers:
-        here = Path(folder)
+    with temporary_folder() as here, Workers(options) as workers:
         runners, refused = _prepared(name, models, ways, options, workers)
         for batch in batches:
             image = load_input(None, shape)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +16,7 @@ from parity.judge import judge
 from parity.record import Side, record
 from parity.replay import replay
 from parity.state import Array
+from parity.temporary import temporary_folder
 from parity.trace import Trace
 
 
@@ -77,8 +76,8 @@ def compare(
     sides = side_of(reference), side_of(candidate)
     if transfer:
         sides[1].set_state(candidate, sides[0].get_state(reference), type(candidate).__name__)
-    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        paths = [Path(folder) / "reference", Path(folder) / "candidate"]
+    with temporary_folder() as folder:
+        paths = [folder / "reference", folder / "candidate"]
         for side, network, path in zip(sides, (reference, candidate), paths, strict=True):
             record(side, network, arrays, path, gradients=gradients)
         with Trace(paths[0]) as ours, Trace(paths[1]) as theirs:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
+from onnx import numpy_helper
 from onnx.external_data_helper import load_external_data_for_model, set_external_data
 
 from parity.atomic import atomic
@@ -17,6 +20,9 @@ from parity.errors import ParityError
 
 # A protobuf message ends at 2 GB; what is larger has its tensors beside it.
 LIMIT = (1 << 31) - (1 << 24)
+# What calls of local functions may come to, in nodes and calls. ONNX Runtime's time grows with the square: 16,384 nodes
+# open in 4 s, this many in a minute, 2^25 (a file of 1.7 kB) never; no network of ours has 1,000.
+CALLED = 1 << 16
 _SMALL = 1 << 8  # bytes; smaller tensors stay in the file, so that shapes can be inferred
 
 
@@ -29,7 +35,8 @@ def read(path: Path, strict: bool = True) -> onnx.ModelProto:
 
     Raises:
         ParityError: If it is no ONNX file, is damaged, breaks ONNX's rules (a cycle, a shape that does not follow), or
-            keeps tensors outside its own folder.
+            keeps tensors outside its own folder; if a tensor's bytes are not those of its shape, or its local functions
+            call each other without end or to more than `CALLED` nodes.
     """
     try:
         model = onnx.load(path, load_external_data=False)
@@ -45,11 +52,19 @@ def read(path: Path, strict: bool = True) -> onnx.ModelProto:
             raise ParityError(f"{path}: opset {opset.version}; the installed onnx knows 1 to {newest}")
     for tensor in _tensors(model):
         confine(path, tensor)
+    _limit(path, model)
     check(path, str(path), strict)
     try:
         load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ParityError(f"{path}: its tensors beside it cannot be read: {_line(error)}") from error
+    if any(each.ref_attr_name for graph in _graphs(model.graph) for node in graph.node for each in node.attribute):
+        raise ParityError(f"{path}: an attribute refers to one of a function, outside any function")
+    for tensor in _tensors(model):
+        try:
+            _ = numpy_helper.to_array(tensor)
+        except Exception as error:  # its parts contradict each other: ONNX's checker does not look
+            raise ParityError(f"{path}: damaged: tensor {tensor.name[:100]!r}: {_line(error)}") from error
     return model
 
 
@@ -69,16 +84,48 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:400]
 
 
+def _limit(path: Path, model: onnx.ModelProto) -> None:
+    """Return if a file's local functions can be written out, counted without doing so.
+
+    Raises:
+        ParityError: If one calls itself, or they come to more than `CALLED` nodes.
+    """
+    bodies = {(each.domain, each.name, each.overload): Counter(_calls(each)) for each in model.functions}
+    try:
+        inner_first = list(TopologicalSorter({key: bodies.keys() & bodies[key] for key in bodies}).static_order())
+    except CycleError as error:
+        raise ParityError(f"{path}: its function {error.args[1][0][1]!r} calls itself: refused") from error
+    nodes = dict[tuple[str, str, str], int]()
+    for key in inner_first:
+        found = 1 + sum(count * nodes.get(called, 1) for called, count in bodies[key].items())
+        nodes[key] = min(found, CALLED + 1)  # no number of a million digits
+    if sum(nodes.get(each, 0) for each in _calls(model.graph)) > CALLED:
+        raise ParityError(f"{path}: its functions call each other to more than {CALLED:,} nodes: refused")
+
+
+def _calls(body: onnx.GraphProto | onnx.FunctionProto) -> Iterator[tuple[str, str, str]]:
+    """Yield the operator of every node, those of inner graphs included: domain, name, overload."""
+    for graph in _graphs(body):
+        yield from ((node.domain, node.op_type, node.overload) for node in graph.node)
+
+
+def _graphs(*bodies: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """Yield graphs and functions, and the graphs in their nodes' attributes."""
+    graphs = list(bodies)
+    while graphs:
+        yield (graph := graphs.pop())
+        for node in graph.node:
+            for attribute in node.attribute:
+                graphs += [attribute.g] if attribute.HasField("g") else attribute.graphs
+
+
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Yield every tensor of a model, those of inner graphs included."""
-    graphs = [model.graph, *model.functions]
-    while graphs:
-        graph = graphs.pop()
+    for graph in _graphs(model.graph, *model.functions):
         yield from getattr(graph, "initializer", ())
         for node in graph.node:
             for attribute in node.attribute:
                 yield from [attribute.t] if attribute.HasField("t") else attribute.tensors
-                graphs += [attribute.g] if attribute.HasField("g") else attribute.graphs
 
 
 def confine(path: Path, tensor: onnx.TensorProto) -> None:
@@ -91,10 +138,14 @@ def confine(path: Path, tensor: onnx.TensorProto) -> None:
         return
     told = {entry.key: entry.value for entry in tensor.external_data}
     location, folder = told.get("location", ""), path.resolve().parent
-    beside = (folder / location).resolve()
+    try:
+        beside = (folder / location).resolve()
+        there = beside.is_file()
+    except (OSError, ValueError) as error:  # a name too long, or no name
+        raise ParityError(f"{path}: tensor {tensor.name!r} {location[:100]!r} is no name of a file") from error
     if not location or Path(location).is_absolute() or folder not in beside.parents:
         raise ParityError(f"{path}: tensor {tensor.name!r} lies outside the file's folder, at {location!r}: refused")
-    if not beside.is_file():
+    if not there:
         raise ParityError(f"{path}: {location} is missing, which holds tensor {tensor.name!r}. Get it too.")
     try:
         end = int(told.get("offset", 0)) + int(told.get("length", 0))

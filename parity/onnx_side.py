@@ -12,7 +12,6 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from parity.model_file import read, write
 from parity.onnx_float64 import Nudge, evaluate
 from parity.record import Progress, input_digest, measured_noise
 from parity.state import Array, State
+from parity.temporary import temporary_folder
 from parity.trace import Call, Noise, TraceWriter
 
 NAME = "onnx"
@@ -118,9 +118,9 @@ def session(network: File, exposed: Sequence[str] = ()) -> Any:
     outputs = len(network.model.graph.output)
     network.model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in exposed)
     try:
-        with TemporaryDirectory(prefix="parity-") as folder:
-            write(network.model, Path(folder) / "exposed.onnx")
-            return runtime.open_session(Path(folder) / "exposed.onnx", **options)
+        with temporary_folder() as folder:
+            write(network.model, folder / "exposed.onnx")
+            return runtime.open_session(folder / "exposed.onnx", **options)
     finally:
         del network.model.graph.output[outputs:]
 

@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -31,6 +30,7 @@ from parity.paddle_float64 import exact_operators
 from parity.pdparams import read_pdparams, write_pdparams
 from parity.stand_in import Held, stand_ins
 from parity.state import Array, Slot, State, check_fit, partner, paths, same_bits
+from parity.temporary import temporary_folder
 
 NAME = "paddle"
 
@@ -325,10 +325,10 @@ def runner(network: nn.Layer, way: str, array: Array) -> Callable[[], Any]:
                 return network(x)
 
         return once
-    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+    with temporary_folder() as folder:
         spec = paddle.static.InputSpec(list(array.shape), "float32", "image")
         paddle.jit.save(network, f"{folder}/net", input_spec=[spec])
-        model = next(path for end in ("json", "pdmodel") if (path := Path(folder) / f"net.{end}").exists())
+        model = next(path for end in ("json", "pdmodel") if (path := folder / f"net.{end}").exists())
         config = paddle.inference.Config(str(model), f"{folder}/net.pdiparams")
         config.disable_glog_info()
         config.enable_mkldnn()
@@ -390,8 +390,8 @@ def export(network: nn.Layer, example: Array, path: Path, opset: int, dynamic_si
         raise ParityError(f"paddle2onnx cannot be imported: {error}. pip install 'cnn-parity[onnx]'") from error
     shape = [None, example.shape[1], *((None, None) if dynamic_size else example.shape[2:])]
     spec = paddle.static.InputSpec(shape, "float32", "image")
-    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        saved = Path(folder) / "network"
+    with temporary_folder() as folder:
+        saved = folder / "network"
         try:
             paddle.jit.save(network, str(saved), input_spec=[spec])
             program = saved.with_suffix(".json")

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from parity.classify import Classifier, pictures_in
 from parity.errors import ParityError
 from parity.picture import load_array, load_picture
 from parity.state import Array
+from parity.temporary import temporary_folder
 
 PRECISIONS = ("fp16", "int8")
 
@@ -172,8 +172,8 @@ def _int8(source: Path, target: Path, images: Array, full: Classifier) -> None:
             return next(self.rows, None)
 
     logging.getLogger().setLevel(logging.ERROR)  # the quantiser speaks through the root logger
-    with TemporaryDirectory(prefix="parity-") as folder:
-        prepared = Path(folder) / "prepared.onnx"  # BatchNorm folded, shapes inferred: what the quantiser builds on
+    with temporary_folder() as folder:
+        prepared = folder / "prepared.onnx"  # BatchNorm folded, shapes inferred: what the quantiser builds on
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),

@@ -111,11 +111,16 @@ def check_pth(path: Path) -> None:
     """Hold every entry of a .pth file against its checksum, which torch itself does not.
 
     Raises:
-        ParityError: If one is wrong.
+        ParityError: If one is wrong, or the zip file's own headers are.
     """
-    with zipfile.ZipFile(path) as archive:
-        if (broken := archive.testzip()) is not None:
-            raise ParityError(f"{path}: damaged: wrong checksum of {broken}. Get the file again.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except Exception as error:  # of a damaged header zipfile raises whatever it meets
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ParityError(f"{path}: damaged: {why}. Get the file again.") from error
+    if broken is not None:
+        raise ParityError(f"{path}: damaged: wrong checksum of {broken}. Get the file again.")
 
 
 def write_pth(tensors: Mapping[str, Array], path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from parity.comparison import VERDICTS, Comparison, Layer
 from parity.judge import SAME_OUTPUT
+from parity.printable import printable
+from parity.tables import Table
 
 _STYLES = {
     "exact": "green",
@@ -101,14 +102,18 @@ def lines(comparison: Comparison) -> list[str]:
         layer = next(layer for layer in comparison.layers if (layer.layer, layer.call) == (where.layer, where.call))
         settings = layer.reason.endswith(SAME_OUTPUT)
         place = _PLACES["settings" if settings else where.where if layer.leaf else "forward"]
-        reason = f"\n  {layer.reason}" if layer.reason else ""
-        found.append(f"first divergence: {where.where} {where.layer or '(network)'}: {place}{reason}")
+        found.append(f"first divergence: {where.where} {where.layer or '(network)'}: {place}")
+        found += [f"  {layer.reason}"] if layer.reason else []
     found += [f"culprit: {culprit.layer or '(network)'}: {culprit.explanation}" for culprit in comparison.culprits]
-    return found
+    return list(map(printable, found))
 
 
 def summary(comparison: Comparison) -> str:
     """Return the line that matters."""
+    return printable(_summary(comparison))
+
+
+def _summary(comparison: Comparison) -> str:
     layers = [layer for layer in comparison.layers if layer.leaf]
     start = f"{comparison.network}: {comparison.verdict}:"
     if comparison.ok:

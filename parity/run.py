@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from parity.outline import Outline
 from parity.picture import load_input, parse_shape
 from parity.record import input_digest
 from parity.state import Array, State
+from parity.temporary import temporary_folder
 from parity.trace import Trace
 from parity.workers import Worker, ask, wait
 from parity.zoo import NETWORKS, near
@@ -235,8 +235,7 @@ def compare_models(
     same = models[0].side == models[1].side
     pool = [None if model.side == "trace" else workers.get(model.side, same * i) for i, model in enumerate(models)]
     live = [worker for worker in pool if worker is not None]
-    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        here = Path(folder)
+    with temporary_folder() as here:
         weights: jobs.Weights = jobs.OwnWeights()
         if live:
             np.save(here / "input.npy", load())

@@ -363,6 +363,8 @@ def read_checkpoint(path: Path) -> dict[str, Array]:
     Raises:
         ParityError: If the file is damaged, holds anything but tensors and containers, or is no state dict.
     """
+    if path.is_file() and not path.stat().st_size:
+        raise ParityError(f"{path}: the file is empty. Get it again.")
     try:
         if zipfile.is_zipfile(path):
             _check_zip(path)
@@ -371,8 +373,10 @@ def read_checkpoint(path: Path) -> dict[str, Array]:
         raise ParityError(f"{path}: damaged, or not written by torch.save: {why}") from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError as error:
+        raise ParityError(f"{path}: damaged, or too large: what it claims to hold does not fit the memory.") from error
     except Exception as error:  # torch raises whatever its parsers meet in a damaged file
-        first = str(error).strip().split("\n")[0]
+        first = str(error).strip().split("\n")[0] or type(error).__name__
         raise ParityError(f"{path}: refused by torch.load(weights_only=True): {first}") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +22,7 @@ from parity.errors import ParityError
 from parity.pdparams import read_pdparams, write_pdparams
 from parity.pth import check_pth, read_pth, write_pth
 from parity.state import Array, Slot, State, check_fit, opened
+from parity.temporary import temporary_folder
 from parity.zoo import NETWORKS
 
 
@@ -92,7 +92,7 @@ def _open(source: Path, stack: contextlib.ExitStack) -> tuple[Mapping[str, Array
         try:
             return read_pth(source), lambda: check_pth(source)
         except ParityError:  # torch has the last word on what is none of its plain files
-            source = _by_torch(source, Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parity-"))))
+            source = _by_torch(source, stack.enter_context(temporary_folder()))
     tensors, metadata = opened(source)
 
     def check() -> None:

@@ -11,6 +11,7 @@ import sys
 if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
     _ = sys.path.pop(0)  # this folder: its file names are not to stand before the standard library's
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -81,7 +82,8 @@ def main() -> None:
         except MemoryError:
             send(jobs.Failed(f"{name} worker: out of memory; use a smaller batch or image"))
         except Exception as error:
-            traceback.print_exc()
+            with contextlib.suppress(OSError):  # no room in the log is no reason to die without an answer
+                traceback.print_exc()
             send(jobs.Failed(f"{name} worker: {in_words(error)}"))
 
 

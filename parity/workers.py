@@ -18,6 +18,7 @@ from parity import jobs
 from parity.errors import ParityError
 from parity.jobs import Answer, Job
 
+_LAST_WORDS = 1 << 16  # bytes; what a dying process may have to say
 OnProgress = Callable[["Worker", str, int, int], None]
 
 
@@ -34,7 +35,7 @@ class Worker:
         """
         self.side = side
         # "-u" and a log file: the last words of a process that dies must not die in a buffer.
-        self._log = tempfile.NamedTemporaryFile(mode="w+b", prefix=f"parity-{side}-", suffix=".log")  # noqa: SIM115
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (it has no name: nothing can be left of it)
         script = Path(__file__).with_name("worker.py")
         try:
             self._process = subprocess.Popen(
@@ -73,7 +74,8 @@ class Worker:
 
     def log(self) -> str:
         """Return what the process has printed."""
-        return Path(self._log.name).read_text(errors="replace")
+        length = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), length, 0).decode(errors="replace")  # the process goes on where it writes
 
     def fileno(self) -> int:
         """Return the descriptor of its answers, for a selector."""
@@ -113,7 +115,14 @@ class Worker:
             how = f"was killed by {name}" + (": out of memory?" if name == "SIGKILL" else "")
         else:
             how = f"ended with exit code {code}"
-        return f"{self.side} worker {how}. {self.last_words()}"
+        return f"{self.side} worker {how}. {self.last_words()}{self.full_disk()}"
+
+    def full_disk(self) -> str:
+        """Return what to do if there is no room for last words, nor for anything else beside them; "" if there is."""
+        disk = os.fstatvfs(self._log.fileno())
+        if disk.f_bavail * disk.f_frsize >= _LAST_WORDS:
+            return ""
+        return f". The disk of temporary files is full ({tempfile.gettempdir()}): set TMPDIR to one with more room."
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -181,7 +190,7 @@ def answers(
                 worker: Worker = key.fileobj  # pyright: ignore[reportAssignmentType]
                 for message in worker.messages():
                     if isinstance(message, jobs.Failed):
-                        raise ParityError(message.error)
+                        raise ParityError(f"{message.error}{worker.full_disk()}")
                     if isinstance(message, jobs.Done):
                         waiting.remove(worker)
                         _ = selector.unregister(worker)

@@ -1,16 +1,19 @@
 """A worker that dies, hangs or talks is reported, not suffered; and none outlives its owner."""
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
-from program import HERE, PROGRAM, environment, script
+from program import HERE, PROGRAM, environment, run, script
 
 from parity import ParityError, Trace, jobs
 from parity.workers import Worker, answers, wait
@@ -158,7 +161,7 @@ def test_a_foreign_interpreter_needs_only_our_folder(foreign, tmp_path, monkeypa
         assert trace.manifest["framework"] == "paddle"
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_no_worker_outlives_its_owner(tmp_path, end):
     marker, trace = tmp_path / "hangs", tmp_path / "trace"
     trace.touch()  # opened when the workers have answered
@@ -181,9 +184,34 @@ def test_no_worker_outlives_its_owner(tmp_path, end):
             owner.kill()
         words = owner.stderr.read().decode()
     assert psutil.wait_procs(workers, PATIENCE)[1] == []
-    if end == signal.SIGINT:
-        assert words == "parity: interrupted\n"
+    assert words == ("parity: interrupted\n" if end == signal.SIGINT else "")
+    left = {path.name for path in tmp_path.iterdir()} - {"hangs", "trace"}
+    assert bool(left) == (end == signal.SIGKILL)
+    if left:  # the next run takes it away
+        assert run("compare", f"trace:{trace}", f"trace:{trace}", TMPDIR=str(tmp_path)).returncode == 2
         assert sorted(path.name for path in tmp_path.iterdir()) == ["hangs", "trace"]
+
+
+def test_a_full_disk_is_said(tmp_path, monkeypatch):
+    """What a worker wants to say when it dies is on the same disk."""
+    words = "The disk of temporary files is full"
+    for name in ("leaves", "raises_over_three_lines"):
+        with Worker("paddle", sys.executable, 1) as worker:
+            assert words not in refused(worker, misbehaving(tmp_path, name))
+    monkeypatch.setattr(os, "fstatvfs", lambda handle: SimpleNamespace(f_bavail=2, f_frsize=4096))
+    for name in ("leaves", "raises_over_three_lines"):
+        with Worker("paddle", sys.executable, 1) as worker:
+            line = refused(worker, misbehaving(tmp_path, name))
+        assert line.endswith(f". {words} ({tempfile.gettempdir()}): set TMPDIR to one with more room.")
+
+
+def test_a_worker_that_cannot_write_its_log_still_answers(tmp_path, monkeypatch):
+    full = Path("/dev/full").open("r+b", buffering=0)  # noqa: SIM115  (the worker closes it)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: full)
+    with Worker("paddle", sys.executable, 1) as worker:
+        worker.submit(dataclasses.replace(misbehaving(tmp_path, "Greedy"), inputs=(tmp_path / "gone.npy",)))
+        with pytest.raises(ParityError, match=r"paddle worker: FileNotFoundError: .*gone.npy"):
+            wait([worker], PATIENCE)
 
 
 def test_what_the_caller_does_between_two_answers_is_not_the_workers_time(monkeypatch):

@@ -33,3 +33,17 @@ def wave(shape):
 
 def wide():
     return nn.Sequential(nn.Conv2d(3, 4, 7))
+
+
+def evil_name(mode="zeros"):
+    """Return a network whose layer's name is written to fool a terminal."""
+    made = nn.Sequential()
+    made.add_module("l\x1b[31m[red]x\n[/nope]\x9b2J", nn.Conv2d(3, 4, 3, padding=1, padding_mode=mode))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(torch.from_numpy(wave(tuple(parameter.shape))))
+    return made
+
+
+def evil_name_too():
+    return evil_name("circular")

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import typer
 
 from parity.errors import ParityError
+from parity.printable import printable
+from parity.terminated import terminated_cleanly
 
 app = typer.Typer(
     name="parity",
@@ -32,10 +34,11 @@ def run(work: Callable[[], bool]) -> None:
     Nothing else ends with 1, as Python's own errors would: 1 is the answer "not the same function".
     """
     try:
-        ok = work()
+        with terminated_cleanly():
+            ok = work()
         _ = sys.stdout.flush()
     except ParityError as error:
-        typer.echo(f"parity: {error}", err=True)
+        typer.echo(f"parity: {printable(str(error))}", err=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         typer.echo("parity: interrupted", err=True)
@@ -43,10 +46,10 @@ def run(work: Callable[[], bool]) -> None:
     except OSError as error:  # the disk is full, or the reader of our output has seen enough
         _ = os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            typer.echo(f"parity: {error}", err=True)
+            typer.echo(f"parity: {printable(str(error))}", err=True)
         raise typer.Exit(2) from None
     except Exception:
-        traceback.print_exc()
+        typer.echo("\n".join(map(printable, traceback.format_exc().splitlines())), err=True)
         typer.echo("parity: stopped by a mistake in parity itself, which proves nothing; please report it", err=True)
         raise typer.Exit(2) from None
     raise typer.Exit(0 if ok else 1)

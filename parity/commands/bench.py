@@ -12,13 +12,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from parity.commands.app import app, run
+from parity.temporary import temporary_folder
 
 
 class _Group(TyperGroup):
@@ -45,10 +45,9 @@ def _show(head: Sequence[str], rows: Callable[[], Iterable[_Row]], json: Path | 
     """Run a benchmark: measure the rows, print them as a table, and write them to `json`."""
 
     def work() -> bool:
-        from rich.table import Table
-
         from parity.atomic import check_writable
         from parity.commands.terminal import stdout
+        from parity.tables import Table
 
         if json is not None:
             check_writable(json)
@@ -159,11 +158,11 @@ def export(
         for model in models:
             _ = parse_pair(model, None)
         for model in models:
-            with TemporaryDirectory(prefix="parity-bench-") as here:
+            with temporary_folder() as here:
                 commands = {
-                    "torch": [sys.executable, str(_EXPORT_FLOOR), "torch", model, here],
-                    "paddle": [sys.executable, str(_EXPORT_FLOOR), "paddle", model, here],
-                    "parity": [sys.executable, "-m", "parity", "export", model, "--out", here, "--quiet"],
+                    "torch": [sys.executable, str(_EXPORT_FLOOR), "torch", model, str(here)],
+                    "paddle": [sys.executable, str(_EXPORT_FLOOR), "paddle", model, str(here)],
+                    "parity": [sys.executable, "-m", "parity", "export", model, "--out", str(here), "--quiet"],
                 }
                 wall, memory = _turns(commands, rounds)
             ratio = wall["parity"] / (wall["torch"] + wall["paddle"])
@@ -232,18 +231,18 @@ def transfer(
 
         for model in models:
             slots = blueprint.slots(model)
-            with TemporaryDirectory(prefix="parity-bench-", dir=folder) as here:
-                files = {kind: Path(here) / f"{model}.{kind}" for kind in _FORMATS}
+            with temporary_folder(folder) as here:
+                files = {kind: here / f"{model}.{kind}" for kind in _FORMATS}
                 hardened_state(slots).save(files["safetensors"])
                 for kind in _FORMATS[1:]:
                     _ = convert(files["safetensors"], files[kind], model)
                 for source, target in itertools.permutations(_FORMATS, 2):
-                    made = Path(here) / f"made.{target}"
+                    made = here / f"made.{target}"
                     command = [sys.executable, "-m", "parity", "transfer", str(files[source]), str(made)]
                     taken: dict[str, list[float]] = {"cp": [], "all": [], "proper": [], "peak": []}
                     for _ in range(rounds):
                         os.sync()  # what one run leaves to the disk is not to slow the next
-                        taken["cp"].append(measured(["cp", str(files[source]), str(Path(here) / "copy")])[0])
+                        taken["cp"].append(measured(["cp", str(files[source]), str(here / "copy")])[0])
                         os.sync()
                         wall, peak = measured([*command, "--model", model, "--quiet"])
                         taken["all"].append(wall)
@@ -344,12 +343,11 @@ def latency(
     """Time a network in every way to run it on the CPU: torch, Paddle, ONNX Runtime, taking turns in one run."""
 
     def work() -> bool:
-        from rich.table import Table
-
         from parity import latency as timing
         from parity.atomic import atomic
         from parity.commands.terminal import Progress, stdout
         from parity.run import check_writable, parse_model, parse_pair
+        from parity.tables import Table
 
         for path in (json, plot):
             if path is not None:
@@ -358,10 +356,10 @@ def latency(
         chosen = {"torch": torch_python, "paddle": paddle_python, "onnx": onnx_python}
         pythons = {side: python for side, python in chosen.items() if python}
         rows, rates = list[timing.Row](), dict[int, float]()
-        with TemporaryDirectory(prefix="parity-bench-") as here, Progress(name, False) as progress:
+        with temporary_folder() as here, Progress(name, False) as progress:
             files, refused = list(onnx or []), dict[str, str]()
             if not files and timing.wanted("onnx", way or []):
-                files, refused = timing.exported(name, pair, Path(here), pythons, timeout, progress.update)
+                files, refused = timing.exported(name, pair, here, pythons, timeout, progress.update)
             models = [*pair, *(parse_model(f"onnx:{path}") for path in files)]
             for count in threads or [1]:
                 found, rates[count] = timing.measure(

@@ -78,7 +78,7 @@ def compare(
     def work() -> bool:
         from parity import report
         from parity import run as job
-        from parity.commands.terminal import Progress, stdout
+        from parity.commands.terminal import Progress, say_lines, stdout
         from parity.picture import load_input
 
         options = job.Options(
@@ -117,7 +117,7 @@ def compare(
                     )
             finally:
                 if verbose:
-                    typer.echo(workers.log(), err=True)
+                    say_lines(workers.log())
         if json is not None:
             job.write_json(result, json)
         if quiet:
@@ -130,11 +130,10 @@ def compare(
 
 
 def _sweep(options: Options, folder: Path | None, quiet: bool, verbose: bool) -> bool:
-    from rich.table import Table
-
     from parity import report
     from parity import run as job
-    from parity.commands.terminal import Progress, stdout
+    from parity.commands.terminal import Progress, say, say_lines, stdout
+    from parity.tables import Table
     from parity.zoo import NETWORKS
 
     if folder is not None:
@@ -150,7 +149,7 @@ def _sweep(options: Options, folder: Path | None, quiet: bool, verbose: bool) ->
                 column.width, column.no_wrap = width, True
             if isinstance(result, tuple):
                 counts["not compared"] += 1
-                typer.echo(f"parity: {result[0]}: {result[1]}", err=True)
+                say(f"parity: {result[0]}: {result[1]}", err=True)
                 continue
             counts["passed" if result.ok else "differ"] += 1
             table.add_row(*report.zoo_row(result))
@@ -159,7 +158,7 @@ def _sweep(options: Options, folder: Path | None, quiet: bool, verbose: bool) ->
             if not result.ok:
                 typer.echo(report.summary(result), err=True)
         if verbose:
-            typer.echo(workers.log(), err=True)
+            say_lines(workers.log())
     typer.echo(f"zoo: {', '.join(f'{count} {word}' for word, count in counts.items())}.")
     if counts["not compared"] and not counts["differ"]:
         raise ParityError(f"{counts['not compared']} networks could not be compared")

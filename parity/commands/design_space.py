@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from parity.commands.app import app, run
 from parity.errors import ParityError
+from parity.tables import Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +104,7 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     for i, heading in enumerate(headings):
         table.add_column(heading, justify="right" if i else "left", no_wrap=True)
     for name, *values in rows:
-        table.add_row(Text(name), *(f"{value:.4g}" for value in values))
+        table.add_row(name, *(f"{value:.4g}" for value in values))
     return table
 
 

@@ -60,6 +60,7 @@ def export(
 
     def work() -> bool:
         from parity import run as job
+        from parity.commands.terminal import say, say_lines
         from parity.zoo import NETWORKS
 
         name, models = job.parse_export(model, only)
@@ -91,15 +92,15 @@ def export(
                 files = exporting.export_models(name, models, request, options, workers)
             finally:
                 if verbose:
-                    typer.echo(workers.log(), err=True)
+                    say_lines(workers.log())
         for file in files:
             if not file.ok:
-                typer.echo(f"{file.path}: not written: {file.reason}", err=True)
+                say(f"{file.path}: not written: {file.reason}", err=True)
             elif not quiet:
                 exact = "no float64"
                 if file.distance is not None:
                     exact = f"{file.distance:.2g} of {file.allowance:.2g} in float64"
-                typer.echo(
+                say(
                     f"{file.path}: {file.verdict}: {file.noise:.3g}u of {file.bound:.4g}u in ONNX Runtime, {exact}; "
                     f"{file.nodes[0]} nodes (the exporter's {file.nodes[1]}); "
                     f"{file.layers[0]} of {file.layers[1]} layers' outputs are in it"
@@ -107,10 +108,10 @@ def export(
                 for note in file.notes:
                     typer.echo(f"{file.path}: note: {note}")
                 for path, report in file.lower.items():
-                    typer.echo(f"{path}: {report}")
+                    say(f"{path}: {report}")
         different = exporting.difference(files)
         if len(files) > 1 and not quiet:
-            typer.echo(f"{name}: canonical files: {different or 'the same bytes from both frameworks'}")
+            say(f"{name}: canonical files: {different or 'the same bytes from both frameworks'}")
         if verify:
             for file in files:
                 typer.echo(f"{file.canonical_sha256}  {file.side}")

@@ -36,6 +36,7 @@ def lint(
 
         from parity import run as job
         from parity.atomic import atomic
+        from parity.commands.terminal import say
         from parity.lint import lint as traps
 
         models = (job.parse_model(model),) if ":" in model else job.parse_pair(model, None)[1]
@@ -47,13 +48,13 @@ def lint(
         # The same finding in both twins is one; a dictionary keeps the order of the layers.
         findings = list(dict.fromkeys(finding for layers in described for finding in traps(layers)))
         for finding in findings:
-            typer.echo(str(finding))
+            say(str(finding))
         warnings = [finding for finding in findings if finding.level == "warning"]
         notes = len(findings) - len(warnings)
         found = f"{len(warnings)} to look at" if warnings else "no known trap"
         if notes:
             found += f", {notes} note" if notes == 1 else f", {notes} notes"
-        typer.echo(f"{model}: {len(described[0])} layers read: {found}.")
+        say(f"{model}: {len(described[0])} layers read: {found}.")
         if json is not None:
             report = {"schema": 1, "network": model, "layers": len(described[0]), "findings": [*map(asdict, findings)]}
             with atomic(json) as part:

@@ -14,6 +14,7 @@ import typer
 
 from parity.commands.app import app, run
 from parity.errors import ParityError
+from parity.printable import printable
 
 if TYPE_CHECKING:
     from parity.pooling import Pool
@@ -200,17 +201,19 @@ def _network(model: str, size: str | None, timeout: float, plot: Path | None, js
 
 def _show(model: str, side: str, findings: Sequence[Finding], published: int | None) -> None:
     """Print the sizes by what pooling makes of them."""
+    from parity.commands.terminal import say
+
     layers = list(dict.fromkeys(layer for finding in findings for layer in finding.layers))
     first, last = findings[0].size, findings[-1].size
     count = f"{len(layers)} pooling layer{'s' * (len(layers) != 1)}"
-    typer.echo(f"{model}: {count} ({_NAMES[side]}), input sizes {first}..{last}")
+    say(f"{model}: {count} ({_NAMES[side]}), input sizes {first}..{last}")
     grouped: dict[str, list[int]] = {}
     for finding in findings:
         grouped.setdefault(_outcome(finding), []).append(finding.size)
         if finding.size == published:
-            typer.echo(f"  {published}, as published: {_outcome(finding)}")
+            say(f"  {published}, as published: {_outcome(finding)}")
     for outcome, sizes in grouped.items():
-        text = f"{outcome}: {_ranges(sizes)}"
+        text = printable(f"{outcome}: {_ranges(sizes)}")
         typer.echo(textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="      ", break_long_words=False))
     if parted := [finding for finding in findings if finding.apart]:
         typer.echo(f"warning: torch and Paddle part at {len(parted)} of {len(findings)} sizes. {_CURE}")

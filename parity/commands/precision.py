@@ -28,6 +28,7 @@ def precision(
         from dataclasses import asdict
 
         from parity.atomic import atomic
+        from parity.commands.terminal import say
         from parity.precision import lower
         from parity.run import check_writable, fair_share
 
@@ -35,7 +36,7 @@ def precision(
             if path is not None:
                 check_writable(path)
         found = lower(model, output, to, calibrate, threads or fair_share())
-        typer.echo(f"{output}: {found}")
+        say(f"{output}: {found}")
         if json is not None:
             with atomic(json) as part:
                 _ = part.write_text(jsonlib.dumps(asdict(found), indent=1) + "\n")

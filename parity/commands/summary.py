@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from parity.commands.app import app, run
+from parity.printable import printable
 from parity.summary import BYTES, Row, Summary, summarise
+from parity.tables import Table
 
 
 @app.command()
@@ -53,7 +53,9 @@ def summary(
         if result.uncounted:
             more = f" and {len(result.uncounted) - 8} more" if len(result.uncounted) > 8 else ""
             console.print(
-                f"note: MACs of unknown arithmetic, not in the total: {', '.join(result.uncounted[:8])}{more}",
+                printable(
+                    f"note: MACs of unknown arithmetic, not in the total: {', '.join(result.uncounted[:8])}{more}"
+                ),
                 highlight=False,
                 markup=False,
                 soft_wrap=True,
@@ -96,13 +98,13 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for i, heading in enumerate(headings):
         table.add_column(heading, justify="left" if i < 2 else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row), style="bold" if row is rows[-1] else None)
+        table.add_row(*row, style="bold" if row is rows[-1] else None)
     return table
 
 
 def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     rule = ["---", "---", *["---:"] * (len(headings) - 2)]
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    cells = [[printable(cell).replace("|", "\\|") for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in (headings, rule, *cells))
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from types import TracebackType
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
+
+from parity.printable import printable
 
 
 class _Console(Console):
@@ -20,13 +23,24 @@ def stdout() -> Console:
     return _Console(width=1000)
 
 
+def say(text: str, err: bool = False) -> None:
+    """Print one line that may quote others: a layer's name, a file's, a library's message."""
+    typer.echo(printable(text), err=err)
+
+
+def say_lines(text: str) -> None:
+    """Print on stderr what a framework has printed, line by line."""
+    for line in text.splitlines():
+        say(line.expandtabs(), err=True)
+
+
 class Progress:
     """A bar for each side while it works; nothing where stderr is no terminal."""
 
     def __init__(self, name: str, quiet: bool):
         self._console = Console(stderr=True)
         self._bars = RichProgress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.completed}/{task.total}"),
             TimeElapsedColumn(),
@@ -34,7 +48,7 @@ class Progress:
             transient=True,
             disable=quiet or not self._console.is_terminal,
         )
-        self._name = name
+        self._name = printable(name)
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Progress:

@@ -26,13 +26,14 @@ def transfer(
 
     def work() -> bool:
         from parity import transfer as job
+        from parity.commands.terminal import say
 
         done = job.transfer(source, target, model, names, num_classes)
         if not quiet:
             notes = [f"{done.left_out} batch counters or auxiliary heads left out"] * bool(done.left_out)
             notes += [f"{done.counters} batch counters of zero added"] * bool(done.counters)
             what = f"{model}: {done.tensors} tensors, {done.bytes / 1e6:.1f} MB, {done.layout}'s names to {names}'s"
-            typer.echo("; ".join([f"{what}: {target}", *notes]))
+            say("; ".join([f"{what}: {target}", *notes]))
         return True
 
     run(work)

@@ -23,11 +23,10 @@ def list_(
     """Show the networks that exist as twins."""
 
     def work() -> bool:
-        from rich.table import Table
-
         from parity.atomic import atomic
         from parity.commands.terminal import stdout
         from parity.errors import ParityError
+        from parity.tables import Table
         from parity.zoo import NETWORKS
 
         families = list(dict.fromkeys(network.family for network in NETWORKS.values()))
