@@ -6,7 +6,6 @@ canonical form (parity.canonical), run, and held against what was recorded. Only
 
 from __future__ import annotations
 
-import json
 import subprocess
 import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -19,7 +18,6 @@ import onnx
 import onnx_ir as ir
 
 from parity import canonical, model_file, precision, runtime
-from parity.atomic import atomic
 from parity.errors import ParityError
 from parity.judge import KEPT_SHORT_IN_FILES, allowance, bound, growth, kept_short
 from parity.onnx_float64 import Nudge, evaluate
@@ -497,13 +495,9 @@ def _commit() -> str:
     return "" if tracked.returncode or found.returncode else found.stdout.decode().strip()
 
 
-def write_json(name: str, files: Sequence[Exported], path: Path) -> None:
-    """Write what was proved as JSON, schema 1 of docs/onnx.md.
-
-    Raises:
-        ParityError: If the file cannot be written.
-    """
-    told = {
+def as_json(name: str, files: Sequence[Exported]) -> dict[str, Any]:
+    """Return what was proved as JSON holds it, schema 1 of docs/onnx.md."""
+    return {
         "schema": 1,
         "ok": all(file.ok for file in files),
         "network": name,
@@ -511,8 +505,6 @@ def write_json(name: str, files: Sequence[Exported], path: Path) -> None:
         "difference": difference(files),
         "files": {file.side: file.to_dict() for file in files},
     }
-    with atomic(path) as part:
-        _ = part.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def difference(files: Sequence[Exported]) -> str:

@@ -164,7 +164,8 @@ class _Session:
             where = f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
             raise ParityError(f"{self.side.NAME}:{job['spec']}: {_words(error)}{where}") from error
         if not hasattr(network, "forward"):
-            raise ParityError(f"{self.side.NAME}:{job['spec']}: made a {type(network).__name__}, which is no network")
+            kind = type(network).__name__
+            raise ParityError(f"{self.side.NAME}:{job['spec']}: made an object of type {kind}, which is no network")
         return network
 
     def layers(self, job: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from types import TracebackType
 
 from rich.console import Console
@@ -11,13 +13,18 @@ from rich.progress import Progress as RichProgress
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to `run`: rich would end the program with 1, which says that two networks differ."""
+        """Leave it to `answers`: rich would end the program with 1, which says that two networks differ."""
         raise BrokenPipeError
 
 
 def stdout() -> Console:
     """Return the console for reports: colour on a terminal unless NO_COLOR is set; no table is cut to a width."""
     return _Console(width=1000)
+
+
+def width() -> int | None:
+    """Return how many columns the terminal has that shows the report; None where no terminal does."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 class Progress:
