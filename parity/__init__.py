@@ -18,6 +18,21 @@ __all__ = ["Comparison", "ParityError", "State", "Trace", "compare"]
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first asked for: `import parity` alone loads nothing, numpy included."""
+    if name == "__version__":
+        return _version()
     if name not in _WHERE:
         raise AttributeError(f"module 'parity' has no attribute {name!r}")
     return getattr(importlib.import_module(f"parity.{_WHERE[name]}"), name)
+
+
+def _version() -> str:
+    """Return the version that is installed, or the one a checkout that is not installed says it is of."""
+    from importlib import metadata
+    from pathlib import Path
+
+    try:
+        return metadata.version("cnn-parity")
+    except metadata.PackageNotFoundError:
+        project = Path(__file__).parents[1] / "pyproject.toml"
+        lines = project.read_text(encoding="utf-8").splitlines() if project.exists() else []
+        return next((line.split('"')[1] for line in lines if line.startswith("version = ")), "unknown")

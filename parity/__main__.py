@@ -1,5 +1,5 @@
 """`python -m parity`: the same as the installed `parity`."""
 
-from parity.commands.app import main
+from parity.commands.program import main
 
 main()

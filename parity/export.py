@@ -6,17 +6,16 @@ canonical form (parity.canonical), run, and held against what was recorded. Only
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from parity import canonical, jobs, model_file, precision
-from parity.atomic import atomic
 from parity.bounds import growth
 from parity.errors import ParityError
 from parity.export_cases import Case
@@ -244,13 +243,9 @@ def _ends_named(raw: onnx.ModelProto) -> onnx.ModelProto:
     return ir.to_proto(graph)
 
 
-def write_json(name: str, files: Sequence[Exported], path: Path) -> None:
-    """Write what was proved as JSON, schema 1 of docs/onnx.md.
-
-    Raises:
-        ParityError: If the file cannot be written.
-    """
-    told = {
+def as_json(name: str, files: Sequence[Exported]) -> dict[str, Any]:
+    """Return what was proved as JSON holds it, schema 1 of docs/onnx.md."""
+    return {
         "schema": 1,
         "ok": all(file.ok for file in files),
         "network": name,
@@ -258,8 +253,6 @@ def write_json(name: str, files: Sequence[Exported], path: Path) -> None:
         "difference": difference(files),
         "files": {file.side: file.to_dict() for file in files},
     }
-    with atomic(path) as part:
-        _ = part.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def difference(files: Sequence[Exported]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
+from parity.columns import Column, fitted
 from parity.comparison import VERDICTS, Comparison, Layer
 from parity.judge import SAME_OUTPUT
 from parity.printable import printable
@@ -28,9 +29,16 @@ _PLACES = {
 }
 
 
-def show(comparison: Comparison, console: Console, all_layers: bool = False) -> None:
-    """Print the table, the notes and the verdict."""
-    console.print(table(comparison, all_layers))
+def show(comparison: Comparison, console: Console, all_layers: bool = False, width: int | None = None) -> None:
+    """Print the table, the notes and the verdict.
+
+    Args:
+        comparison: What to show.
+        console: Where; as wide as it says, so that no table is cut.
+        all_layers: One row a layer, not one a stage.
+        width: Columns of the terminal; None where there is no limit.
+    """
+    console.print(table(comparison, all_layers, width))
     for line in lines(comparison):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print(Text(summary(comparison), style=_STYLES[comparison.verdict]), soft_wrap=True)
@@ -41,30 +49,34 @@ def text(comparison: Comparison) -> str:
     return "\n".join([*lines(comparison), summary(comparison)])
 
 
-def table(comparison: Comparison, all_layers: bool = False) -> Table:
-    """Return one row a stage, or one a layer."""
-    sides = comparison.sides
-    result = Table(box=None, pad_edge=False, header_style="bold")
-    result.add_column("layer" if all_layers else "stage", no_wrap=True)
-    result.add_column("kind", no_wrap=True)
-    for heading in ("output", "float64 distance", "allowed", f"{sides[0]} float32", f"{sides[1]} float32", "bound"):
-        result.add_column(heading, justify="right", no_wrap=True)
-    result.add_column("verdict", no_wrap=True)
-    for name, kind, layers in _rows(comparison, all_layers):
-        worst = max(layers, key=lambda layer: layer.distance / layer.allowance if layer.allowance else 0.0)
-        noisiest = max(layers, key=lambda layer: max(layer.noise) / layer.bound if layer.bound else 0.0)
-        verdict = max((layer.verdict for layer in layers), key=VERDICTS.index)
-        result.add_row(
-            Text(name),
-            kind,
-            "x".join(map(str, layers[-1].shape)),
-            f"{worst.distance:.1e}",
-            f"{worst.allowance:.0e}",
-            *(f"{noise:.0f}u" for noise in noisiest.noise),
-            f"{noisiest.bound:.0f}u",
-            Text(verdict, style=_STYLES[verdict]),
-        )
-    return result
+def table(comparison: Comparison, all_layers: bool = False, width: int | None = None) -> Table:
+    """Return one row a stage, or one a layer; what is least needed is left out where `width` is too narrow."""
+    numbers = ("float64", "allowed", *comparison.sides, "bound")
+    columns = [
+        Column("layer" if all_layers else "stage", right=False),
+        Column("kind", right=False, spare=1),
+        Column("output", spare=2),
+        *(Column(heading, spare=3 if heading in (*comparison.sides, "bound") else 0) for heading in numbers),
+        Column("verdict", right=False),
+    ]
+    rows = [_cells(name, kind, layers) for name, kind, layers in _rows(comparison, all_layers)]
+    return fitted(columns, rows, width)
+
+
+def _cells(name: str, kind: str, layers: list[Layer]) -> tuple[str | Text, ...]:
+    worst = max(layers, key=lambda layer: layer.distance / layer.allowance if layer.allowance else 0.0)
+    noisiest = max(layers, key=lambda layer: max(layer.noise) / layer.bound if layer.bound else 0.0)
+    verdict = max((layer.verdict for layer in layers), key=VERDICTS.index)
+    return (
+        name,
+        kind,
+        "x".join(map(str, layers[-1].shape)),
+        f"{worst.distance:.1e}",
+        f"{worst.allowance:.0e}",
+        *(f"{noise:.0f}u" for noise in noisiest.noise),
+        f"{noisiest.bound:.0f}u",
+        Text(verdict, style=_STYLES[verdict]),
+    )
 
 
 def _rows(comparison: Comparison, all_layers: bool) -> Iterable[tuple[str, str, list[Layer]]]:

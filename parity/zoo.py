@@ -87,7 +87,12 @@ NETWORKS: dict[str, Network] = {
 }
 
 
+def matches(name: str) -> list[str]:
+    """Return the names of the zoo that are most like this one, at most three."""
+    return get_close_matches(name, NETWORKS, n=3, cutoff=0.5)
+
+
 def near(name: str) -> str:
     """Return what to say after "unknown network": near matches, or all names."""
-    matches = get_close_matches(name, NETWORKS, n=3, cutoff=0.5)
-    return f"did you mean {', '.join(matches)}?" if matches else f"known: {', '.join(NETWORKS)}"
+    found = matches(name)
+    return f"did you mean {', '.join(found)}?" if found else f"known: {', '.join(NETWORKS)}"

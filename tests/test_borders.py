@@ -19,6 +19,10 @@ DOORS = {
     "parity/commands/floor.py": {"torch", "torch_cnn", "paddle", "paddle_cnn"},  # what a user without us would run
     "parity/commands/export_floor.py": {"torch", "paddle"},
     "parity/commands/rival.py": {"torchvision", "paddle"},  # the networks that twins are timed against
+    # What a user without us would run, and the networks that twins are timed against.
+    "parity/commands/baselines/compare.py": {"torch", "torch_cnn", "paddle", "paddle_cnn"},
+    "parity/commands/baselines/export.py": {"torch", "paddle"},
+    "parity/commands/baselines/forward.py": {"torchvision", "paddle"},
 }
 IMPORTING = ("import_module", "__import__")
 SIDES = {"parity.torch_side", "parity.paddle_side"}
@@ -163,10 +167,10 @@ def test_what_has_been_loaded_is_seen():
 
 
 @pytest.mark.parametrize(
-    "verbs", [["--help"], ["compare", "--help"], ["bench", "--help"], ["bench", "verify", "--help"]]
+    "verbs", [["--help"], ["--version"], ["compare", "-h"], ["bench", "--help"], ["bench", "verify", "--help"]]
 )
 def test_help_loads_no_framework(verbs):
-    code = f"import sys; sys.argv = ['parity', *{verbs}]; from parity.commands.app import main; main()"
+    code = f"import sys; sys.argv = ['parity', *{verbs}]; from parity.commands.program import main; main()"
     assert loaded(code) & HEAVY == set()
 
 

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from torch_nets import net, wave
 
 from parity import Comparison
-from parity.commands.app import main
+from parity.commands.program import main
 from parity.comparison import SCHEMA, Culprit, Divergence, Layer
 from parity.pdparams import write_pdparams
 from parity.torch_side import get_state
@@ -182,7 +182,7 @@ def test_an_interpreter_without_torch(desk, recorded, tmp_path):
     ("spec", "words"),
     [
         ("misbehaving.py:gone", "AttributeError: module 'misbehaving' has no attribute 'gone'"),
-        ("misbehaving.py:makes_a_number", "made a int, which is no network"),
+        ("misbehaving.py:makes_a_number", "made an object of type int, which is no network"),
         ("misbehaving.py:raises_over_three_lines", "ValueError: one two three (misbehaving.py:"),
     ],
 )
@@ -377,12 +377,23 @@ def _read(handle):
 
 
 def test_a_terminal_has_colour_and_the_whole_table(traces, own):
-    code, shown, _ = terminal("compare", *traces, streams=("stdout",))
+    code, shown, _ = terminal("compare", *traces, streams=("stdout",), COLUMNS="200")
     assert code == 0
     assert COLOUR.search(shown)
     assert "…" not in shown
     table = [line.rstrip() for line in own[1].stdout.splitlines()[:-1]]
     assert [line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()[:-1]] == table
+
+
+@pytest.mark.parametrize(("columns", "left_out"), [(200, set()), (72, {"kind"}), (60, {"kind", "output"})])
+def test_a_narrow_terminal_shows_fewer_columns_and_whole_rows(traces, columns, left_out):
+    code, shown, _ = terminal("compare", *traces, streams=("stdout",), COLUMNS=str(columns), NO_COLOR="1")
+    heading, *rows = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in shown.splitlines()][:-1]
+    assert code == 0
+    assert max(map(len, (heading, *rows))) <= columns
+    everything = ["stage", "kind", "output", "float64", "allowed", "torch", "paddle", "bound", "verdict"]
+    assert heading.split() == [word for word in everything if word not in left_out]
+    assert all(row.rstrip().endswith(("rounding", "exact")) for row in rows)
 
 
 def test_no_color_is_honoured_on_a_terminal(traces):
@@ -429,12 +440,13 @@ def test_a_report_that_nobody_takes_is_not_the_answer_no(traces, arguments):
 def test_a_mistake_of_our_own_is_not_the_answer_no(capsys):
     import typer
 
-    from parity.commands.app import run as verb
+    from parity.commands.app import answers
 
+    @answers
     def broken():
         raise KeyError("a mistake of ours")
 
     with pytest.raises(typer.Exit) as ended:
-        verb(broken)
+        broken()
     assert ended.value.exit_code == 2
     assert "KeyError: 'a mistake of ours'" in capsys.readouterr().err

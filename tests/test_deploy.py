@@ -44,7 +44,7 @@ def pictures(tmp_path_factory):
 
 
 def parity(*words, prelude=""):
-    code = f"{prelude}\nfrom parity.commands.app import main\nmain()"
+    code = f"{prelude}\nfrom parity.commands.program import main\nmain()"
     command = [sys.executable, "-c", code, *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -95,7 +95,7 @@ def test_predict_needs_neither_framework_nor_onnx(model, pictures, tmp_path):
     words = ("predict", model, pictures, pictures / "03.png", "--labels", tmp_path / "names", "--batch", 4)
     done = parity(*words, "--json", tmp_path / "out.json", "--threads", 1, prelude=ALONE)
     assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads((tmp_path / "out.json").read_text())
+    found = json.loads((tmp_path / "out.json").read_text())["pictures"]
     assert [entry["picture"] for entry in found[:2]] == [str(pictures / "00.png"), str(pictures / "01.png")]
     assert len(found) == 12  # what is no picture in the folder, and folders within, are left alone
     assert found[3]["classes"] == found[11]["classes"]  # whatever it shares a batch with

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from parity.commands import design_space as command
-from parity.commands.app import app
+from parity.commands.program import app
 from parity.design_space import cost, describe, sample, summary
 
 pytestmark = pytest.mark.core

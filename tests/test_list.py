@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from parity.commands import zoo  # noqa: F401  (registers the verb)
-from parity.commands.app import app
+from parity.commands.program import app
 from parity.zoo import NETWORKS
 
 pytestmark = pytest.mark.core
@@ -67,17 +66,30 @@ def test_a_limit_is_kept_to_the_unit():
     assert "resnet18" not in listed("--max-gmacs", (macs - 1) / 1e9)[1]
 
 
-def test_nothing_found_is_an_empty_list(tmp_path):
+@pytest.mark.parametrize(
+    "name, words",
+    (("zzz", "no network has 'zzz' in its name; `parity list` shows all"), ("resnet5O", "its name; near: resnet50, ")),
+)
+def test_a_name_that_no_network_has_is_a_mistake(tmp_path, name, words):
+    code, _, stdout, stderr = listed(name, "--json", tmp_path / "x.json")
+    assert (code, stdout, stderr.count("\n")) == (2, "", 1)
+    assert words in stderr
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_nothing_within_the_limits_is_an_empty_list(tmp_path):
     file = tmp_path / "x.json"
-    code, names, stdout, _ = listed("zzz", "--json", file)
-    assert (code, names, json.loads(file.read_text())) == (0, [], [])
+    code, names, stdout, _ = listed("vgg", "--max-params", 1, "--json", file)
+    assert (code, names, json.loads(file.read_text())) == (0, [], {"schema": 1, "networks": []})
     assert "0 of 50 networks" in stdout
 
 
 def test_json_has_the_fields_of_the_zoo(tmp_path):
     file = tmp_path / "x.json"
     assert listed("--json", file)[0] == 0
-    data = json.loads(file.read_text())
+    found = json.loads(file.read_text())
+    data = found["networks"]
+    assert (list(found), found["schema"]) == (["schema", "networks"], 1)
     assert [row["name"] for row in data] == list(NETWORKS)
     assert all(list(row) == ["name", "family", "input", "output", "parameters", "macs"] for row in data)
     assert data[0] == {
@@ -95,7 +107,7 @@ def test_neither_a_framework_nor_numpy_is_imported(verb, seen):
     """By the list; `parity summary` shows that the check can fail."""
     arguments = {"list": [], "summary": ["nosuch"]}[verb]
     code = (
-        f"import sys\nfrom parity.commands.app import main\nsys.argv[1:] = {arguments}\ntry:\n    main({verb!r})\n"
+        f"import sys\nfrom parity.commands.program import main\nsys.argv[1:] = {arguments}\ntry:\n    main({verb!r})\n"
         "finally:\n    print({'torch', 'paddle', 'numpy', 'matplotlib'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

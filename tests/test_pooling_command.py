@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import torch_cnn
 from parity import paddle_side, pooling_figure, torch_side
-from parity.commands.app import app
+from parity.commands.program import app
 from parity.errors import ParityError
 from parity.pooling import Pool
 from parity.survey import Finding, survey, walk
@@ -21,8 +21,6 @@ from parity.survey import Finding, survey, walk
 
 @pytest.fixture(scope="module")
 def parity():
-    from parity.commands import pooling  # noqa: F401  (registers its verb)
-
     return lambda *words: CliRunner().invoke(app, ["pooling", *map(str, words)])
 
 

@@ -366,7 +366,7 @@ def test_a_network_of_the_users_own_is_summarised_on_either_side(tmp_path):
 def test_at_most_one_framework_is_imported():
     """The program itself imports none, nor starts the other side's interpreter; torch's side does not import Paddle."""
     code = (
-        "import sys\nfrom parity.commands.app import main\n"
+        "import sys\nfrom parity.commands.program import main\n"
         "sys.argv = ['summary', 'lenet5', '--paddle-python', '/nowhere']\n"
         "try:\n    main('summary')\nfinally:\n    print({'torch', 'paddle'} & set(sys.modules))"
     )

@@ -1,5 +1,5 @@
 """The door to `parity design-space`."""
 
-from parity.commands.app import main
+from parity.commands.program import main
 
 main("design-space")

@@ -1,5 +1,5 @@
 """The door to `parity list`."""
 
-from parity.commands.app import main
+from parity.commands.program import main
 
 main("list")

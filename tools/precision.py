@@ -1,5 +1,5 @@
 """The door to `parity precision`."""
 
-from parity.commands.app import main
+from parity.commands.program import main
 
 main("precision")

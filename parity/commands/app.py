@@ -1,74 +1,65 @@
-"""The `parity` program: its verbs, and the exit codes they share."""
+"""What every verb of the `parity` program answers with: the exit codes."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from typing import ParamSpec
 
 import typer
 
+from parity.commands.outputs import JsonFile
 from parity.errors import ParityError
 from parity.printable import printable
 from parity.terminated import terminated_cleanly
 
-app = typer.Typer(
-    name="parity",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Prove, layer by layer, that two networks compute the same function. Exit 0: yes; 1: no; 2: could not tell.",
-)
+_Options = ParamSpec("_Options")
 
 
-@app.callback()
-def _verbs() -> None:
-    """Keep the verb in the command line, however many verbs there are."""
+def answers(verb: Callable[_Options, bool]) -> Callable[_Options, None]:
+    """Turn a function that returns whether there is parity into a verb, which ends the program with an exit code.
 
-
-def run(work: Callable[[], bool]) -> None:
-    """Do a verb's work and end the program: 0 for parity, 1 for none, 2 with one line for what a user can mend.
-
-    Nothing else ends with 1, as Python's own errors would: 1 is the answer "not the same function".
+    0 for parity, 1 for none, 2 with one line for what a user can mend. Nothing else ends with 1, as Python's own errors
+    would: 1 is the answer "not the same function". With `--json -` the JSON takes the place of the report.
     """
+
+    @functools.wraps(verb)
+    def ending(*args: _Options.args, **options: _Options.kwargs) -> None:
+        json = options.get("json")
+        alone = isinstance(json, JsonFile) and json.stream is not None
+
+        def work() -> bool:
+            with contextlib.redirect_stdout(io.StringIO()) if alone else contextlib.nullcontext():
+                return verb(*args, **options)
+
+        raise typer.Exit(_exit_code(work))
+
+    return ending
+
+
+def _exit_code(work: Callable[[], bool]) -> int:
     try:
         with terminated_cleanly():
             ok = work()
         _ = sys.stdout.flush()
     except ParityError as error:
-        typer.echo(f"parity: {printable(str(error))}", err=True)
-        raise typer.Exit(2) from None
+        typer.echo(f"parity: {error}", err=True)
+        return 2
     except KeyboardInterrupt:
         typer.echo("parity: interrupted", err=True)
-        raise typer.Exit(130) from None
+        return 130
     except OSError as error:  # the disk is full, or the reader of our output has seen enough
         _ = os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            typer.echo(f"parity: {printable(str(error))}", err=True)
-        raise typer.Exit(2) from None
+            typer.echo(f"parity: {error}", err=True)
+        return 2
     except Exception:
         typer.echo("\n".join(map(printable, traceback.format_exc().splitlines())), err=True)
         typer.echo("parity: stopped by a mistake in parity itself, which proves nothing; please report it", err=True)
-        raise typer.Exit(2) from None
-    raise typer.Exit(0 if ok else 1)
-
-
-def main(verb: str | None = None) -> None:
-    """Run the program; with `verb`, as the door of that verb alone."""
-    from parity.commands import (  # noqa: F401  (each registers its verb)
-        bench,
-        compare,
-        design_space,
-        export,
-        lint,
-        pooling,
-        precision,
-        predict,
-        summary,
-        transfer,
-        zoo,
-    )
-
-    app(args=None if verb is None else [verb, *sys.argv[1:]], prog_name="parity")
+        return 2
+    return 0 if ok else 1

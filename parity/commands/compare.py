@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.commands.app import app, run
+from parity.commands.app import answers
+from parity.commands.options import (
+    Device,
+    Json,
+    NumClasses,
+    OnnxPython,
+    PaddlePython,
+    Quiet,
+    Seed,
+    Threads,
+    Timeout,
+    TorchPython,
+    Verbose,
+    Weights,
+    interpreters,
+)
+from parity.commands.outputs import JsonFile, check_outputs
+from parity.commands.say import say, say_lines
 from parity.errors import ParityError
 
 if TYPE_CHECKING:
-    from parity.run import Options
+    from parity.judge import Comparison
+    from parity.run import Model, Options
 
-Device = Literal["auto", "cpu", "gpu", "cuda", "tensorrt"]
 
-
-@app.command()
+@answers
 def compare(
     model: Annotated[
         str | None,
@@ -28,14 +44,8 @@ def compare(
     candidate: Annotated[
         str | None, typer.Argument(help="What is to be judged, in the same words; not with a zoo name.")
     ] = None,
-    weights: Annotated[
-        str,
-        typer.Option(
-            help="'random' (hardened, by --seed), 'own' (as the callables made them), or a .safetensors, .pth, .pt or "
-            ".pdparams file in the names of the twins, torchvision or paddle.vision."
-        ),
-    ] = "random",
-    seed: Annotated[int, typer.Option(min=0, help="Of the random weights.")] = 0,
+    weights: Weights = "random",
+    seed: Seed = 0,
     input_: Annotated[
         str | None,
         typer.Option(
@@ -43,110 +53,106 @@ def compare(
             help="A picture, an array.npy, or N,C,H,W; by default the photograph that comes with the project.",
         ),
     ] = None,
-    num_classes: Annotated[int | None, typer.Option(min=1, help="Of a zoo network.")] = None,
+    num_classes: NumClasses = None,
     gradients: Annotated[bool, typer.Option("--gradients", help="Compare gradients too.")] = False,
     values_only: Annotated[
         bool, typer.Option("--values-only", help="Let settings differ that this input does not show.")
     ] = False,
-    device: Annotated[
-        Device,
-        typer.Option(help="Where both run; auto takes the GPU a framework sees; cuda and tensorrt are ONNX Runtime's."),
-    ] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Of each worker; by default half the machine's cores.")
-    ] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds for the runs.")] = 600.0,
-    torch_python: Annotated[str | None, typer.Option(help="Interpreter that has torch; this one by default.")] = None,
-    paddle_python: Annotated[str | None, typer.Option(help="Interpreter that has Paddle; this one by default.")] = None,
-    onnx_python: Annotated[
-        str | None, typer.Option(help="Interpreter that has onnx and onnxruntime; this one by default.")
-    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    timeout: Timeout = 600.0,
+    torch_python: TorchPython = None,
+    paddle_python: PaddlePython = None,
+    onnx_python: OnnxPython = None,
     save_trace: Annotated[Path | None, typer.Option(help="Folder to keep both traces in.")] = None,
     all_layers: Annotated[bool, typer.Option("--all-layers", help="One row a layer, not one a stage.")] = False,
     every: Annotated[
         bool,
-        typer.Option("--all", help="Every network of the zoo at its published input; goes on where it was stopped."),
+        typer.Option(
+            "--all",
+            help="Every network of the zoo at its published input; --json is then a folder, a file in it for each: "
+            "it goes on where it was stopped.",
+        ),
     ] = False,
-    json: Annotated[
-        Path | None, typer.Option(help="Write the comparison to this file; with --all, each into this folder.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show what the frameworks print.")] = False,
-) -> None:
+    json: Json = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> bool:
     """Compare two networks layer by layer. Exit 0: the same function; 1: not; 2: could not compare."""
-
-    def work() -> bool:
-        from parity import report
-        from parity import run as job
-        from parity.commands.terminal import Progress, say_lines, stdout
-        from parity.picture import load_input
-
-        options = job.Options(
-            weights=weights,
-            seed=seed,
-            device=device,
-            threads=threads or job.fair_share(),
-            timeout=timeout,
-            pythons={
-                side: python
-                for side, python in (("torch", torch_python), ("paddle", paddle_python), ("onnx", onnx_python))
-                if python
-            },
-            gradients=gradients,
-            values_only=values_only,
-            num_classes=num_classes,
-            save_trace=save_trace,
-        )
-        if every:
-            if model is not None or input_ is not None or weights != "random" or num_classes is not None:
-                raise ParityError(
-                    "--all takes every network as published: no model, --input, --weights or --num-classes"
-                )
-            return _sweep(options, json, quiet, verbose)
-        if model is None:
-            raise ParityError("which model? Name one (parity compare resnet50), or --all for the whole zoo")
-        name, models = job.parse_pair(model, candidate)
-        if json is not None:
-            job.check_writable(json)
-        with job.Workers(options) as workers:
-            try:
-                with Progress(name, quiet) as progress:
-                    shape = None if all(each.side == "trace" for each in models) else job.input_shape(models, workers)
-                    result = job.compare_models(
-                        name, models, lambda: load_input(input_, shape), options, workers, progress.update
-                    )
-            finally:
-                if verbose:
-                    say_lines(workers.log())
-        if json is not None:
-            job.write_json(result, json)
-        if quiet:
-            typer.echo(report.summary(result))
-        else:
-            report.show(result, stdout(), all_layers)
-        return result.ok
-
-    run(work)
-
-
-def _sweep(options: Options, folder: Path | None, quiet: bool, verbose: bool) -> bool:
     from parity import report
     from parity import run as job
-    from parity.commands.terminal import Progress, say, say_lines, stdout
+    from parity.commands.terminal import stdout, width
+
+    options = job.Options(
+        weights=weights,
+        seed=seed,
+        device=device,
+        threads=threads or job.fair_share(),
+        timeout=timeout,
+        pythons=interpreters(torch=torch_python, paddle=paddle_python, onnx=onnx_python),
+        gradients=gradients,
+        values_only=values_only,
+        num_classes=num_classes,
+        save_trace=save_trace,
+    )
+    if every:
+        if model is not None or input_ is not None or weights != "random" or num_classes is not None:
+            raise ParityError("--all takes every network as published: no model, --input, --weights or --num-classes")
+        return _sweep(options, json, quiet, verbose)
+    if model is None:
+        raise ParityError("which model? Name one (parity compare resnet50), or --all for the whole zoo")
+    name, models = job.parse_pair(model, candidate)
+    check_outputs(json)
+    result = _compared(name, models, input_, options, quiet, verbose)
+    if json is not None:
+        json.write_text(result.to_json())
+    if quiet:
+        say(report.summary(result))
+    else:
+        report.show(result, stdout(), all_layers, width())
+    return result.ok
+
+
+def _compared(
+    name: str, models: tuple[Model, Model], input_: str | None, options: Options, quiet: bool, verbose: bool
+) -> Comparison:
+    from parity import run as job
+    from parity.commands.terminal import Progress
+    from parity.picture import load_input
+
+    with job.Workers(options) as workers:
+        try:
+            with Progress(name, quiet) as progress:
+                shape = None if all(each.side == "trace" for each in models) else job.input_shape(models, workers)
+                return job.compare_models(
+                    name, models, lambda: load_input(input_, shape), options, workers, progress.update
+                )
+        finally:
+            if verbose:
+                say_lines(workers.log())
+
+
+def _sweep(options: Options, json: JsonFile | None, quiet: bool, verbose: bool) -> bool:
+    from parity import report
+    from parity import run as job
+    from parity.commands.terminal import Progress, stdout
     from parity.tables import Table
     from parity.zoo import NETWORKS
 
+    folder = None if json is None else json.path
+    if json is not None and json.stream is not None:
+        raise ParityError("--all --json -: a file is written for each network; name a folder")
     if folder is not None:
         job.make_folder(folder)
-    headings = "network", "verdict", "layers", "float64 distance", "torch float32", "paddle float32"
+    headings = "network", "verdict", "layers", "float64", "torch", "paddle"
     counts = {"passed": 0, "differ": 0, "not compared": 0}
     console = stdout()
     with job.Workers(options) as workers, Progress("zoo", quiet) as progress:
         for result in job.compare_zoo(NETWORKS, options, workers, folder, progress.update):
             # A table of one row each: rows are to appear as they are found, and widths are known.
             table = Table(*headings, box=None, show_header=not sum(counts.values()), pad_edge=False)
-            for column, width in zip(table.columns, (24, 10, 7, 17, 14, 15), strict=True):
-                column.width, column.no_wrap = width, True
+            for column, wide in zip(table.columns, (24, 10, 7, 8, 7, 7), strict=True):
+                column.width, column.no_wrap = wide, True
             if isinstance(result, tuple):
                 counts["not compared"] += 1
                 say(f"parity: {result[0]}: {result[1]}", err=True)
@@ -156,10 +162,10 @@ def _sweep(options: Options, folder: Path | None, quiet: bool, verbose: bool) ->
             if not quiet:
                 console.print(table)
             if not result.ok:
-                typer.echo(report.summary(result), err=True)
+                say(report.summary(result), err=True)
         if verbose:
             say_lines(workers.log())
-    typer.echo(f"zoo: {', '.join(f'{count} {word}' for word, count in counts.items())}.")
+    say(f"zoo: {', '.join(f'{count} {word}' for word, count in counts.items())}.")
     if counts["not compared"] and not counts["differ"]:
         raise ParityError(f"{counts['not compared']} networks could not be compared")
     return not counts["differ"]

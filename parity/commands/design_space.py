@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -12,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from parity.commands.app import app, run
+from parity.atomic import atomic
+from parity.commands.app import answers
+from parity.commands.options import Json, Plot, Seed
+from parity.commands.outputs import check_outputs
 from parity.errors import ParityError
 from parity.tables import Table
 
@@ -25,46 +27,37 @@ if TYPE_CHECKING:
 Space = Literal["A", "B", "C", "D", "E"]
 
 
-@app.command("design-space")
+@answers
 def design_space(
     samples: Annotated[int, typer.Option(min=1, help="Networks to draw.")] = 500,
     stage: Annotated[Space, typer.Option(help="AnyNetX A, free, to E, the most restricted.")] = "E",
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
-    plot: Annotated[Path | None, typer.Option(help="Draw the distributions into this .png file.")] = None,
+    seed: Seed = 0,
+    plot: Plot = None,
     edf: Annotated[
         list[Path] | None,
         typer.Option(help="CSV with a column `error` of trained networks, for their distribution; may be repeated."),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the networks and their measures to this file.")] = None,
-) -> None:
+    json: Json = None,
+) -> bool:
     """Draw networks from a design space; show their depths, widths, MACs and how well a quantised line fits them."""
+    from parity import design_space as space
+    from parity.commands.terminal import stdout
 
-    def work() -> bool:
-        from parity import design_space as space
-        from parity.atomic import atomic
-        from parity.commands.terminal import stdout
-        from parity.run import check_writable
-
-        for path in (plot, json):
-            if path is not None:
-                check_writable(path)
-        if plot is not None and plot.suffix.lower() != ".png":
-            raise ParityError(f"--plot {plot}: a PNG is written; name a file that ends in .png")
-        if plot is not None and find_spec("matplotlib") is None:
-            raise ParityError("--plot needs matplotlib: pip install 'cnn-parity[plot]'")
-        curves = {str(path): _errors(path) for path in edf or []}
-        population = space.describe(space.sample(stage, samples, seed))
-        if plot is not None:
-            title = f"AnyNetX {stage}: {samples} networks, seed {seed}"
-            with atomic(plot) as part:
-                space.plot_population(population, part, title, curves)
-        if json is not None:
-            with atomic(json) as part:
-                _ = part.write_text(jsonlib.dumps(_data(stage, seed, population, curves), indent=1) + "\n")
-        _show(stdout(), stage, population, curves)
-        return True
-
-    run(work)
+    check_outputs(plot, json)
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise ParityError(f"--plot {plot}: a PNG is written; name a file that ends in .png")
+    if plot is not None and find_spec("matplotlib") is None:
+        raise ParityError("--plot needs matplotlib: pip install 'cnn-parity[plot]'")
+    curves = {str(path): _errors(path) for path in edf or []}
+    population = space.describe(space.sample(stage, samples, seed))
+    if plot is not None:
+        title = f"AnyNetX {stage}: {samples} networks, seed {seed}"
+        with atomic(plot) as part:
+            space.plot_population(population, part, title, curves)
+    if json is not None:
+        json.write(_data(stage, seed, population, curves))
+    _show(stdout(), stage, population, curves)
+    return True
 
 
 def _errors(path: Path) -> NDArray[np.float64]:

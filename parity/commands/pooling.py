@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.commands.app import app, run
+from parity.commands.app import answers
+from parity.commands.options import Json, OneModelOrNone, Plot, Timeout
+from parity.commands.outputs import JsonFile, check_outputs
+from parity.commands.say import say
 from parity.errors import ParityError
 from parity.printable import printable
 
 if TYPE_CHECKING:
     from parity.pooling import Pool
+    from parity.run import Model
     from parity.survey import Finding
 
 _MOST = 10_000  # pixels: beyond, a drawing helps nobody and a network's input fills the memory
@@ -25,14 +28,9 @@ _NAMES = {"torch": "torch", "paddle": "Paddle", "onnx": "ONNX Runtime"}
 _CURE = "paddle_cnn.pooling has ceil-mode layers that place torch's windows in Paddle; docs/pooling.md has the rule."
 
 
-@app.command()
+@answers
 def pooling(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            help="A network: a zoo name, torch:MODULE_OR_FILE.py:callable or paddle:...; none for a window."
-        ),
-    ] = None,
+    model: OneModelOrNone = None,
     size: Annotated[
         str | None,
         typer.Option(help="Pixels along one axis; of a network, its input's height and width, or a range: 200..260."),
@@ -43,44 +41,36 @@ def pooling(
     dilation: Annotated[int, typer.Option(help="Pixels from tap to tap.")] = 1,
     ceil_mode: Annotated[bool, typer.Option("--ceil-mode", help="Round the number of windows up.")] = False,
     include_pad: Annotated[bool, typer.Option("--include-pad", help="Average over the padding too.")] = False,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds for the run of a network.")] = 600.0,
-    plot: Annotated[Path | None, typer.Option(help="Draw it to this file: .png, .svg or .pdf.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the findings to this file.")] = None,
-) -> None:
+    timeout: Timeout = 600.0,
+    plot: Plot = None,
+    json: Json = None,
+) -> bool:
     """Show a pooling layer's windows by framework; of a network, the input sizes at which rounding or framework matter.
 
+    Pooling that a network calls as a function is not seen.
     Exit 0: torch and Paddle place the same windows; 1: they part; 2: could not tell.
     """
+    from parity.pooling import Pool
 
-    def work() -> bool:
-        from parity.pooling import Pool
-        from parity.run import check_writable
+    check_outputs(plot, json)
+    if plot is not None:
+        from parity import pooling_figure
 
-        for path in (plot, json):
-            if path is not None:
-                check_writable(path)
-        if plot is not None:
-            from parity import pooling_figure
-
-            pooling_figure.check(plot)
-        window = (kernel, stride, padding, dilation, ceil_mode, include_pad)
-        if model is not None:
-            if window != (None, None, 0, 1, False, False):
-                raise ParityError(f"{model} has its own pooling layers: no --kernel and its like beside a network")
-            return _network(model, size, timeout, plot, json)
-        if kernel is None or size is None:
-            raise ParityError(
-                "which pooling? Name a network (parity pooling alexnet), or --size and --kernel of one layer"
-            )
-        if max(kernel, stride or 0, padding, dilation) > _MOST:
-            raise ParityError(f"a window of more than {_MOST} pixels cannot be drawn")
-        least, most = _range(size)
-        if least != most:
-            raise ParityError(f"--size {size}: a range goes with a network; give a layer one length")
-        layer = Pool(kernel, kernel if stride is None else stride, padding, dilation, ceil_mode, include_pad)
-        return _window(least, layer, plot, json)
-
-    run(work)
+        pooling_figure.check(plot)
+    window = (kernel, stride, padding, dilation, ceil_mode, include_pad)
+    if model is not None:
+        if window != (None, None, 0, 1, False, False):
+            raise ParityError(f"{model} has its own pooling layers: no --kernel and its like beside a network")
+        return _network(model, size, timeout, plot, json)
+    if kernel is None or size is None:
+        raise ParityError("which pooling? Name a network (parity pooling alexnet), or --size and --kernel of one layer")
+    if max(kernel, stride or 0, padding, dilation) > _MOST:
+        raise ParityError(f"a window of more than {_MOST} pixels cannot be drawn")
+    least, most = _range(size)
+    if least != most:
+        raise ParityError(f"--size {size}: a range goes with a network; give a layer one length")
+    layer = Pool(kernel, kernel if stride is None else stride, padding, dilation, ceil_mode, include_pad)
+    return _window(least, layer, plot, json)
 
 
 def _range(text: str) -> tuple[int, int]:
@@ -93,14 +83,7 @@ def _range(text: str) -> tuple[int, int]:
     return least, most
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    from parity.atomic import atomic
-
-    with atomic(path) as part:
-        _ = part.write_text(jsonlib.dumps({"schema": 1, **content}, indent=1) + "\n")
-
-
-def _window(size: int, pool: Pool, plot: Path | None, json: Path | None) -> bool:
+def _window(size: int, pool: Pool, plot: Path | None, json: JsonFile | None) -> bool:
     from parity.pooling import RULES, differs, divisors, draw, sizes
 
     table = sizes(size, pool)
@@ -110,7 +93,7 @@ def _window(size: int, pool: Pool, plot: Path | None, json: Path | None) -> bool
         raise ParityError("; ".join(str(reason) for reason in asked.values()))
     gap = differs(size, pool)
     if json is not None:
-        _write(json, {"size": size, "pool": asdict(pool), "windows": table, "differs": gap})
+        json.write({"schema": 1, "size": size, "pool": asdict(pool), "windows": table, "differs": gap})
     if plot is not None:
         from parity import pooling_figure
 
@@ -166,7 +149,7 @@ def _rule(pool: Pool) -> str:
     return f"With ceil_mode, where the window fits, Paddle places one window more than torch at lengths {where}."
 
 
-def _network(model: str, size: str | None, timeout: float, plot: Path | None, json: Path | None) -> bool:
+def _network(model: str, size: str | None, timeout: float, plot: Path | None, json: JsonFile | None) -> bool:
     from parity import jobs
     from parity.commands.terminal import Progress
     from parity.run import SIDES, Model, Options, Workers, network, parse_model, unknown_network
@@ -190,23 +173,21 @@ def _network(model: str, size: str | None, timeout: float, plot: Path | None, js
         where, why = findings[-1].refused[named.side]
         raise ParityError(f"{model}: takes no size of {least}..{most}; at {most}: {why} ({where})")
     if json is not None:
-        _write(json, {"model": model, "findings": [asdict(finding) for finding in findings]})
+        json.write({"schema": 1, "model": model, "findings": [asdict(finding) for finding in findings]})
     if plot is not None:
         from parity import pooling_figure
 
         pooling_figure.survey(model, findings, row and row.input[2], plot)
-    _show(model, named.side, findings, row and row.input[2])
+    _show(model, named, findings, row and row.input[2])
     return not any(finding.apart for finding in findings)
 
 
-def _show(model: str, side: str, findings: Sequence[Finding], published: int | None) -> None:
+def _show(model: str, named: Model, findings: Sequence[Finding], published: int | None) -> None:
     """Print the sizes by what pooling makes of them."""
-    from parity.commands.terminal import say
-
     layers = list(dict.fromkeys(layer for finding in findings for layer in finding.layers))
     first, last = findings[0].size, findings[-1].size
     count = f"{len(layers)} pooling layer{'s' * (len(layers) != 1)}"
-    say(f"{model}: {count} ({_NAMES[side]}), input sizes {first}..{last}")
+    say(f"{model}: {count} ({_NAMES[named.side]}), input sizes {first}..{last}")
     grouped: dict[str, list[int]] = {}
     for finding in findings:
         grouped.setdefault(_outcome(finding), []).append(finding.size)
@@ -215,6 +196,8 @@ def _show(model: str, side: str, findings: Sequence[Finding], published: int | N
     for outcome, sizes in grouped.items():
         text = printable(f"{outcome}: {_ranges(sizes)}")
         typer.echo(textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="      ", break_long_words=False))
+    if not named.twin:
+        typer.echo("note: layers are read; pooling that a forward calls as a function (F.max_pool2d) is not seen")
     if parted := [finding for finding in findings if finding.apart]:
         typer.echo(f"warning: torch and Paddle part at {len(parted)} of {len(findings)} sizes. {_CURE}")
 

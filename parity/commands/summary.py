@@ -2,72 +2,85 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from parity.commands.app import app, run
+from parity.columns import Column, fitted
+from parity.commands.app import answers
+from parity.commands.options import Json, NumClasses, OneModel, PaddlePython, TorchPython, interpreters
+from parity.commands.outputs import check_outputs
 from parity.printable import printable
 from parity.summary import BYTES, Row, Summary, summarise
-from parity.tables import Table
+
+_COLUMNS = (
+    Column("kind", right=False, spare=2),
+    Column("kernel"),
+    Column("padding", spare=4),
+    Column("stride", spare=5),
+    Column("output"),
+    Column("parameters"),
+    Column("MACs"),
+    Column("activations", spare=3),
+    Column("MB", spare=1),
+    Column("field", spare=6),
+)
 
 
-@app.command()
+@answers
 def summary(
-    model: Annotated[
-        str, typer.Argument(help="A zoo name (torch's twin), or torch:..., paddle:... as `parity compare` takes them.")
-    ],
+    model: OneModel,
     input_: Annotated[
         str | None, typer.Option("--input", help="N,C,H,W; by default the published input, or 1,3,224,224.")
     ] = None,
-    num_classes: Annotated[int | None, typer.Option(min=1, help="Of a zoo network.")] = None,
+    num_classes: NumClasses = None,
     depth: Annotated[int | None, typer.Option(min=1, help="A row for each path of so many parts, not a layer.")] = None,
-    torch_python: Annotated[str | None, typer.Option(help="Interpreter that has torch; this one by default.")] = None,
-    paddle_python: Annotated[str | None, typer.Option(help="Interpreter that has Paddle; this one by default.")] = None,
+    torch_python: TorchPython = None,
+    paddle_python: PaddlePython = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write the summary to this file.")] = None,
-) -> None:
-    """Show a network's layers: kernels, shapes, parameters, MACs, activations, receptive fields."""
+    json: Json = None,
+) -> bool:
+    """Show a network's layers and what they cost: kernels, shapes, parameters, MACs, activations, receptive fields.
 
-    def work() -> bool:
-        from parity import run as job
-        from parity.atomic import atomic
-        from parity.commands.terminal import stdout
+    MB is that of the activations in float32, field the receptive field. A narrow terminal shows fewer columns.
+    """
+    from parity import run as job
+    from parity.commands.terminal import stdout, width
 
-        if json is not None:
-            job.check_writable(json)
-        pythons = {side: python for side, python in (("torch", torch_python), ("paddle", paddle_python)) if python}
-        options = job.Options(pythons=pythons, num_classes=num_classes, threads=job.fair_share())
-        chosen = job.parse_single(model)
-        with job.Workers(options) as workers:
-            result = summarise(model, chosen.side, job.outline(chosen, input_, options, workers), depth)
-        if json is not None:
-            with atomic(json) as part:
-                _ = part.write_text(jsonlib.dumps(result.to_json(), indent=1) + "\n")
-        headings, rows = _headings("layer" if depth is None else "stage"), [*map(_cells, result.rows), _total(result)]
-        console = stdout()
-        console.print(_markdown(headings, rows) if markdown else _table(headings, rows), markup=False, soft_wrap=True)
-        if result.uncounted:
-            more = f" and {len(result.uncounted) - 8} more" if len(result.uncounted) > 8 else ""
-            console.print(
-                printable(
-                    f"note: MACs of unknown arithmetic, not in the total: {', '.join(result.uncounted[:8])}{more}"
-                ),
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
-        return True
-
-    run(work)
+    check_outputs(json)
+    pythons = interpreters(torch=torch_python, paddle=paddle_python)
+    options = job.Options(pythons=pythons, num_classes=num_classes, threads=job.fair_share())
+    chosen = job.parse_single(model)
+    with job.Workers(options) as workers:
+        result = summarise(model, chosen.side, job.outline(chosen, input_, options, workers), depth)
+    if json is not None:
+        json.write(result.to_json())
+    columns = (Column("layer" if depth is None else "stage", right=False), *_COLUMNS)
+    rows, total = [*map(_cells, result.rows)], _total(result)
+    title = f"{result.model}, input {_by(result.input)}"
+    console = stdout()
+    if markdown:
+        table = _markdown([column.heading for column in columns], [*rows, (title, *total)])
+        console.print(table, markup=False, soft_wrap=True)
+    else:
+        bold = [Text(cell, style="bold") for cell in ("total", *total)]
+        console.print(title, highlight=False, markup=False, soft_wrap=True)
+        console.print(fitted(columns, [*rows, bold], width()), soft_wrap=True)
+    for note in _notes(result):
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    return True
 
 
-def _headings(first: str) -> tuple[str, ...]:
-    numbers = ("parameters", "MACs", "activations", "MB float32", "receptive field")
-    return (first, "kind", "kernel", "padding", "stride", "output", *numbers)
+def _notes(result: Summary) -> list[str]:
+    notes = []
+    if any(row.receptive_field is None for row in result.rows):
+        notes.append("field ?: not known behind pooling by a function, or a layer of an unknown kind")
+    if result.uncounted:
+        more = f" and {len(result.uncounted) - 8} more" if len(result.uncounted) > 8 else ""
+        notes.append(f"MACs of unknown arithmetic, not in the total: {', '.join(result.uncounted[:8])}{more}")
+    return notes
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -90,16 +103,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _total(result: Summary) -> tuple[str, ...]:
     counts = (f"{result.parameters:,}", f"{result.macs:,}", f"{result.activations:,}")
     size = f"{BYTES * result.activations / 1e6:.2f}"
-    return f"{result.model}, input {_by(result.input)}", "", "", "", "", _by(result.output), *counts, size, ""
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for i, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if i < 2 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row, style="bold" if row is rows[-1] else None)
-    return table
+    return "", "", "", "", _by(result.output), *counts, size, ""
 
 
 def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

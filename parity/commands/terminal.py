@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from types import TracebackType
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
@@ -14,7 +15,7 @@ from parity.printable import printable
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to `run`: rich would end the program with 1, which says that two networks differ."""
+        """Leave it to `answers`: rich would end the program with 1, which says that two networks differ."""
         raise BrokenPipeError
 
 
@@ -23,15 +24,9 @@ def stdout() -> Console:
     return _Console(width=1000)
 
 
-def say(text: str, err: bool = False) -> None:
-    """Print one line that may quote others: a layer's name, a file's, a library's message."""
-    typer.echo(printable(text), err=err)
-
-
-def say_lines(text: str) -> None:
-    """Print on stderr what a framework has printed, line by line."""
-    for line in text.splitlines():
-        say(line.expandtabs(), err=True)
+def width() -> int | None:
+    """Return how many columns the terminal has that shows the report; None where no terminal does."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 class Progress:

@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from parity.commands.app import app, run
+from parity.commands.app import answers
+from parity.commands.options import NumClasses, Quiet
+from parity.commands.say import say
 
 
-@app.command()
+@answers
 def transfer(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="A .pth, .pt, .pdparams or .safetensors file.")],
     target: Annotated[Path, typer.Argument(metavar="DST", help="What to write; its ending says in which format.")],
@@ -19,21 +21,19 @@ def transfer(
         Literal["twin", "torchvision", "paddle.vision"],
         typer.Option(help="Whose names to write; those of SRC are recognised."),
     ] = "twin",
-    num_classes: Annotated[int | None, typer.Option(min=1, help="Of a zoo network.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
-) -> None:
+    num_classes: NumClasses = None,
+    quiet: Quiet = False,
+) -> bool:
     """Convert a file of weights, bit for bit. Exit 0: written; 2: could not, and DST is as it was."""
+    from parity import transfer as job
 
-    def work() -> bool:
-        from parity import transfer as job
-        from parity.commands.terminal import say
-
-        done = job.transfer(source, target, model, names, num_classes)
-        if not quiet:
-            notes = [f"{done.left_out} batch counters or auxiliary heads left out"] * bool(done.left_out)
-            notes += [f"{done.counters} batch counters of zero added"] * bool(done.counters)
-            what = f"{model}: {done.tensors} tensors, {done.bytes / 1e6:.1f} MB, {done.layout}'s names to {names}'s"
-            say("; ".join([f"{what}: {target}", *notes]))
-        return True
-
-    run(work)
+    done = job.transfer(source, target, model, names, num_classes)
+    if not quiet:
+        notes = []
+        if done.left_out:
+            notes.append(f"{done.left_out} batch counters or auxiliary heads left out")
+        if done.counters:
+            notes.append(f"{done.counters} batch counters of zero added")
+        what = f"{model}: {done.tensors} tensors, {done.bytes / 1e6:.1f} MB, {done.layout}'s names to {names}'s"
+        say("; ".join([f"{what}: {target}", *notes]))
+    return True

@@ -1,6 +1,6 @@
 """The bare floor of `parity export`: one framework's exporter writes a file, and nobody looks at it.
 
-Run as a script: export_floor.py torch|paddle NAME FOLDER
+Run as a script: export.py torch|paddle NAME FOLDER
 """
 
 import importlib

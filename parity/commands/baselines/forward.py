@@ -1,6 +1,6 @@
 """A twin's forward against that of torchvision's or paddle.vision's network of the same name, taking turns.
 
-Run as a script: rival.py torch|paddle NAME ROUNDS. Prints the seconds of each, as JSON.
+Run as a script: forward.py torch|paddle NAME ROUNDS. Prints the seconds of each, as JSON.
 """
 
 import importlib

@@ -1,6 +1,6 @@
 """One training step of a DenseNet's twin, its memory saved by recomputation or not.
 
-Run as a script: training_step.py torch|paddle NAME N,C,H,W 0|1
+Run as a script: memory.py torch|paddle NAME N,C,H,W 0|1
 """
 
 import importlib

@@ -1,6 +1,6 @@
 """The bare floor of the main job: import both frameworks, build both networks, run the same four forwards; no more.
 
-Run as a script: floor.py MODEL N,C,H,W
+Run as a script: compare.py MODEL N,C,H,W
 """
 
 import sys

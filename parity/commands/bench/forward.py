@@ -1,0 +1,59 @@
+"""`parity bench forward`: the twins' speed against the networks they are twins of."""
+
+from __future__ import annotations
+
+import itertools
+import json as jsonlib
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+from parity.commands.app import answers
+from parity.commands.bench.turns import BASELINES, Row, show
+from parity.commands.options import Json, Rounds, ZooNames
+from parity.commands.outputs import check_outputs
+from parity.errors import ParityError
+
+_PROJECTS = {"torch": "torchvision", "paddle": "paddle.vision"}
+
+
+@answers
+def forward(models: ZooNames, rounds: Rounds = 20, json: Json = None) -> bool:
+    """Hold each twin's forward against torchvision's, and paddle.vision's where that is the same network."""
+    from parity.names import check_layout
+    from parity.zoo import NETWORKS, near
+
+    check_outputs(json)
+    for model in models:
+        if model not in NETWORKS:
+            raise ParityError(f"unknown network {model!r}; {near(model)}")
+        check_layout(model, "torchvision")
+    show(("model", "against", "theirs ms", "twin ms", "ratio"), _rows(models, rounds), json)
+    return True
+
+
+def _rows(models: Sequence[str], rounds: int) -> Iterator[Row]:
+    from parity.names import check_layout
+
+    for model, (framework, project) in itertools.product(models, _PROJECTS.items()):
+        try:
+            check_layout(model, project)
+        except ParityError:
+            continue  # paddle.vision has none, or another
+        command = [sys.executable, str(BASELINES / "forward.py"), framework, model, str(rounds)]
+        one = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=one)
+        if done.returncode:
+            raise ParityError(f"{model}: {project} cannot be run: {done.stderr.strip().splitlines()[-1]}")
+        taken = jsonlib.loads(done.stdout[done.stdout.rindex("{") :])
+        twin, theirs = (statistics.median(taken[who]) for who in ("twin", "rival"))
+        row = {
+            "model": model,
+            "against": project,
+            "rounds": rounds,
+            "seconds": {"theirs": theirs, "twin": twin},
+            "time_ratio": twin / theirs,
+        }
+        yield row, (model, project, f"{theirs * 1e3:.1f}", f"{twin * 1e3:.1f}", f"{twin / theirs:.3f}")

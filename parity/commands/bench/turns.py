@@ -1,0 +1,85 @@
+"""Commands that take turns, measured; and how a benchmark is reported."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from parity.commands.outputs import JsonFile
+from parity.commands.terminal import stdout
+
+BASELINES = Path(__file__).parents[1] / "baselines"  # scripts: importing them would load both frameworks here
+
+Row = tuple[dict[str, Any], Sequence[str]]
+
+
+def check_twins(models: Iterable[str]) -> None:
+    """Check that the zoo has every one of the names.
+
+    Raises:
+        ParityError: With near matches.
+    """
+    from parity.run import parse_pair
+
+    for model in models:
+        _ = parse_pair(model, None)
+
+
+def show(head: Sequence[str], rows: Iterable[Row], json: JsonFile | None) -> None:
+    """Measure the rows, print them as a table, and write them to `json`.
+
+    Args:
+        head: The table's headings.
+        rows: Of each row what JSON has of it, and its cells; measured as they are taken.
+        json: Where the numbers go too.
+    """
+    table, measures = Table(*head, box=None), list[dict[str, Any]]()
+    for row, cells in rows:
+        measures.append(row)
+        table.add_row(*cells)
+    stdout().print(table)
+    if json is not None:
+        json.write({"schema": 1, "rows": measures})
+
+
+def turns(commands: Mapping[str, Sequence[str]], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the median wall time in seconds and peak memory in MB of each command, all taking turns."""
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            runs[name].append(measured(command))
+    wall, memory = ({name: statistics.median(run[i] for run in taken) for name, taken in runs.items()} for i in (0, 1))
+    return wall, memory
+
+
+def measured(command: Sequence[str]) -> tuple[float, float]:
+    """Run a command and return its wall time in seconds and the peak memory of all its processes together in MB.
+
+    Memory is resident set size, sampled every 10 ms, pages that processes share counted for each of them.
+    """
+    import psutil
+
+    start, peak = time.perf_counter(), 0
+    with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        tree = psutil.Process(process.pid)
+        while process.poll() is None:
+            total = 0
+            try:
+                for each in [tree, *tree.children(recursive=True)]:
+                    total += each.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+            peak = max(peak, total)
+            time.sleep(0.01)
+        wall = time.perf_counter() - start
+        if process.returncode:
+            _ = log.seek(0)
+            raise RuntimeError(f"{' '.join(command)}: exit {process.returncode}: {log.read().decode()[-500:]}")
+    return wall, peak / 1e6

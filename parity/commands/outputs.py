@@ -1,0 +1,60 @@
+"""Where a verb's results go besides the report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from parity.atomic import check_writable
+from parity.json_file import to_text, write_text
+
+
+class JsonFile:
+    """What `--json` names: a file, or with `-` standard output, which then has the JSON alone.
+
+    Attributes:
+        path: As the user wrote it.
+        stream: Standard output, as it was when the command line was read; None for a file.
+    """
+
+    def __init__(self, name: str):
+        self.path = Path(name)
+        self.stream = sys.stdout if name == "-" else None
+
+    def check(self) -> None:
+        """Fail before the work is done if it cannot be written.
+
+        Raises:
+            ParityError: If it is a folder, a device or a pipe, or its folder cannot be written.
+        """
+        if self.stream is None:
+            check_writable(self.path)
+
+    def write(self, data: Any) -> None:
+        """Write what JSON can hold; a file is written whole or not at all.
+
+        Raises:
+            ParityError: If the file cannot be written.
+        """
+        self.write_text(to_text(data))
+
+    def write_text(self, text: str) -> None:
+        """Write what is JSON already."""
+        if self.stream is None:
+            write_text(self.path, text)
+        else:
+            _ = self.stream.write(f"{text}\n")
+
+
+def check_outputs(*outputs: JsonFile | Path | None) -> None:
+    """Fail before the work is done if one of the files that were asked for cannot be written.
+
+    Raises:
+        ParityError: Naming the first that cannot.
+    """
+    for output in outputs:
+        if isinstance(output, JsonFile):
+            output.check()
+        elif output is not None:
+            check_writable(output)
