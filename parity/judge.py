@@ -176,7 +176,7 @@ class _Bench:
         calls = reference.calls
         grown = growth(calls)
         folded = list(itertools.accumulate(int(call.key in alignment.folded) for call in calls))
-        self.forward = {call.key: _Reach(*reach) for call, *reach in zip(calls, grown, folded, strict=True)}
+        self.forward = {call.key: _Reach(own, count) for call, own, count in zip(calls, grown, folded, strict=True)}
         # A gradient has been through the whole network, forward, and through what is behind its layer, backward.
         # In float32 a gradient is shown, not judged: where an activation is within rounding of ReLU's kink the gradient
         # jumps, by more than any bound on rounding.

@@ -267,5 +267,6 @@ def _same(one: Any, other: Any) -> bool:
     """Return whether two settings are the same; numbers as float32, which is how precisely files keep them."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
-    numbers = [isinstance(value, (int, float)) and not isinstance(value, bool) for value in (one, other)]
-    return bool(np.float32(one) == np.float32(other)) if all(numbers) else one == other
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)) and bool not in (type(one), type(other)):
+        return bool(np.float32(one) == np.float32(other))
+    return one == other

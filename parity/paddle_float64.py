@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from parity.interpolation import interpolation
+from parity.kernels import interpolation
 from parity.pooling import Pool, divisors, output_size
 
 ROUNDOFF32 = 2.0**-24
@@ -105,10 +105,10 @@ def _places(n: int, m: int, scale: float, mode: str, align_corners: bool, align_
         ratio = 1 / scale if scale > 0 else n / m
     places = np.arange(m) * ratio
     if mode == "bicubic":
-        return interpolation(places if align_corners else (np.arange(m) + 0.5) * ratio - 0.5, n, "cubic")
+        return interpolation(n, places if align_corners else (np.arange(m) + 0.5) * ratio - 0.5, "cubic")
     if not align_corners and align_mode == 0:
         places = np.maximum((np.arange(m) + 0.5) * ratio - 0.5, 0.0)
-    return interpolation(places, n, "linear")
+    return interpolation(n, places, "linear")
 
 
 class _Scaled(paddle.autograd.PyLayer):

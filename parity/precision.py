@@ -160,8 +160,7 @@ def _fp16(source: Path, target: Path, images: Array, full: Classifier) -> None:
 def _int8(source: Path, target: Path, images: Array, full: Classifier) -> None:
     import logging
 
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.calibrate import CalibrationDataReader
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):

@@ -24,6 +24,21 @@ DOORS = {
     "parity/commands/baselines/export.py": {"torch", "paddle"},
     "parity/commands/baselines/forward.py": {"torchvision", "paddle"},
 }
+ONNX = {"onnx", "onnx_ir", "onnxscript", "onnxruntime", "paddle2onnx"}
+ONNX_DOORS = {
+    "parity/canonical.py": {"onnx", "onnx_ir", "onnxscript"},
+    "parity/rewrite_rules/": {"onnx_ir", "onnxscript"},
+    "parity/export.py": {"onnx", "onnx_ir"},
+    "parity/export_proof.py": {"onnx", "onnx_ir"},
+    "parity/exported.py": {"onnx"},
+    "parity/model_file.py": {"onnx"},
+    "parity/onnx_float64.py": {"onnx"},
+    "parity/onnx_side.py": {"onnx"},
+    "parity/precision.py": {"onnx", "onnxruntime"},  # the quantiser is a part of onnxruntime
+    "parity/runtime.py": {"onnxruntime"},
+    "parity/paddle_side.py": {"paddle2onnx"},
+    "parity/commands/baselines/export.py": {"paddle2onnx"},
+}
 IMPORTING = ("import_module", "__import__")
 SIDES = {"parity.torch_side", "parity.paddle_side"}
 
@@ -56,6 +71,12 @@ def sources(*folders):
 def through_the_wall(name, source):
     """Return which frameworks and twins a file of the core imports that is not their door."""
     return roots(imported(source, "parity")) & (FRAMEWORKS | {"torch_cnn", "paddle_cnn"}) - DOORS.get(name, set())
+
+
+def beyond_the_onnx_files(name, source):
+    """Return which packages of ONNX a file imports that is none of theirs."""
+    allowed = {root for door, names in ONNX_DOORS.items() for root in names if name.startswith(door)}
+    return roots(imported(source, "parity")) & ONNX - allowed
 
 
 def beyond_its_framework(name, source):
@@ -91,6 +112,48 @@ BAD = "import os\ndef late():\n    if os.name:\n        {}\n"
 def test_a_framework_in_the_core_is_found(line, names):
     assert through_the_wall("parity/judge.py", BAD.format(line)) == names
     assert through_the_wall("parity/torch_side.py", BAD.format(line)) == names - {"torch", "torch_cnn"}
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("import onnx.helper", {"onnx"}),
+        ("from onnx_ir import passes", {"onnx_ir"}),
+        ("from onnxscript.rewriter import RewriteRule", {"onnxscript"}),
+        ("import onnxruntime as ort", {"onnxruntime"}),
+        ("importlib.import_module('paddle2onnx')", {"paddle2onnx"}),
+    ],
+)
+def test_a_package_of_onnx_elsewhere_is_found(line, names):
+    assert beyond_the_onnx_files("parity/judge.py", BAD.format(line)) == names
+    assert beyond_the_onnx_files("parity/rewrite_rules/linear.py", BAD.format(line)) == names - {
+        "onnx_ir",
+        "onnxscript",
+    }
+    assert beyond_the_onnx_files("parity/runtime.py", BAD.format(line)) == names - {"onnxruntime"}
+
+
+def banned(line, name):
+    """Return which of its bans the linter finds broken by a line of a file called so."""
+    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--output-format", "concise", "--select", "TID251"]
+    done = subprocess.run(
+        [*command, "--stdin-filename", name, "-"],
+        cwd=ROOT,
+        input=line + "\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    return {part for part in done.stdout.split("`") if part in ONNX | FRAMEWORKS}
+
+
+@pytest.mark.parametrize("package", sorted(ONNX))
+def test_the_linter_bans_it_where_this_file_does(package):
+    assert banned(f"import {package}", "parity/judge.py") == {package}
+    for door, names in ONNX_DOORS.items():
+        if package in names:
+            assert banned(f"import {package}", f"{door}x.py" if door.endswith("/") else door) == set()
 
 
 def test_a_guest_in_a_twin_is_found():
@@ -129,6 +192,11 @@ def test_each_framework_has_one_door():
     assert {
         name: found for name, source in sources("parity").items() if (found := through_the_wall(name, source))
     } == {}
+
+
+def test_onnx_is_imported_in_its_own_files():
+    core = sources("parity", "torch_cnn", "paddle_cnn", "tools")
+    assert {name: found for name, source in core.items() if (found := beyond_the_onnx_files(name, source))} == {}
 
 
 def test_twins_import_their_framework_and_the_standard_library():

@@ -5,17 +5,10 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
+from graphs import canonical_form, model, numbers
 
 from parity import canonical, model_file
 from parity.errors import ParityError
-
-HEADER = '<ir_version: 8, opset_import: ["": 18]>'
-GENERATOR = np.random.default_rng(0)
-
-
-def numbers(*shape):
-    return GENERATOR.uniform(0.5, 1.5, shape).astype(np.float32)
-
 
 STATE = {
     "conv.weight": numbers(4, 3, 3, 3),
@@ -31,16 +24,8 @@ STATE = {
 NAMES = {name.replace(".", "__"): name for name in STATE}
 
 
-def model(body, tensors, inputs="float[N, 3, 6, 6] x", outputs="float[N, 5] y", header=HEADER):
-    """Return a model of ONNX's own text and the tensors it names, dots as double underscores."""
-    made = onnx.parser.parse_model(f"{header} g ({inputs}) => ({outputs}) {{ {body} }}")
-    for name, array in tensors.items():
-        made.graph.initializer.append(onnx.numpy_helper.from_array(array, name.replace(".", "__")))
-    return made
-
-
 def canon(made, layers=None):
-    return ir.to_proto(canonical.named(canonical.simplify(ir.from_proto(made)), NAMES, layers or {}))
+    return canonical_form(made, NAMES, layers)
 
 
 NORM = "norm__weight, norm__bias, norm__running_mean, norm__running_var"
@@ -250,90 +235,3 @@ def test_the_first_difference_is_named_with_both_attributes():
     assert canonical.difference(ours, theirs, ("torch", "paddle")).startswith("conv.weight: its numbers differ")
     del theirs.graph.node[-1]
     assert "fc: Gemm is only in torch" in canonical.difference(ours, theirs, ("torch", "paddle"))
-
-
-# Spellings of one layer: what exporters write, what becomes of it, and a near miss that must stay as it is.
-
-SPELLINGS = {
-    "slope by channel": (
-        "y = PRelu (x, s)", "s = Reshape (r, shape)\n y = PRelu (x, s)",
-        {"s": numbers(1, 3, 1, 1)}, {"r": None, "shape": np.array([3, 1, 1])}, ["PRelu"],
-    ),
-    "depth of one": (
-        "y = Pad (x, p)", "v = Unsqueeze (x, a)\n w = Pad (v, q)\n y = Squeeze (w, a)",
-        {"p": np.array([0, 0, 1, 2, 0, 0, 3, 4])},
-        {"a": np.array([2]), "q": np.array([0, 0, 0, 1, 2, 0, 0, 0, 3, 4])}, ["Pad"],
-    ),
-    "split of a constant": (
-        "y = Pad (x, p)", "b, c = Split (t, n)\n q = Concat <axis = 0> (b, c)\n y = Pad (x, q)",
-        {"p": np.array([0, 0, 1, 2, 0, 0, 3, 4])},
-        {"t": np.array([0, 0, 1, 2, 0, 0, 3, 4]), "n": np.array([3, 5])}, ["Pad"],
-    ),
-    "unseen value": (
-        'y = Pad <mode = "reflect"> (x, p)', 'y = Pad <mode = "reflect"> (x, p, v)',
-        {"p": np.array([0, 0, 1, 2, 0, 0, 3, 4])},
-        {"p": np.array([0, 0, 1, 2, 0, 0, 3, 4]), "v": np.float32(7)}, ["Pad"],
-    ),
-    "mish": ("y = Mish (x)", "a = Softplus (x)\n b = Tanh (a)\n y = Mul (b, x)", {}, {}, ["Mish"]),
-    "half": (
-        "a = Sigmoid (x)\n b = Mul (x, a)\n y = Mul (b, h)", "a = Sigmoid (x)\n b = Mul (h, a)\n y = Mul (x, b)",
-        {"h": np.float32(0.5)}, {"h": np.float32(0.5)}, ["Sigmoid", "Mul", "Mul"],
-    ),
-    "unseen region": (
-        'y = Resize <mode = "linear"> (x, , s)', 'y = Resize <mode = "linear", nearest_mode = "ceil"> (x, r, s)',
-        {"s": np.array([1, 1, 2, 3], np.float32)},
-        {"s": np.array([1, 1, 2, 3], np.float32), "r": np.empty(0, np.float32)}, ["Resize"],
-    ),
-    "part of a shape": (
-        "n = Shape <start = 0, end = 2> (x)\n t = Concat <axis = 0> (n, m)\n y = Resize (x, , , t)",
-        "s = Shape (x)\n n = Slice (s, o, u, o)\n t = Concat <axis = 0> (n, m)\n y = Resize (x, , , t)",
-        {"m": np.array([7, 9])}, {"m": np.array([7, 9]), "o": np.array([0]), "u": np.array([2])},
-        ["Shape", "Concat", "Resize"],
-    ),
-    "bias of a transposed convolution": (
-        "y = ConvTranspose <group = 3> (x, w, b)", "c = ConvTranspose <group = 3> (x, w)\n y = Add (c, d)",
-        {"w": numbers(3, 2, 3, 3), "b": numbers(6)}, {"w": None, "d": None}, ["ConvTranspose"],
-    ),
-}  # fmt: skip
-SAME = {"r": ("s", (3,)), "w": ("w", (3, 2, 3, 3)), "d": ("b", (1, 6, 1, 1))}  # the same numbers in another shape
-
-
-@pytest.mark.parametrize("spelling", SPELLINGS)
-def test_spellings_of_one_layer_become_the_same_bytes_and_compute_what_they_computed(spelling):
-    ours, theirs, held, others, operators = SPELLINGS[spelling]
-    others = {
-        name: held[SAME[name][0]].reshape(SAME[name][1]) if array is None else array for name, array in others.items()
-    }
-    image = numbers(2, 3, 6, 6) - 1
-    made = [model(body, tensors, outputs="float y") for body, tensors in ((ours, held), (theirs, others))]
-    for each in made:
-        each.graph.output[0].type.tensor_type.ClearField("shape")
-    forms = [canon(each) for each in made]
-    assert [node.op_type for node in forms[0].graph.node] == operators
-    assert forms[0].SerializeToString(deterministic=True) == forms[1].SerializeToString(deterministic=True)
-    before, after = (
-        onnxruntime.InferenceSession(each.SerializeToString()).run(None, {name: image})[0]
-        for each, name in ((made[1], "x"), (forms[1], "image"))
-    )
-    np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "body, tensors",
-    [
-        ("v = Unsqueeze (x, a)\n w = Pad (v, q)\n y = Squeeze (w, b)",  # another axis comes out
-         {"a": [2], "b": [0], "q": [0, 0, 0, 1, 2, 0, 0, 0, 3, 4]}),
-        ("v = Unsqueeze (x, a)\n w = Pad (v, q)\n y = Squeeze (w, a)",  # the axis is padded
-         {"a": [2], "q": [0, 0, 1, 1, 2, 0, 0, -1, 3, 4]}),
-        ("a = Softplus (x)\n b = Tanh (a)\n c = Relu (x)\n y = Mul (b, c)", {}),  # of another value
-        ("a = Sigmoid (x)\n b = Mul (h, a)\n y = Mul (x, b)", {"h": 0.7}),  # not exact in another order
-    ],
-)  # fmt: skip
-def test_what_is_another_function_or_other_numbers_keeps_its_spelling(body, tensors):
-    held = {
-        name: np.array(value, np.float32 if isinstance(value, float) else np.int64) for name, value in tensors.items()
-    }
-    made = model(body, held, outputs="float y")
-    made.graph.output[0].type.tensor_type.ClearField("shape")
-    kept = [line.split("= ")[1].split(" ")[0] for line in body.splitlines()]
-    assert sorted(node.op_type for node in canon(made).graph.node) == sorted(kept)
