@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from parity.design_space import Population
+    from parity.design_population import Population
 
 Space = Literal["A", "B", "C", "D", "E"]
 
@@ -41,8 +41,10 @@ def design_space(
 
     def work() -> bool:
         from parity import design_space as space
+        from parity import design_space_figure as figure
         from parity.atomic import atomic
         from parity.commands.terminal import stdout
+        from parity.design_population import describe
         from parity.run import check_writable
 
         for path in (plot, json):
@@ -53,11 +55,11 @@ def design_space(
         if plot is not None and find_spec("matplotlib") is None:
             raise ParityError("--plot needs matplotlib: pip install 'cnn-parity[plot]'")
         curves = {str(path): _errors(path) for path in edf or []}
-        population = space.describe(space.sample(stage, samples, seed))
+        population = describe(space.sample(stage, samples, seed))
         if plot is not None:
             title = f"AnyNetX {stage}: {samples} networks, seed {seed}"
             with atomic(plot) as part:
-                space.plot_population(population, part, title, curves)
+                figure.plot_population(population, part, title, curves)
         if json is not None:
             with atomic(json) as part:
                 _ = part.write_text(jsonlib.dumps(_data(stage, seed, population, curves), indent=1) + "\n")
@@ -68,7 +70,7 @@ def design_space(
 
 
 def _errors(path: Path) -> NDArray[np.float64]:
-    from parity.design_space import read_errors
+    from parity.design_population import read_errors
 
     try:
         return read_errors(path)
@@ -79,7 +81,8 @@ def _errors(path: Path) -> NDArray[np.float64]:
 
 
 def _show(console: Console, stage: str, population: Population, curves: Mapping[str, NDArray[np.float64]]) -> None:
-    from parity.design_space import RESTRICTIONS, summary
+    from parity.design_population import summary
+    from parity.design_space import RESTRICTIONS
 
     console.print(f"AnyNetX {stage}, {len(population.designs)} networks: {RESTRICTIONS[stage]}\n", highlight=False)
     measures = summary(population)
@@ -109,7 +112,7 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
 
 
 def _data(stage: str, seed: int, population: Population, curves: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
-    from parity.design_space import summary
+    from parity.design_population import summary
 
     measured = zip(
         population.designs, population.macs.tolist(), population.parameters.tolist(), population.fits, strict=True
