@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,7 +29,7 @@ def transfer(
         from parity import transfer as job
         from parity.commands.terminal import say
 
-        done = job.transfer(source, target, model, names, num_classes)
+        done = job.transfer(source, target, model, names, num_classes, read_legacy=by_torch)
         if not quiet:
             notes = [f"{done.left_out} batch counters or auxiliary heads left out"] * bool(done.left_out)
             notes += [f"{done.counters} batch counters of zero added"] * bool(done.counters)
@@ -37,3 +38,16 @@ def transfer(
         return True
 
     run(work)
+
+
+def by_torch(source: Path, plain: Path) -> None:
+    """Have torch, in a worker, read a .pth file of any of its formats and write it to `plain`, a .safetensors file.
+
+    Raises:
+        ParityError: If torch is not there or refuses the file.
+    """
+    from parity import jobs
+    from parity.workers import Worker, ask
+
+    with Worker("torch", sys.executable, 1) as worker:
+        ask(worker, jobs.Read(source.resolve(), plain), 600.0)
