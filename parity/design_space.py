@@ -1,4 +1,4 @@
-"""The design spaces of the RegNet paper: AnyNets checked, drawn by seed, counted, fitted by a line and plotted.
+"""The design spaces of the RegNet paper: AnyNets checked, drawn by seed and counted.
 
 Source: Radosavovic et al., Designing Network Design Spaces, https://arxiv.org/abs/2003.13678 (section 3); drawing after
 its code, https://github.com/facebookresearch/pycls; compatible widths after torchvision.
@@ -6,23 +6,15 @@ Deviation: from C on, a draw in which a group width exceeds a bottleneck width i
 to the bottleneck width would leave a group width that is no longer shared.
 """
 
-import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from numbers import Integral
-from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 RESTRICTIONS: Mapping[str, str] = {
     "A": "every stage has whole positive numbers that divide: width by bottleneck ratio, their quotient by group width",
@@ -83,44 +75,6 @@ class Cost:
 
     macs: int
     parameters: int
-
-
-@dataclass(frozen=True)
-class LinearFit:
-    """The quantised line nearest to a network's block widths.
-
-    Args:
-        w0: Width of the first block in channels, a multiple of 8.
-        wa: Slope in channels a block.
-        wm: Ratio between the widths of successive stages.
-        error: The paper's e_fit: mean of |log(fitted width / width)| over the blocks; 0 is a perfect fit.
-    """
-
-    w0: int
-    wa: float
-    wm: float
-    error: float
-
-
-@dataclass(frozen=True)
-class Population:
-    """Networks and their measures, one row a network.
-
-    Args:
-        designs: The networks.
-        depths: Blocks, networks x stages.
-        widths: Channels, networks x stages.
-        macs: Multiplications for one image.
-        parameters: Trained parameters.
-        fits: The line nearest to each.
-    """
-
-    designs: tuple[Design, ...]
-    depths: NDArray[np.int64]
-    widths: NDArray[np.int64]
-    macs: NDArray[np.int64]
-    parameters: NDArray[np.int64]
-    fits: tuple[LinearFit, ...]
 
 
 def anynet(
@@ -215,7 +169,7 @@ def quantised_widths(w0: int, wa: float, wm: float, depth: int) -> list[int]:
     return [round(w0 * wm**power / 8) * 8 for power in powers]
 
 
-def _log_lines(rows: NDArray[np.float64], depth: int) -> NDArray[np.float64]:
+def log_lines(rows: NDArray[np.float64], depth: int) -> NDArray[np.float64]:
     """Return the logarithms of `quantised_widths` for rows of (w0, wa, wm): rows x depth."""
     w0, wa, wm = rows.T[..., None]
     powers = np.round(np.log((w0 + wa * np.arange(depth)) / w0) / np.log(wm))
@@ -328,260 +282,3 @@ def cost(design: Design, size: int = 224, se_ratio: float = 0.0, num_classes: in
             channels = width
     convolve(channels, num_classes, 1, 1, biased=True)
     return Cost(macs, parameters)
-
-
-_WM = np.geomspace(1.1, 6.0, 25)
-_WA = np.concatenate([[0.0], np.geomspace(0.5, 512.0, 41)])
-_W0 = np.unique(np.round(np.geomspace(8, 1024, 48) / 8) * 8)
-
-
-@lru_cache(maxsize=1)
-def _grid(depth: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Return all (w0, wa, wm) of the first search, as rows, and the logarithms of their widths: rows x depth."""
-    rows = np.stack(np.meshgrid(_W0, _WA, _WM, indexing="ij"), axis=-1).reshape(-1, 3)
-    return rows, _log_lines(rows, depth).astype(np.float32)
-
-
-def _near(start: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
-    """Return rows of (w0, wa, wm) around a start and the start itself, up to `spread` steps of the first grid away."""
-    w0, wa, wm = start
-    steps = np.linspace(-spread, spread, 15)
-    near_w0 = np.maximum(w0 + np.arange(-16, 17, 8), 8)
-    near_wa = np.append(max(wa, 0.5) * (_WA[2] / _WA[1]) ** steps, wa)
-    near_wm = np.maximum(wm * (_WM[1] / _WM[0]) ** steps, 1.01)
-    return np.stack(np.meshgrid(near_w0, near_wa, near_wm, indexing="ij"), axis=-1).reshape(-1, 3)
-
-
-def linear_fit(design: Design) -> LinearFit:
-    """Return the quantised line nearest to a network's block widths, by grid search and finer ones around its best.
-
-    Searched are w0 from 8 to 1024, wa from 0 to 512 and wm from 1.1 to 6. The nearest is seldom one alone: many lines
-    quantise to the same widths, so the error says more than the parameters.
-
-    Source: Radosavovic et al. 2020, section 3.3: w0, wa and wm by grid search for the least e_fit.
-    """
-    widths = np.log(design.block_widths)
-    depth = len(widths)
-    rows, grid = _grid(max(64, depth))
-    errors = np.abs(grid[:, :depth] - widths.astype(np.float32)).mean(axis=1).reshape(len(_W0), -1)
-    best = errors.argmin(axis=1) + np.arange(len(_W0)) * errors.shape[1]  # one row for each w0
-    starts = rows[best[errors.min(axis=1).argsort()[:6]]]
-    for spread in (1.0, 0.2):  # of the first grid's step
-        rows = np.concatenate([_near(start, spread) for start in starts])
-        errors = np.abs(_log_lines(rows, depth) - widths).mean(axis=1)
-        starts = rows[[errors.argmin()]]
-    w0, wa, wm = int(starts[0, 0]), float(starts[0, 1]), float(starts[0, 2])
-    line = np.log(quantised_widths(w0, wa, wm, depth))
-    return LinearFit(w0, wa, wm, float(np.abs(line - widths).mean()))
-
-
-def describe(designs: Sequence[Design], size: int = 224) -> Population:
-    """Return the measures of networks, all of the same number of stages; `size` is the image's side in pixels.
-
-    Raises:
-        ValueError: For no networks.
-    """
-    if not designs:
-        raise ValueError("no networks to describe")
-    costs = [cost(design, size) for design in designs]
-    return Population(
-        tuple(designs),
-        np.array([design.depths for design in designs]),
-        np.array([design.widths for design in designs]),
-        np.array([each.macs for each in costs]),
-        np.array([each.parameters for each in costs]),
-        tuple(linear_fit(design) for design in designs),
-    )
-
-
-def summary(population: Population) -> dict[str, dict[str, float]]:
-    """Return least, quartiles and greatest of each measure: depth, widths, GMACs, million parameters, e_fit.
-
-    `depth` is the number of blocks of the whole network; `width of stage 1` and so on are in channels.
-    """
-    measures = {"depth": population.depths.sum(axis=1)}
-    measures |= {f"width of stage {i}": widths for i, widths in enumerate(population.widths.T, 1)}
-    measures |= {"GMACs": population.macs / 1e9, "M parameters": population.parameters / 1e6}
-    measures["e_fit"] = np.array([fit.error for fit in population.fits])
-    names = ("min", "25 %", "median", "75 %", "max")
-    return {
-        measure: dict(zip(names, np.quantile(values, (0, 0.25, 0.5, 0.75, 1)).tolist(), strict=True))
-        for measure, values in measures.items()
-    }
-
-
-def read_errors(path: str | Path, column: str = "error") -> NDArray[np.float64]:
-    """Return the errors of trained networks from a CSV file with a header, in the order and the unit of the file.
-
-    Raises:
-        ValueError: For what is no CSV file, a missing column, no rows, or values that are not numbers >= 0, the first
-            ten of them in one message.
-    """
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            cells = [(reader.line_num, row[column]) for row in reader] if column in columns else []
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: no CSV file: {error}") from error
-    if column not in columns:
-        raise ValueError(f"{path}: no column {column!r}; columns: {', '.join(columns)[:200] or 'none'}")
-    errors = [_number(cell) for _, cell in cells]
-    bad = [
-        f"line {line}: {column} is {cell!r}"
-        for (line, cell), error in zip(cells, errors, strict=True)
-        if not (math.isfinite(error) and error >= 0)
-    ]
-    if bad:
-        more = f"; and {len(bad) - 10} more" if len(bad) > 10 else ""
-        raise ValueError(f"{path}: not a number >= 0: " + "; ".join(bad[:10]) + more)
-    if not errors:
-        raise ValueError(f"{path}: no rows")
-    return np.array(errors)
-
-
-def _number(cell: str | None) -> float:
-    try:
-        return float(cell or "")
-    except ValueError:
-        return math.nan
-
-
-def edf(errors: ArrayLike, at: ArrayLike) -> NDArray[np.float64]:
-    """Return the error empirical distribution function: for each value of `at` the fraction of errors below it, 0 to 1.
-
-    Raises:
-        ValueError: For no errors.
-
-    Source: Radosavovic et al. 2020, equation 1.
-    """
-    ordered = np.sort(np.asarray(errors, dtype=float))
-    if not ordered.size:
-        raise ValueError("no errors: their distribution is not defined")
-    return np.searchsorted(ordered, np.asarray(at), side="left") / ordered.size
-
-
-_COLOURS = ("#2e86c1", "#e67e22", "#117a65", "#b03a2e", "#6c3483", "#7d6608", "#566573", "#1b4f72")
-_BAR, _MARK = _COLOURS[:2]
-
-
-def plot_population(
-    population: Population, path: str | Path, title: str = "", curves: Mapping[str, ArrayLike] | None = None
-) -> None:
-    """Write a PNG of the distributions of depth, widths, MACs and e_fit, and of three networks with their lines.
-
-    Needs matplotlib. The three are those of the least, the median and the greatest e_fit. `curves`, errors of trained
-    networks by the name of their set, add a panel as `plot_edf` draws it.
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    figure = Figure(figsize=(17 if curves else 13, 8), layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.08))
-    if title:
-        _ = figure.suptitle(title, fontsize=14)
-    rows = ["depth", "width", "macs"], ["error", "lines", "lines"]
-    panels = figure.subplot_mosaic([[*row, *["edf"] * bool(curves)] for row in rows])
-    if curves:
-        _draw_edf(panels["edf"], curves, "error")
-    count = len(population.designs)
-
-    blocks = population.depths.sum(axis=1)
-    step = max(1, (blocks.max() - blocks.min()) // 24)
-    _ = panels["depth"].hist(blocks, np.arange(blocks.min(), blocks.max() + step + 1, step) - 0.5, color=_BAR)
-    _ = panels["depth"].set(title="Depth", xlabel="blocks", ylabel=f"networks of {count}")
-
-    stages = range(1, population.widths.shape[1] + 1)
-    drawn = panels["width"].boxplot(
-        list(population.widths.T), widths=0.6, patch_artist=True, flierprops={"markersize": 2, "alpha": 0.4}
-    )
-    for part in drawn["boxes"]:
-        part.set(facecolor="#aed6f1", edgecolor=_BAR)
-    for part in drawn["medians"]:
-        part.set(color=_MARK, linewidth=2)
-    _ = panels["width"].set(title="Width", xlabel="stage", ylabel="channels", xticks=list(stages))
-    panels["width"].set_yscale("log", base=2)
-    panels["width"].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-
-    gmacs = population.macs / 1e9
-    low, high = gmacs.min(), gmacs.max()
-    edges = np.geomspace(low * 0.99, high * 1.01, 26)
-    _ = panels["macs"].hist(gmacs, edges, color=_BAR)
-    _ = panels["macs"].axvline(np.median(gmacs), color=_MARK, label=f"median {np.median(gmacs):.3g}")
-    panels["macs"].set_xscale("log")
-    panels["macs"].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    _ = panels["macs"].set(title="MACs", xlabel="GMACs an image", ylabel="networks")
-    _ = panels["macs"].legend(frameon=False)
-
-    errors = np.array([fit.error for fit in population.fits])
-    _ = panels["error"].hist(errors, 25, color=_BAR)
-    _ = panels["error"].axvline(np.median(errors), color=_MARK, label=f"median {np.median(errors):.3g}")
-    _ = panels["error"].set(title="Error of the quantised linear fit", xlabel="$e_{fit}$", ylabel="networks")
-    _ = panels["error"].legend(frameon=False)
-
-    order = errors.argsort(kind="stable")
-    lines = panels["lines"]
-    for name, index, colour in zip(
-        ("best", "median", "worst"),
-        (order[0], order[len(order) // 2], order[-1]),
-        (_COLOURS[2], _COLOURS[0], _COLOURS[3]),
-        strict=True,
-    ):
-        fit, widths = population.fits[index], population.designs[index].block_widths
-        line = quantised_widths(fit.w0, fit.wa, fit.wm, len(widths))
-        x = np.arange(1, len(widths) + 1)
-        text = f"{name}: $e_{{fit}}$={fit.error:.3f}, $w_0$={fit.w0}, $w_a$={fit.wa:.3g}, $w_m$={fit.wm:.3g}"
-        _ = lines.plot(x, widths, "o", color=colour, markersize=4.5, label=text)
-        _ = lines.step(x, line, where="mid", color=colour, linewidth=1.4)
-        _ = lines.plot(x, fit.w0 + fit.wa * (x - 1), "--", color=colour, linewidth=0.9)
-    lines.set_yscale("log", base=2)
-    lines.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    _ = lines.set(
-        title="Three networks (dots), their lines (dashed), quantised (solid)", xlabel="block", ylabel="channels"
-    )
-    _ = lines.set_ylim(top=lines.get_ylim()[1] * 10)  # room for the legend
-    _ = lines.legend(frameon=False, loc="upper left")
-    _save(figure, path)
-
-
-def plot_edf(curves: Mapping[str, ArrayLike], path: str | Path, xlabel: str = "error") -> None:
-    """Write a PNG of the error distribution functions of several sets of networks; the legend has [least | mean].
-
-    Needs matplotlib.
-
-    Args:
-        curves: Errors by the name of their set.
-        path: Where the PNG goes.
-        xlabel: The errors' name and unit.
-
-    Raises:
-        ValueError: For no curves, or one without errors.
-    """
-    from matplotlib.figure import Figure
-
-    empty = [name for name, errors in curves.items() if not np.size(errors)]
-    if empty or not curves:
-        raise ValueError(f"no errors to plot: {', '.join(empty) or 'no curves'}")
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    _draw_edf(figure.subplots(), curves, xlabel)
-    _save(figure, path)
-
-
-def _draw_edf(axes: "Axes", curves: Mapping[str, ArrayLike], xlabel: str) -> None:
-    highest = max(np.max(errors) for errors in curves.values())
-    for i, (name, errors) in enumerate(curves.items()):
-        ordered = np.sort(np.asarray(errors, dtype=float))
-        text = f"[{ordered[0]:.1f} | {ordered.mean():.1f}] {name}"
-        x = np.concatenate([ordered[:1], ordered, [highest]])
-        y = np.concatenate([[0.0], np.arange(1, ordered.size + 1) / ordered.size, [1.0]])
-        _ = axes.step(x, y, where="post", color=_COLOURS[i % len(_COLOURS)], linewidth=1.8, label=text)
-    _ = axes.set(title="Error empirical distribution", xlabel=xlabel, ylabel="fraction of networks below")
-    _ = axes.set(ylim=(0, 1.12 + 0.05 * len(curves)), yticks=np.linspace(0, 1, 6))  # room for the legend
-    _ = axes.legend(frameon=False, loc="upper left", title="[least | mean]", alignment="left")
-
-
-def _save(figure: "Figure", path: str | Path) -> None:
-    for axes in figure.axes:
-        axes.grid(alpha=0.25)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120, format="png")

@@ -31,7 +31,15 @@ _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _CODES = {"f4", "f8", "f2", "i8", "i4", "i2", "i1", "u1", "b1"}
 
 
-class _DType:
+class Buildable:
+    """What the instruction BUILD may fill: a stand-in for something of the file's that takes its state apart."""
+
+    def set(self, state: Any) -> None:
+        """Take the state; any exception means that the file is damaged."""
+        raise NotImplementedError
+
+
+class _DType(Buildable):
     """What numpy.dtype("f4", False, True) and its state (version, byte order, ...) come to."""
 
     def __init__(self, code: Any, align: Any = False, copy: Any = False):
@@ -44,7 +52,7 @@ class _DType:
             raise ParityError(f"byte order {_shown(state[1])} is refused")
 
 
-class _NDArray:
+class _NDArray(Buildable):
     """What numpy's _reconstruct and its state (version, shape, dtype, Fortran order, bytes) come to."""
 
     def __init__(self, *_: Any):
@@ -153,7 +161,7 @@ class Machine:
             stack.append(self._call(*self._top(2)))
         elif name == "BUILD":
             (state,) = self._top(1)
-            self._expect((_DType, _NDArray)).set(state)
+            self._expect(Buildable).set(state)
         elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
             self.memo[len(self.memo) if name == "MEMOIZE" else argument] = stack[-1]
         elif name in ("BINGET", "LONG_BINGET"):

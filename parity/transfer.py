@@ -7,7 +7,6 @@ of the source are held against it meanwhile, before the destination gets its nam
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,12 +43,29 @@ class Transfer(NamedTuple):
     counters: int
 
 
-def transfer(source: Path, target: Path, model: str, layout: str = "twin", num_classes: int | None = None) -> Transfer:
+def transfer(
+    source: Path,
+    target: Path,
+    model: str,
+    layout: str = "twin",
+    num_classes: int | None = None,
+    *,
+    read_legacy: Callable[[Path, Path], None] | None = None,
+) -> Transfer:
     """Write the weights of a zoo network again: in the format that `target` ends in, under the names of `layout`.
 
     A file is what the framework of its ending would have saved: .pdparams has Paddle's orientation of Linear and its
     words for BatchNorm's statistics, the others torch's; .pth, and .safetensors under torchvision's names, have batch
     counters, zero, since torch misses them when it loads strictly.
+
+    Args:
+        source: A .pth, .pt, .pdparams or .safetensors file.
+        target: What to write.
+        model: A zoo name.
+        layout: Whose names to write.
+        num_classes: Of the network, None for the published number.
+        read_legacy: Called with a .pth file that is none of torch's plain ones, and where to write it as .safetensors;
+            without it such a file is refused.
 
     Raises:
         ParityError: If the source is damaged, hostile, or no weights of that network; if the target cannot be written;
@@ -62,7 +78,7 @@ def transfer(source: Path, target: Path, model: str, layout: str = "twin", num_c
     names.check_layout(model, layout)
     check_writable(target)
     with contextlib.ExitStack() as stack:
-        tensors, check = _open(source, stack)
+        tensors, check = _open(source, stack, read_legacy)
         state, found = neutral(tensors, slots, NETWORKS[model].family, framework, source)
         try:
             check_fit(state, slots, model, "network")
@@ -83,7 +99,9 @@ def transfer(source: Path, target: Path, model: str, layout: str = "twin", num_c
     )
 
 
-def _open(source: Path, stack: contextlib.ExitStack) -> tuple[Mapping[str, Array], Callable[[], None]]:
+def _open(
+    source: Path, stack: contextlib.ExitStack, read_legacy: Callable[[Path, Path], None] | None
+) -> tuple[Mapping[str, Array], Callable[[], None]]:
     """Return a file's tensors as views of it, and a function that holds them against the file's own checksum."""
     kind = FORMATS[source.suffix]
     if kind == "paddle":
@@ -92,7 +110,11 @@ def _open(source: Path, stack: contextlib.ExitStack) -> tuple[Mapping[str, Array
         try:
             return read_pth(source), lambda: check_pth(source)
         except ParityError:  # torch has the last word on what is none of its plain files
-            source = _by_torch(source, stack.enter_context(temporary_folder()))
+            if read_legacy is None:
+                raise
+            plain = stack.enter_context(temporary_folder()) / "weights.safetensors"
+            read_legacy(source, plain)
+            source = plain
     tensors, metadata = opened(source)
 
     def check() -> None:
@@ -100,16 +122,6 @@ def _open(source: Path, stack: contextlib.ExitStack) -> tuple[Mapping[str, Array
             raise ParityError(f"{source}: damaged: its bits have changed since it was saved. Get the file again.")
 
     return tensors, check if "sha256" in metadata else lambda: None
-
-
-def _by_torch(source: Path, folder: Path) -> Path:
-    from parity import jobs
-    from parity.workers import Worker, ask
-
-    plain = folder / "weights.safetensors"
-    with Worker("torch", sys.executable, 1) as worker:
-        ask(worker, jobs.Read(source.resolve(), plain), 600.0)
-    return plain
 
 
 def _spelt(

@@ -45,12 +45,14 @@ SIDES = {"parity.torch_side", "parity.paddle_side"}
 
 def imported(source, package=""):
     """Return the dotted names that a source imports, wherever it does; a relative one starts with its package."""
+    parts = package.split(".")
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            module = ".".join(filter(None, [package if node.level else "", node.module]))
+            above = parts[: len(parts) - node.level + 1] if node.level else []
+            module = ".".join(filter(None, [*above, node.module]))
             found |= {f"{module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in IMPORTING:
             found |= {str(word.value) for word in node.args[:1] if isinstance(word, ast.Constant)}
@@ -59,6 +61,11 @@ def imported(source, package=""):
 
 def roots(names):
     return {name.partition(".")[0] for name in names}
+
+
+def package(name):
+    """Return the package of a file, by its path from the root."""
+    return ".".join(Path(name).parent.parts)
 
 
 def sources(*folders):
@@ -70,7 +77,7 @@ def sources(*folders):
 
 def through_the_wall(name, source):
     """Return which frameworks and twins a file of the core imports that is not their door."""
-    return roots(imported(source, "parity")) & (FRAMEWORKS | {"torch_cnn", "paddle_cnn"}) - DOORS.get(name, set())
+    return roots(imported(source, package(name))) & (FRAMEWORKS | {"torch_cnn", "paddle_cnn"}) - DOORS.get(name, set())
 
 
 def beyond_the_onnx_files(name, source):
@@ -81,18 +88,19 @@ def beyond_the_onnx_files(name, source):
 
 def beyond_its_framework(name, source):
     """Return what a twin's file imports besides its framework, its own package and the standard library."""
-    package = name.partition("/")[0]
-    return roots(imported(source, package)) - sys.stdlib_module_names - {package, package.removesuffix("_cnn")}
+    own = name.partition("/")[0]
+    return roots(imported(source, own)) - sys.stdlib_module_names - {own, own.removesuffix("_cnn")}
 
 
-def sides_by_import(source):
-    """Return the sides that a source imports itself, in place of asking for them by name when they are needed."""
-    return {side for side in SIDES if any(f"{name}.".startswith(f"{side}.") for name in imported(source, "parity"))}
+def sides_by_import(name, source):
+    """Return the sides that a file imports itself, in place of asking for them by name when they are needed."""
+    found = imported(source, package(name))
+    return {side for side in SIDES if any(f"{each}.".startswith(f"{side}.") for each in found)}
 
 
 def upwards(source):
     """Return which of the tools and tests a source imports."""
-    tests = {path.stem for path in (ROOT / "tests").glob("*.py")}
+    tests = {path.stem for path in (ROOT / "tests").rglob("*.py")}
     return roots(imported(source)) & {"tools", "tests", *tests}
 
 
@@ -180,7 +188,7 @@ def test_a_guest_in_a_twin_is_found():
     ],
 )
 def test_a_side_that_the_core_imports_is_found(line):
-    assert sides_by_import(BAD.format(line)) == {"parity.torch_side"}
+    assert sides_by_import("parity/judge.py", BAD.format(line)) == {"parity.torch_side"}
 
 
 @pytest.mark.parametrize("line", ["import tools.compare", "from tests import pairs", "import conftest", "import pairs"])
@@ -206,7 +214,7 @@ def test_twins_import_their_framework_and_the_standard_library():
 
 def test_the_core_asks_for_sides_by_name():
     core = sources("parity")
-    assert {name: found for name, source in core.items() if (found := sides_by_import(source))} == {}
+    assert {name: found for name, source in core.items() if (found := sides_by_import(name, source))} == {}
 
 
 def test_nobody_imports_tools_or_tests():
@@ -248,8 +256,8 @@ def test_importing_the_package_loads_nothing():
 
 @pytest.mark.extras
 def test_the_core_loads_without_a_framework():
-    core = [Path(name).stem for name in sources("parity") if name.count("/") == 1 and not name.endswith("_side.py")]
-    names = ", ".join(f"parity.{stem}" for stem in core if stem not in ("__init__", "__main__"))
+    core = [name.removesuffix(".py").replace("/", ".") for name in sources("parity") if name not in DOORS]
+    names = ", ".join(name for name in core if not name.endswith(("__init__", "__main__")))
     assert loaded(f"import {names}") & {*FRAMEWORKS, "torch_cnn", "paddle_cnn"} == set()
 
 

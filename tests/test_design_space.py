@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity import design_space
-from parity.design_space import Design, Ranges, anynet, compatible_widths, cost, edf, linear_fit, quantised_widths
+from parity import design_population, design_space, design_space_figure
+from parity.design_population import edf, linear_fit
+from parity.design_space import Design, Ranges, anynet, compatible_widths, cost, quantised_widths
 from torch_cnn import regnet
 
 SPACES = "ABCDE"
@@ -87,28 +88,28 @@ def test_bad_errors_file_is_refused_with_every_line(tmp_path):
     path = tmp_path / "results.csv"
     path.write_text("name,error\na,1.5\nb,\nc,nan\nd,x\ne,-1\nf,2\n")
     with pytest.raises(ValueError) as error:
-        design_space.read_errors(path)
+        design_population.read_errors(path)
     for words in ("line 3: error is ''", "line 4: error is 'nan'", "line 5: error is 'x'", "line 6: error is '-1'"):
         assert words in str(error.value)
     with pytest.raises(ValueError, match="no column 'top1'; columns: name, error"):
-        design_space.read_errors(path, "top1")
+        design_population.read_errors(path, "top1")
     for text, words in (("", "columns: none"), ("error\n", "no rows")):
         path.write_text(text)
         with pytest.raises(ValueError, match=words):
-            design_space.read_errors(path)
+            design_population.read_errors(path)
 
 
 def test_nothing_has_no_distribution(tmp_path):
     with pytest.raises(ValueError, match="no errors"):
         edf([], 1.0)
     with pytest.raises(ValueError, match="no errors to plot: b"):
-        design_space.plot_edf({"a": [1.0], "b": []}, tmp_path / "x.png")
+        design_space_figure.plot_edf({"a": [1.0], "b": []}, tmp_path / "x.png")
     with pytest.raises(ValueError, match="no networks"):
-        design_space.describe([])
+        design_population.describe([])
 
 
 def test_import_loads_neither_framework_nor_matplotlib():
-    code = "import parity.design_space, sys; print({'torch', 'paddle', 'matplotlib'} & set(sys.modules))"
+    code = "import parity.design_space_figure, sys; print({'torch', 'paddle', 'matplotlib'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
@@ -235,18 +236,18 @@ def test_edf_counts_errors_below():
 
 def test_population_is_measured_summed_up_and_plotted(tmp_path):
     designs = design_space.sample("E", 12, seed=1)
-    population = design_space.describe(designs)
+    population = design_population.describe(designs)
     assert population.macs.tolist() == [cost(design).macs for design in designs]
-    table = design_space.summary(population)
+    table = design_population.summary(population)
     assert list(table) == ["depth", *(f"width of stage {i}" for i in (1, 2, 3, 4)), "GMACs", "M parameters", "e_fit"]
     assert table["depth"]["max"] == max(sum(design.depths) for design in designs)
     path = tmp_path / "results.csv"
     path.write_text("error,name\n" + "".join(f"{40 + i / 3},n{i}\n" for i in range(12)))
-    errors = design_space.read_errors(path)
+    errors = design_population.read_errors(path)
     assert errors[3] == 41
-    design_space.plot_population(population, tmp_path / "space.png", "E")
-    design_space.plot_population(design_space.describe(designs[:1]), tmp_path / "one.png")
-    design_space.plot_edf({"E": errors}, tmp_path / "edf.png")
+    design_space_figure.plot_population(population, tmp_path / "space.png", "E")
+    design_space_figure.plot_population(design_population.describe(designs[:1]), tmp_path / "one.png")
+    design_space_figure.plot_edf({"E": errors}, tmp_path / "edf.png")
     for name in ("space.png", "one.png", "edf.png"):
         data = (tmp_path / name).read_bytes()
         assert data.startswith(b"\x89PNG") and len(data) > 10_000

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from parity.commands import design_space as command
 from parity.commands.program import app
-from parity.design_space import cost, describe, sample, summary
+from parity.design_population import describe, summary
+from parity.design_space import cost, sample
 
 pytestmark = pytest.mark.core
 

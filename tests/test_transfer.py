@@ -17,6 +17,7 @@ import torchvision
 
 import parity.stream
 from parity import blueprint, paddle_side, torch_side
+from parity.commands.transfer import by_torch
 from parity.errors import ParityError
 from parity.pdparams import read_pdparams, write_pdparams
 from parity.pth import read_pth, write_pth
@@ -89,8 +90,13 @@ def test_a_pth_that_names_anything_but_tensors_is_refused(tmp_path):
 
     torch.save({"conv.weight": Call()}, tmp_path / "evil.pth")
     refused(
-        tmp_path / "out.pth", r"evil\.pth: refused by torch\.load\(weights_only=True\)", tmp_path / "evil.pth", "lenet5"
+        tmp_path / "out.pth",
+        r"evil\.pth: refused by torch\.load\(weights_only=True\)",
+        tmp_path / "evil.pth",
+        "lenet5",
+        read_legacy=by_torch,
     )
+    refused(tmp_path / "out.pth", r"evil\.pth: .* it asks for posix\.mkdir", tmp_path / "evil.pth", "lenet5")
     assert not (tmp_path / "was_run").exists()
 
 
@@ -214,7 +220,7 @@ def test_what_torch_saves_is_read_in_each_of_its_forms(form, lenet, tmp_path):
         "legacy": network.state_dict(),
     }[form]
     torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=form != "legacy")
-    transfer(tmp_path / "a.pth", tmp_path / "b.safetensors", "lenet5")
+    transfer(tmp_path / "a.pth", tmp_path / "b.safetensors", "lenet5", read_legacy=by_torch)
     assert lenet[1].differences(State.load(tmp_path / "b.safetensors")) == []
 
 

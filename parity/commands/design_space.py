@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from parity.design_space import Population
+    from parity.design_population import Population
 
 Space = Literal["A", "B", "C", "D", "E"]
 
@@ -41,7 +41,9 @@ def design_space(
 ) -> bool:
     """Draw networks from a design space; show their depths, widths, MACs and how well a quantised line fits them."""
     from parity import design_space as space
+    from parity import design_space_figure as figure
     from parity.commands.terminal import stdout
+    from parity.design_population import describe
 
     check_outputs(plot, json)
     if plot is not None and plot.suffix.lower() != ".png":
@@ -49,11 +51,11 @@ def design_space(
     if plot is not None and find_spec("matplotlib") is None:
         raise ParityError("--plot needs matplotlib: pip install 'cnn-parity[plot]'")
     curves = {str(path): _errors(path) for path in edf or []}
-    population = space.describe(space.sample(stage, samples, seed))
+    population = describe(space.sample(stage, samples, seed))
     if plot is not None:
         title = f"AnyNetX {stage}: {samples} networks, seed {seed}"
         with atomic(plot) as part:
-            space.plot_population(population, part, title, curves)
+            figure.plot_population(population, part, title, curves)
     if json is not None:
         json.write(_data(stage, seed, population, curves))
     _show(stdout(), stage, population, curves)
@@ -61,7 +63,7 @@ def design_space(
 
 
 def _errors(path: Path) -> NDArray[np.float64]:
-    from parity.design_space import read_errors
+    from parity.design_population import read_errors
 
     try:
         return read_errors(path)
@@ -72,7 +74,8 @@ def _errors(path: Path) -> NDArray[np.float64]:
 
 
 def _show(console: Console, stage: str, population: Population, curves: Mapping[str, NDArray[np.float64]]) -> None:
-    from parity.design_space import RESTRICTIONS, summary
+    from parity.design_population import summary
+    from parity.design_space import RESTRICTIONS
 
     console.print(f"AnyNetX {stage}, {len(population.designs)} networks: {RESTRICTIONS[stage]}\n", highlight=False)
     measures = summary(population)
@@ -102,7 +105,7 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
 
 
 def _data(stage: str, seed: int, population: Population, curves: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
-    from parity.design_space import summary
+    from parity.design_population import summary
 
     measured = zip(
         population.designs, population.macs.tolist(), population.parameters.tolist(), population.fits, strict=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,7 +28,7 @@ def transfer(
     """Convert a file of weights, bit for bit. Exit 0: written; 2: could not, and DST is as it was."""
     from parity import transfer as job
 
-    done = job.transfer(source, target, model, names, num_classes)
+    done = job.transfer(source, target, model, names, num_classes, read_legacy=by_torch)
     if not quiet:
         notes = []
         if done.left_out:
@@ -37,3 +38,16 @@ def transfer(
         what = f"{model}: {done.tensors} tensors, {done.bytes / 1e6:.1f} MB, {done.layout}'s names to {names}'s"
         say("; ".join([f"{what}: {target}", *notes]))
     return True
+
+
+def by_torch(source: Path, plain: Path) -> None:
+    """Have torch, in a worker, read a .pth file of any of its formats and write it to `plain`, a .safetensors file.
+
+    Raises:
+        ParityError: If torch is not there or refuses the file.
+    """
+    from parity import jobs
+    from parity.workers import Worker, ask
+
+    with Worker("torch", sys.executable, 1) as worker:
+        ask(worker, jobs.Read(source.resolve(), plain), 600.0)
