@@ -31,6 +31,8 @@ class Layer:
         noise: float32 error against the own float64 run, reference and candidate, in units of roundoff (2**-24).
         bound: The largest `noise` that arithmetic explains, in the same units.
         inputs_agree: Whether its float64 inputs were within their allowance.
+        partner: Dotted path of the candidate's layer it was paired with.
+        partner_call: Which of that layer's calls.
     """
 
     layer: str
@@ -45,6 +47,8 @@ class Layer:
     noise: tuple[float, float]
     bound: float
     inputs_agree: bool
+    partner: str = ""
+    partner_call: int = 0
 
 
 @dataclass(frozen=True)

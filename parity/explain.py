@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from parity.align import align
 from parity.bounds import allowance, growth
 from parity.comparison import Comparison, Culprit
 from parity.judge import SAME_OUTPUT, in_words
@@ -32,7 +31,10 @@ def explained(
         replayed: What each layer of the candidate makes of the reference's inputs; empty if it could not be run.
         states: Both sides' weights, if they are at hand.
     """
-    partners = {ours.key: theirs for ours, theirs in align(reference, candidate).pairs}
+    called = {call.key: call for call in candidate.calls}
+    partners = {
+        (layer.layer, layer.call): called.get((layer.partner, layer.partner_call)) for layer in comparison.layers
+    }
     wrong = [
         call for call in reference.calls if call.key in replayed and not _right(call, reference, replayed[call.key])
     ]

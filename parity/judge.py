@@ -217,6 +217,8 @@ class _Bench:
         layer = Layer(
             layer=ours.layer,
             call=ours.number,
+            partner=theirs.layer,
+            partner_call=theirs.number,
             kind=ours.kind,
             leaf=ours.leaf,
             shape=self.reference.shape(ours.outputs[0]) if ours.outputs else (),
