@@ -51,7 +51,7 @@ _BATCH_NORM = Kind(
 _INSTANCE_NORM = Kind(("num_features", "eps", "affine"), float32=("eps",))
 _DROPOUT = Kind(("p",), training=("p",), pointwise=True, like="Identity")
 _ACTIVATION = Kind(pointwise=True)
-_PAD = Kind(("padding", "value"))
+_PAD = Kind(("padding",))
 _UPSAMPLE = Kind(("size", "scale_factor", "mode", "align_corners", "align_mode"))
 
 KINDS: dict[str, Kind] = {
@@ -86,7 +86,8 @@ KINDS: dict[str, Kind] = {
     "LogSoftmax": Kind(("dim",)),
     "Softmax2d": _ACTIVATION,
     "GLU": Kind(("dim",)),
-    **dict.fromkeys(("ConstantPad2d", "ZeroPad2d", "ReflectionPad2d", "ReplicationPad2d", "CircularPad2d"), _PAD),
+    "ConstantPad2d": Kind(("padding", "value")),
+    **dict.fromkeys(("ZeroPad2d", "ReflectionPad2d", "ReplicationPad2d", "CircularPad2d"), _PAD),
     "Pad2d": Kind(("padding", "value", "mode")),
     "Flatten": Kind(("start_dim", "end_dim")),
     **dict.fromkeys(("Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"), _UPSAMPLE),
@@ -267,6 +268,6 @@ def _same(one: Any, other: Any) -> bool:
     """Return whether two settings are the same; numbers as float32, which is how precisely files keep them."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, (int, float)) and isinstance(other, (int, float)) and bool not in (type(one), type(other)):
-        return bool(np.float32(one) == np.float32(other))
+    if float in (type(one), type(other)) and {type(one), type(other)} <= {int, float}:
+        return one == other or (abs(one) < 1e38 > abs(other) and bool(np.float32(one) == np.float32(other)))
     return one == other

@@ -89,7 +89,9 @@ class Session:
             where = f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
             raise ParityError(f"{self.side.NAME}:{source.spec}: {in_words(error)}{where}") from error
         if not hasattr(network, "forward"):
-            raise ParityError(f"{self.side.NAME}:{source.spec}: made a {type(network).__name__}, which is no network")
+            raise ParityError(
+                f"{self.side.NAME}:{source.spec}: made an object of type {type(network).__name__}, which is no network"
+            )
         return network
 
     @do.register

@@ -25,8 +25,10 @@ EXTRAS = (
 )  # fmt: skip
 # The files that may ask for an extra as soon as they are imported. Everything else asks when it is needed.
 DOORS = {
-    "parity/torch_side.py", "parity/paddle_side.py", "parity/onnx_side.py", "parity/commands/floor.py",
-    "parity/canonical.py", "parity/export.py", "parity/model_file.py", "parity/onnx_float64.py",
+    "parity/torch_side.py", "parity/paddle_side.py", "parity/paddle_float64.py", "parity/onnx_side.py",
+    "parity/canonical.py", "parity/export.py", "parity/export_proof.py", "parity/exported.py", "parity/model_file.py",
+    "parity/onnx_float64.py",
+    *(path.relative_to(ROOT).as_posix() for path in (ROOT / "parity" / "rewrite_rules").glob("*.py")),
 }  # fmt: skip
 
 _IMPORT_ALL = """

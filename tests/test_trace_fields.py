@@ -113,10 +113,10 @@ WRONG = [
     (("terms",), 0, "terms: no run has 0"),
     (("terms",), 10**400, "terms: no run has 1000"),
     (("terms",), 2.0, "terms: expected an integer, found 2.0"),
-    (("kept",), "x", "kept: expected a number, found 'x'"),
-    (("kept",), float("nan"), "kept: no run has nan"),
-    (("kept",), float("inf"), "kept: no run has inf"),
-    (("kept",), -1.0, "kept: no run has -1.0"),
+    (("known_error",), "x", "known_error: expected a number, found 'x'"),
+    (("known_error",), float("nan"), "known_error: no run has nan"),
+    (("known_error",), float("inf"), "known_error: no run has inf"),
+    (("known_error",), -1.0, "known_error: no run has -1.0"),
     (("leaf",), 1, "leaf: expected true or false, found 1"),
     (("config",), [], "config: expected an object, found []"),
     (("config", "constant"), "x", "config['constant']: expected an integer, found 'x'"),
@@ -146,7 +146,7 @@ def test_a_wrong_field_is_named(recorded, tmp_path, place, value, words):
 
 def test_a_missing_field_is_named_unless_it_has_a_default(recorded, tmp_path):
     entries, header, data = parts(recorded)
-    del header["calls"][1]["kept"]  # a trace from before it was there
+    del header["calls"][1]["known_error"]  # a trace from before it was there
     assert outcome(written(tmp_path / "t", entries, header, data), recorded) == ""
     del header["calls"][1]["terms"]
     with pytest.raises(ParityError, match=r"damaged trace: calls\[1\]: missing: 'terms'"):
@@ -165,8 +165,9 @@ def test_a_header_that_is_none_is_refused(tmp_path, text):
 
 def test_a_tensor_of_a_dtype_that_no_trace_holds_is_refused(recorded, tmp_path):
     entries, header, data = parts(recorded)
-    entries[header["calls"][0]["inputs"][0]]["dtype"] = "U64"
-    with pytest.raises(ParityError, match="is of dtype U64"):
+    entry = entries[header["calls"][0]["inputs"][0]]
+    entry["dtype"], entry["shape"] = "BF16", [*entry["shape"], 4]  # as many bytes
+    with pytest.raises(ParityError, match="is of dtype BF16"):
         Trace(written(tmp_path / "t", entries, header, data))
 
 

@@ -14,6 +14,7 @@ from typing import ParamSpec
 import typer
 
 from parity.commands.outputs import JsonFile
+from parity.commands.say import say
 from parity.errors import ParityError
 from parity.printable import printable
 from parity.terminated import terminated_cleanly
@@ -42,13 +43,19 @@ def answers(verb: Callable[_Options, bool]) -> Callable[_Options, None]:
     return ending
 
 
+def _say(error: Exception) -> None:
+    """Print an error on stderr. An indented line of it is a line of its own; any other line end is a name's, and shown."""
+    for line in f"parity: {error}".split("\n  "):
+        say(line if line.startswith("parity: ") else f"  {line}", err=True)
+
+
 def _exit_code(work: Callable[[], bool]) -> int:
     try:
         with terminated_cleanly():
             ok = work()
         _ = sys.stdout.flush()
     except ParityError as error:
-        typer.echo(f"parity: {error}", err=True)
+        _say(error)
         return 2
     except KeyboardInterrupt:
         typer.echo("parity: interrupted", err=True)
@@ -56,7 +63,7 @@ def _exit_code(work: Callable[[], bool]) -> int:
     except OSError as error:  # the disk is full, or the reader of our output has seen enough
         _ = os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            typer.echo(f"parity: {error}", err=True)
+            _say(error)
         return 2
     except Exception:
         typer.echo("\n".join(map(printable, traceback.format_exc().splitlines())), err=True)
