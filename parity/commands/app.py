@@ -44,7 +44,7 @@ def answers(verb: Callable[_Options, bool]) -> Callable[_Options, None]:
 
 
 def _say(error: Exception) -> None:
-    """Print an error on stderr. An indented line of it is a line of its own; any other line end is a name's, and shown."""
+    """Print an error on stderr: its indented lines as they are; any other line end is a name's, and shown as one."""
     for line in f"parity: {error}".split("\n  "):
         say(line if line.startswith("parity: ") else f"  {line}", err=True)
 
