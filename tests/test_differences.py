@@ -2,14 +2,14 @@
 
 import re
 
-import difference_rows  # noqa: F401  (fills ROWS)
 import exports
 import numpy as np
 import pytest
-import training_rows  # noqa: F401
-from differences import AGREE, DOCUMENT, ROWS, Row, agree, alone, render, which
+from differences import AGREE, DOCUMENT, ROWS, TOPICS, Row, agree, alone, gather, render, which
 
 from parity.traps import TRAPS
+
+gather()
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -91,3 +91,8 @@ def test_every_cell_fits_a_table():
 def test_links_of_lint_lead_into_the_document():
     anchors = set(re.findall(r'<a id="([^"]+)"></a>', DOCUMENT.read_text()))
     assert {trap.row for trap in TRAPS} <= anchors
+
+
+def test_every_file_of_facts_is_a_topic_of_the_page():
+    files = {path.stem for path in (DOCUMENT.parent.parent / "tests" / "facts").glob("*.py")}
+    assert {name for name in files if not name.startswith("test_")} == {*TOPICS, "cases"}
