@@ -189,11 +189,12 @@ def render(rows: Iterable[Row], onnx: str, versions: Mapping[str, str]) -> str:
 def main():
     """Measure every row, write the file, and name what has changed; exit 1 if anything has."""
     import exports
+    from facts import export_page
 
     gather()
     found = [each.now() for each in ROWS.values()]
     results = exports.kept()
-    DOCUMENT.write_text(render(found, exports.render(results), results["versions"]))
+    DOCUMENT.write_text(render(found, export_page.render(results), results["versions"]))
     changed = [each for each in found if each[:6] != ROWS[each.id][:6]]
     for each in changed:
         print(f"changed: {each}\n     was: {ROWS[each.id]}", file=sys.stderr)
