@@ -6,6 +6,7 @@ predicts all of them. No prediction, no name: the row then shows what was seen.
 """
 
 import contextlib
+import importlib
 import json
 import subprocess
 import sys
@@ -47,6 +48,25 @@ class Row(NamedTuple):
 
 
 ROWS: dict[str, Row] = {}
+# The files of tests/facts, in the page's order.
+TOPICS = (
+    "convolution",
+    "pooling",
+    "normalisation",
+    "linear",
+    "activations",
+    "resizing",
+    "tensors",
+    "losses",
+    "optimizers",
+    "initialisers",
+)
+
+
+def gather():
+    """Fill ROWS from the files of tests/facts."""
+    for topic in TOPICS:
+        _ = importlib.import_module(f"facts.{topic}")
 
 
 def row(topic, torch, paddle, rule, project):
@@ -141,8 +161,7 @@ def alone(code: str, *values: Any) -> tuple[int, Any]:
 
 _HEAD = """# Where torch and Paddle differ
 
-Written by `make docs` from the measurements in `tests/difference_rows.py`, `tests/training_rows.py` and
-`tests/exports.py`; do not edit.
+Written by `make docs` from the measurements in `tests/facts` and `tests/exports.py`; do not edit.
 Versions when last written: {versions}; one x86-64 CPU, no GPU.
 
 **silent**: no exception tells you. **loud**: one of the two raises. The words under torch and Paddle are what the test
@@ -169,13 +188,13 @@ def render(rows: Iterable[Row], onnx: str, versions: Mapping[str, str]) -> str:
 
 def main():
     """Measure every row, write the file, and name what has changed; exit 1 if anything has."""
-    import difference_rows  # noqa: F401  (fills ROWS)
     import exports
-    import training_rows  # noqa: F401
+    from facts import export_page
 
+    gather()
     found = [each.now() for each in ROWS.values()]
     results = exports.kept()
-    DOCUMENT.write_text(render(found, exports.render(results), results["versions"]))
+    DOCUMENT.write_text(render(found, export_page.render(results), results["versions"]))
     changed = [each for each in found if each[:6] != ROWS[each.id][:6]]
     for each in changed:
         print(f"changed: {each}\n     was: {ROWS[each.id]}", file=sys.stderr)

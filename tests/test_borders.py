@@ -16,9 +16,6 @@ DOORS = {
     "parity/torch_side.py": {"torch", "torch_cnn"},
     "parity/paddle_side.py": {"paddle", "paddle_cnn"},
     "parity/paddle_float64.py": {"paddle"},
-    "parity/commands/floor.py": {"torch", "torch_cnn", "paddle", "paddle_cnn"},  # what a user without us would run
-    "parity/commands/export_floor.py": {"torch", "paddle"},
-    "parity/commands/rival.py": {"torchvision", "paddle"},  # the networks that twins are timed against
     # What a user without us would run, and the networks that twins are timed against.
     "parity/commands/baselines/compare.py": {"torch", "torch_cnn", "paddle", "paddle_cnn"},
     "parity/commands/baselines/export.py": {"torch", "paddle"},

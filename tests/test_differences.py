@@ -2,14 +2,15 @@
 
 import re
 
-import difference_rows  # noqa: F401  (fills ROWS)
 import exports
 import numpy as np
 import pytest
-import training_rows  # noqa: F401
-from differences import AGREE, DOCUMENT, ROWS, Row, agree, alone, render, which
+from differences import AGREE, DOCUMENT, ROWS, TOPICS, Row, agree, alone, gather, render, which
+from facts import export_page
 
 from parity.traps import TRAPS
+
+gather()
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -72,7 +73,7 @@ def test_a_process_that_dies_is_an_outcome():
 def test_document_is_up_to_date():
     """Fails after a row has been edited: `make docs` measures and writes."""
     results = exports.kept()
-    assert DOCUMENT.read_text() == render(ROWS.values(), exports.render(results), results["versions"])
+    assert DOCUMENT.read_text() == render(ROWS.values(), export_page.render(results), results["versions"])
 
 
 def test_every_topic_of_the_issue_has_a_row():
@@ -91,3 +92,8 @@ def test_every_cell_fits_a_table():
 def test_links_of_lint_lead_into_the_document():
     anchors = set(re.findall(r'<a id="([^"]+)"></a>', DOCUMENT.read_text()))
     assert {trap.row for trap in TRAPS} <= anchors
+
+
+def test_every_file_of_facts_is_a_topic_of_the_page():
+    files = {path.stem for path in (DOCUMENT.parent.parent / "tests" / "facts").glob("*.py")}
+    assert {name for name in files if not name.startswith(("test_", "export_"))} == {*TOPICS, "cases"}

@@ -7,6 +7,7 @@ import paddle
 import pytest
 import torch
 from export_layers import LAYERS, MENDED
+from facts import export_page
 
 from parity import paddle_side, torch_side
 from parity.export_cases import Case
@@ -90,7 +91,7 @@ def wrong(row, side, results):
         found = [p for p in results["pools"] if (p["exporter"], p["pools"], p["stratum"]) == (side, pools, "drop")]
         return bool(found) and all(p["onnxruntime"] < p["cells"] for p in found)
     found = results["operators"].get(row, {})
-    return side in found and exports.fault(found[side]) != ""
+    return side in found and export_page.fault(found[side]) != ""
 
 
 def test_every_fault_is_measured():
@@ -112,7 +113,7 @@ def test_everything_measured_to_be_wrong_is_in_the_table():
     rows = {(fault.exporter, row) for fault in FAULTS for row in fault.measured}
     for name, sides in exports.kept()["operators"].items():
         for side, result in sides.items():
-            assert (exports.fault(result) != "") == ((side, name) in rows), (side, name)
+            assert (export_page.fault(result) != "") == ((side, name) in rows), (side, name)
 
 
 def test_names_are_anchors_and_differ():

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import exports
 import pytest
+from facts import export_operators, export_page
 
 from parity.pooling import Pool, output_size
 
@@ -30,9 +31,11 @@ def sample():
     """Both exporters at once, each in a process of its own, on operators and on one opset's max pools."""
 
     def run(side):
-        operators = exports.operator_tasks(side, SAMPLE[side])
+        operators = export_operators.operator_tasks(side, SAMPLE[side])
         pools = [
-            task for task in exports.pool_tasks(side, POOLS, [exports.DEFAULT_OPSET[side]]) if task["pools"] == "max"
+            task
+            for task in export_operators.pool_tasks(side, POOLS, [export_operators.DEFAULT_OPSET[side]])
+            if task["pools"] == "max"
         ]
         pools = [{**pools[0], "cells": [cell for task in pools for cell in task["cells"]]}]
         *found, cells = exports.measure(side, operators + pools)
@@ -45,7 +48,7 @@ def sample():
 @pytest.mark.parametrize("side", SAMPLE)
 def test_sampled_operators_are_as_on_file(side, sample):
     file = exports.kept()["operators"]
-    assert sample[side][0] == {name: file[name][side] for name in exports.OPERATORS if name in SAMPLE[side]}
+    assert sample[side][0] == {name: file[name][side] for name in export_operators.OPERATORS if name in SAMPLE[side]}
 
 
 @pytest.mark.parametrize("side", SAMPLE)
@@ -56,10 +59,10 @@ def test_onnx_runtime_places_torchs_windows_whoever_wrote_the_file(side, sample)
 
 
 def test_sample_is_stratified_as_the_closed_forms_say():
-    cells = exports.cells()
+    cells = export_operators.cells()
     assert sum(map(len, cells.values())) >= 150
     for stratum, chosen in cells.items():
-        assert len({tuple(cell) for cell in chosen}) == exports.EACH
+        assert len({tuple(cell) for cell in chosen}) == export_operators.EACH
         for cell in chosen:
             assert (pool_size(cell, "paddle") > pool_size(cell, "torch")) == (stratum == "drop")
             floored = pool_size([*cell[:4], False], "torch")
@@ -87,8 +90,8 @@ def test_opsets_are_written_as_asked():
 
 def test_file_and_tables_hold_the_same_rows():
     results = exports.kept()
-    assert list(results["operators"]) == list(exports.OPERATORS)
-    per_side = [len(exports.pool_tasks(side)) for side in exports.OPSETS]
+    assert list(results["operators"]) == list(export_operators.OPERATORS)
+    per_side = [len(export_operators.pool_tasks(side)) for side in export_operators.OPSETS]
     assert len(results["pools"]) == sum(per_side) == 54
 
 
@@ -101,7 +104,7 @@ def test_a_silent_fault_is_listed_and_a_right_export_is_not():
         ({**right, "onnxruntime": "raises Fail"}, "loud: ONNX Runtime raises Fail"),
         ({"export": "SIGABRT"}, "loud: the export ends the process: SIGABRT"),
     ):
-        text = exports.render({"pools": [], "operators": {name: {"paddle": result}}}).partition("writes wrongly")[2]
+        text = export_page.render({"pools": [], "operators": {name: {"paddle": result}}}).partition("writes wrongly")[2]
         assert ("P.LeakyReLU(0.3)" in text) == (said is not None)
         assert said is None or said in text
 

@@ -1,0 +1,93 @@
+"""The part of docs/differences.md on exporters and runtimes."""
+
+from facts.export_operators import DEFAULT_OPSET, EACH, OPERATORS, STRATA
+
+
+def render(results):
+    """Return the tables of the exporters and runtimes, as Markdown."""
+    text = [_POOLS]
+    opsets = {}
+    for row in results["pools"]:
+        counts = [f"{row[each]}/{row['cells']}" + _rest(row[f"{each} else"]) for each in _RUNTIMES]
+        key = _EXPORTERS[row["exporter"]], row["pools"], row["stratum"], *counts
+        opsets.setdefault(key, []).append(str(row["written"]))
+    for (exporter, *words), written in opsets.items():
+        text.append(f"| {' | '.join([exporter, ', '.join(written), *words])} |\n")
+    text.append(_OPERATORS)
+    for name, sides in results["operators"].items():
+        said = [_operator(sides.get(side)) for side in ("torch", "paddle")]
+        text.append(f"| `{name}` | {' | '.join(said)} |\n")
+    text.append(_WRONG)
+    for side in ("paddle", "torch"):
+        for name, sides in results["operators"].items():
+            if side in sides and (how := fault(sides[side])):
+                row = OPERATORS[name]
+                shapes = ", then ".join(" x ".join(map(str, shape)) for shape in row[2:])
+                text.append(f"| {_EXPORTERS[side]} | {name} | `{row[side == 'paddle']}` | {shapes} | {how} |\n")
+    return "".join(text)
+
+
+_EXPORTERS = {"torch": "torch, dynamo", "paddle": "Paddle, paddle2onnx"}
+_RUNTIMES = {"onnxruntime": "ONNX Runtime", "reference": "onnx.reference"}
+
+
+def _rest(words):
+    return f" ({words})" if words else ""
+
+
+def _operator(result):
+    if result is None:
+        return "no such layer or argument"
+    if "onnxruntime" not in result:
+        return f"the export {_ends(result['export'])}"
+    outcomes = {runtime: result[runtime] for runtime in _RUNTIMES}
+    text = "; ".join(f"{_RUNTIMES[runtime]}: {said}" for runtime, said in outcomes.items())
+    if set(outcomes.values()) == {"equal"}:
+        text = "right in both"
+    return text if result["export"] == "written" else f"{text}, {result['export']}"
+
+
+def fault(result):
+    """Return what is wrong with an export, "" if ONNX Runtime reproduces its framework, at the opset asked for."""
+    if "onnxruntime" not in result:
+        return f"loud: the export {_ends(result['export'])}"
+    said = result["onnxruntime"]
+    if said == "equal":
+        return "" if result["export"] == "written" else f"**silent**: {result['export']}"
+    return f"loud: ONNX Runtime {said}" if said.startswith("raises") else f"**silent**: {said}"
+
+
+def _ends(words):
+    return words if words.startswith("raises") else f"ends the process: {words}"
+
+
+_POOLS = f"""## ONNX: pooling
+
+{len(STRATA) * EACH} pools, {EACH} of each stratum, through both exporters (torch `onnx.export(dynamo=True)`;
+`paddle.jit.save`, then `paddle2onnx.export`), each at three opsets: in how many cells ONNX Runtime and onnx's reference
+evaluator reproduce the framework that the file came from. *plain*: no window reaches past the padding; *overhang*:
+`ceil_mode`, one does; *drop*: it starts in the padding, where Paddle keeps it and torch does not.
+`pytest -m zoo tests/test_exports.py` measures all of this again.
+
+| exporter | opset | pooling | stratum | ONNX Runtime | onnx.reference |
+|---|---|---|---|---|---|
+"""
+_OPERATORS = f"""
+## ONNX: operators
+
+Opset {DEFAULT_OPSET["torch"]} from torch, its lowest, {DEFAULT_OPSET["paddle"]} from Paddle. *right in both*:
+ONNX Runtime and onnx.reference reproduce the framework.
+
+| operator | torch, dynamo | Paddle, paddle2onnx |
+|---|---|---|
+"""
+_WRONG = """
+## ONNX: what an exporter writes wrongly
+
+<a id="onnx-wrong"></a>The smallest model that shows it, the shape of its input, and what ONNX Runtime makes of the file
+against the framework's own output. T and P are `torch.nn` and `paddle.nn`, TF and PF their `functional`, F a network of
+a function. LogSoftmax and NaN: the file is right, it is Paddle that computes something else.
+
+| exporter | operator | model | input | what happens |
+|---|---|---|---|---|
+"""
