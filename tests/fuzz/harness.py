@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from fuzz.mutations import damage
@@ -98,22 +99,30 @@ def _batch(reader: Reader, numbers: range, seed: int, seconds: float, folder: Pa
     sending.close()
     try:
         for number in numbers:
-            if not answers.poll(seconds):
-                yield number, "hang", f"over {seconds:g} s", 0, seconds
-                return
+            hung = not answers.poll(seconds)
             try:
-                yield answers.recv()
+                if not hung:
+                    yield answers.recv()
+                    continue
             except EOFError:
                 child.join()
-                code = child.exitcode or 0
-                words = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-                left = _left(folder, reader)
-                yield number, "code run" if left else "crash", left or words, 0, 0.0
-                return
+            yield number, *_end(child, seconds if hung else 0, folder, reader)
+            return
     finally:
         child.kill()
         child.join()
         answers.close()
+
+
+def _end(child: BaseProcess, hung: float, folder: Path, reader: Reader) -> tuple[str, str, int, float]:
+    """Return how the mutant ended that its process did not survive, or that has hung for a time."""
+    child.kill()
+    child.join()
+    if left := _left(folder, reader):
+        return "code run", left, 0, hung
+    code = child.exitcode or 0
+    words = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return ("hang", f"over {hung:g} s", 0, hung) if hung else ("crash", words, 0, 0.0)
 
 
 def _serve(reader: Reader, numbers: range, seed: int, seconds: float, folder: Path, sending: Connection) -> None:
@@ -153,9 +162,9 @@ def _outcome(reader: Reader, path: Path) -> tuple[str, str]:
             refused = True
         except BaseException as error:  # SystemExit too is none that a reader may raise
             where = traceback.extract_tb(error.__traceback__)
-            ours = [frame for frame in where if Path(frame.filename).parts[-2] != "fuzz"] or where
+            ours = [frame for frame in where if Path(frame.filename).parent.name != "fuzz"] or where
             line = next((f for f in reversed(ours) if "site-packages" not in f.filename), ours[-1])
-            words = " ".join(str(error).split())[:100]
+            words = ascii(" ".join(str(error).split()))[1:-1][:100]  # nothing that a terminal would obey
             return "other exception", f"{type(error).__name__}: {words} ({Path(line.filename).name}:{line.lineno})"
     return ("ParityError" if refused else "clean"), ""
 
