@@ -14,7 +14,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[cpu,onnx,dev]'
 	@touch $@
 
-.PHONY: help setup compare test test-core test-zoo lint docs bench test-gpu-stack clean
+.PHONY: help setup compare test test-core test-zoo fuzz lint docs bench test-gpu-stack clean
 
 help: ## list what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -44,6 +44,9 @@ lint: $(STAMP) ## ruff and basedpyright
 
 test-zoo: $(STAMP) ## every network of the zoo, minutes
 	$(BIN)/python -m pytest -n 2 -m zoo
+
+fuzz: $(STAMP) ## damaged and hostile files for every reader, minutes
+	$(BIN)/python tests/fuzz/run.py --mutants 100000 --seed 0
 
 docs: $(STAMP) ## write docs/source-claims.md, docs/differences.md and the table of docs/onnx.md anew
 	$(BIN)/python tests/test_source_claims.py
