@@ -6,13 +6,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parity.comparison import Comparison as Comparison
     from parity.errors import ParityError as ParityError
-    from parity.live import compare as compare
-    from parity.state import State as State
-    from parity.trace import Trace as Trace
+    from parity.judging.comparison import Comparison
+    from parity.runs.live import compare
+    from parity.tracing.trace import Trace
+    from parity.weights.state import State
 
-_WHERE = {"ParityError": "errors", "Comparison": "comparison", "compare": "live", "State": "state", "Trace": "trace"}
+_WHERE = {
+    "ParityError": "errors",
+    "Comparison": "judging.comparison",
+    "compare": "runs.live",
+    "State": "weights.state",
+    "Trace": "tracing.trace",
+}
 __all__ = ["Comparison", "ParityError", "State", "Trace", "compare"]
 
 

@@ -86,3 +86,26 @@ def _in_the_way(target: Path) -> str:
     if target.is_dir():
         return "is no file but a folder"
     return "is no file" if target.exists() and not target.is_file() else ""
+
+
+def check_folder(folder: Path) -> None:
+    """Fail before the work is done if a folder cannot be made or written; make nothing yet.
+
+    Raises:
+        ParityError: Naming what is in the way.
+    """
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ParityError(f"{folder}: cannot make the folder: {there} is no folder that can be written")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        ParityError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ParityError(f"{folder}: cannot make the folder: {error.strerror}") from error

@@ -25,7 +25,7 @@ class Kind:
     Attributes:
         settings: Neutral words of its configuration, torch's attribute names.
         training: Those of them that matter in training alone.
-        float32: Those that Paddle and ONNX keep as float32 within a float64 kernel (tests/test_right_ports.py).
+        float32: Those that Paddle and ONNX keep as float32 within a float64 kernel (tests/judging/test_right_ports.py).
         weighted: Whether it sums products of weights and inputs.
         pointwise: Whether it leaves a map's size as it is, and each pixel depends on that pixel alone.
         like: The kind of a file's node that does the same, or that it is a special case of.
@@ -268,6 +268,6 @@ def _same(one: Any, other: Any) -> bool:
     """Return whether two settings are the same; numbers as float32, which is how precisely files keep them."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
-    if float in (type(one), type(other)) and {type(one), type(other)} <= {int, float}:
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)) and float in (type(one), type(other)):
         return one == other or (abs(one) < 1e38 > abs(other) and bool(np.float32(one) == np.float32(other)))
     return one == other

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
 from parity.errors import ParityError
-from parity.record import projection
-from parity.state import Array
+from parity.numerics.arrays import Array
+from parity.numerics.fixed_random import projection
 
 # Channel means and deviations of ImageNet's training pictures in [0, 1], as torchvision and PaddleClas use them.
 _MEAN = (0.485, 0.456, 0.406)
@@ -131,3 +132,26 @@ def load_picture(path: str | None, channels: int, height: int, width: int) -> Ar
     mean, deviation = (_MEAN, _DEVIATION) if channels == 3 else (np.mean(_MEAN), np.mean(_DEVIATION))
     normalised = (array - np.asarray(mean, np.float32)) / np.asarray(deviation, np.float32)
     return np.ascontiguousarray(normalised.transpose(2, 0, 1)[np.newaxis])
+
+
+_ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+def pictures_in(paths: Sequence[Path]) -> list[Path]:
+    """Return the pictures, those of a folder in the order of their names; folders within it are left alone.
+
+    Raises:
+        ParityError: If a path does not exist, or a folder holds no picture.
+    """
+    found = list[Path]()
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in _ENDINGS and entry.is_file())
+            if not inside:
+                raise ParityError(f"{path}: no pictures in this folder ({', '.join(sorted(_ENDINGS))})")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise ParityError(f"{path}: no such file or folder")
+    return found

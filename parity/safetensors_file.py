@@ -18,9 +18,8 @@ import numpy as np
 import safetensors
 
 from parity.errors import ParityError
-from parity.stream import alongside, pieces
+from parity.numerics.arrays import Array, alongside, pieces
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Entry = dict[str, Any]  # "dtype": the format's word, "shape": list of lengths, "data_offsets": [first byte, end]
 
 # The format's word for each numpy dtype; numbers are little-endian in it.

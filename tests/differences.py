@@ -165,8 +165,8 @@ Written by `make docs` from the measurements in `tests/facts` and `tests/exports
 Versions when last written: {versions}; one x86-64 CPU, no GPU.
 
 **silent**: no exception tells you. **loud**: one of the two raises. The words under torch and Paddle are what the test
-of that row measures: `pytest tests/test_differences.py -k NAME`; it fails, and prints the row as it is now, when a
-release of either changes it.
+of that row measures: `pytest tests/facts/test_differences.py -k NAME`; it fails, and prints the row as it is now, when
+a release of either changes it.
 
 ## The frameworks
 

@@ -5,7 +5,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
-from parity import canonical
+from parity.onnx_files import canonical
 
 GENERATOR = np.random.default_rng(0)
 INPUTS, OUTPUTS = "float[N, 3, 6, 6] x", "float[N, 5] y"

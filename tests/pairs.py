@@ -6,9 +6,9 @@ import torch
 
 import paddle_cnn.resnet
 import torch_cnn.resnet
-from parity import paddle_side, torch_side
-from parity.record import projection
-from parity.state import hardened_state
+from parity.backends import paddle_side, torch_side
+from parity.numerics.fixed_random import projection
+from parity.weights.hardened import hardened_state
 
 IMAGE = projection((2, 3, 33, 31)).astype(np.float32)
 

@@ -1,7 +1,9 @@
 """Who may import whom. Every check is also fed something bad, to show that it can fail."""
 
 import ast
+import graphlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +15,9 @@ pytestmark = pytest.mark.core
 ROOT = Path(__file__).parent.parent
 FRAMEWORKS = {"torch", "torchvision", "paddle"}
 DOORS = {
-    "parity/torch_side.py": {"torch", "torch_cnn"},
-    "parity/paddle_side.py": {"paddle", "paddle_cnn"},
-    "parity/paddle_float64.py": {"paddle"},
+    "parity/backends/torch_side.py": {"torch", "torch_cnn"},
+    "parity/backends/paddle_side.py": {"paddle", "paddle_cnn"},
+    "parity/backends/paddle_float64.py": {"paddle"},
     # What a user without us would run, and the networks that twins are timed against.
     "parity/commands/baselines/compare.py": {"torch", "torch_cnn", "paddle", "paddle_cnn"},
     "parity/commands/baselines/export.py": {"torch", "paddle"},
@@ -23,21 +25,21 @@ DOORS = {
 }
 ONNX = {"onnx", "onnx_ir", "onnxscript", "onnxruntime", "paddle2onnx"}
 ONNX_DOORS = {
-    "parity/canonical.py": {"onnx", "onnx_ir", "onnxscript"},
-    "parity/rewrite_rules/": {"onnx_ir", "onnxscript"},
-    "parity/export.py": {"onnx", "onnx_ir"},
-    "parity/export_proof.py": {"onnx", "onnx_ir"},
-    "parity/exported.py": {"onnx"},
-    "parity/model_file.py": {"onnx"},
-    "parity/onnx_float64.py": {"onnx"},
-    "parity/onnx_side.py": {"onnx"},
-    "parity/precision.py": {"onnx", "onnxruntime"},  # the quantiser is a part of onnxruntime
-    "parity/runtime.py": {"onnxruntime"},
-    "parity/paddle_side.py": {"paddle2onnx"},
+    "parity/onnx_files/canonical.py": {"onnx", "onnx_ir", "onnxscript"},
+    "parity/onnx_files/rewrite_rules/": {"onnx_ir", "onnxscript"},
+    "parity/deploy/export.py": {"onnx", "onnx_ir"},
+    "parity/deploy/export_proof.py": {"onnx", "onnx_ir"},
+    "parity/deploy/exported.py": {"onnx"},
+    "parity/onnx_files/model_file.py": {"onnx"},
+    "parity/onnx_files/float64.py": {"onnx"},
+    "parity/backends/onnx_side.py": {"onnx"},
+    "parity/deploy/precision.py": {"onnx", "onnxruntime"},  # the quantiser is a part of onnxruntime
+    "parity/onnx_files/runtime.py": {"onnxruntime"},
+    "parity/backends/paddle_side.py": {"paddle2onnx"},
     "parity/commands/baselines/export.py": {"paddle2onnx"},
 }
 IMPORTING = ("import_module", "__import__")
-SIDES = {"parity.torch_side", "parity.paddle_side"}
+SIDES = {"parity.backends.torch_side", "parity.backends.paddle_side"}
 
 
 def imported(source, package=""):
@@ -115,8 +117,8 @@ BAD = "import os\ndef late():\n    if os.name:\n        {}\n"
     ],
 )
 def test_a_framework_in_the_core_is_found(line, names):
-    assert through_the_wall("parity/judge.py", BAD.format(line)) == names
-    assert through_the_wall("parity/torch_side.py", BAD.format(line)) == names - {"torch", "torch_cnn"}
+    assert through_the_wall("parity/judging/judge.py", BAD.format(line)) == names
+    assert through_the_wall("parity/backends/torch_side.py", BAD.format(line)) == names - {"torch", "torch_cnn"}
 
 
 @pytest.mark.parametrize(
@@ -130,12 +132,12 @@ def test_a_framework_in_the_core_is_found(line, names):
     ],
 )
 def test_a_package_of_onnx_elsewhere_is_found(line, names):
-    assert beyond_the_onnx_files("parity/judge.py", BAD.format(line)) == names
-    assert beyond_the_onnx_files("parity/rewrite_rules/linear.py", BAD.format(line)) == names - {
+    assert beyond_the_onnx_files("parity/judging/judge.py", BAD.format(line)) == names
+    assert beyond_the_onnx_files("parity/onnx_files/rewrite_rules/linear.py", BAD.format(line)) == names - {
         "onnx_ir",
         "onnxscript",
     }
-    assert beyond_the_onnx_files("parity/runtime.py", BAD.format(line)) == names - {"onnxruntime"}
+    assert beyond_the_onnx_files("parity/onnx_files/runtime.py", BAD.format(line)) == names - {"onnxruntime"}
 
 
 def banned(line, name):
@@ -155,7 +157,7 @@ def banned(line, name):
 
 @pytest.mark.parametrize("package", sorted(ONNX))
 def test_the_linter_bans_it_where_this_file_does(package):
-    assert banned(f"import {package}", "parity/judge.py") == {package}
+    assert banned(f"import {package}", "parity/judging/judge.py") == {package}
     for door, names in ONNX_DOORS.items():
         if package in names:
             assert banned(f"import {package}", f"{door}x.py" if door.endswith("/") else door) == set()
@@ -178,14 +180,14 @@ def test_a_guest_in_a_twin_is_found():
 @pytest.mark.parametrize(
     "line",
     [
-        "import parity.torch_side",
-        "from parity import torch_side",
-        "from .torch_side import build",
-        "from . import torch_side",
+        "import parity.backends.torch_side",
+        "from parity.backends import torch_side",
+        "from ..backends.torch_side import build",
+        "from ..backends import torch_side",
     ],
 )
 def test_a_side_that_the_core_imports_is_found(line):
-    assert sides_by_import("parity/judge.py", BAD.format(line)) == {"parity.torch_side"}
+    assert sides_by_import("parity/judging/judge.py", BAD.format(line)) == {"parity.backends.torch_side"}
 
 
 @pytest.mark.parametrize("line", ["import tools.compare", "from tests import pairs", "import conftest", "import pairs"])
@@ -265,3 +267,104 @@ def test_a_twin_loads_neither_the_other_framework_nor_the_core(ours, other):
     found = loaded(f"import {', '.join(files)}")
     assert {ours, f"{ours}_cnn"} <= found
     assert found & {other, f"{other}_cnn", "parity", "tools"} == set()
+
+
+# The rooms of parity/, and the files at its top, by floor, the lowest first: an import stays in its room or goes down.
+FLOORS = (
+    {"errors", "json_codec", "printable", "temporary", "zoo"},
+    {"atomic", "layers", "limited", "numerics"},
+    {"json_file", "onnx_files", "picture", "safetensors_file"},
+    {"weights"},
+    {"tracing"},
+    {"analysis", "backends", "judging"},
+    {"commands/baselines", "processes"},
+    {"deploy", "runs"},
+    {"reports"},
+    {"commands"},
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+FACADE = ("parity/__init__.py", "parity/__main__.py")  # what a user meets first names what lies deepest
+
+
+def room(name):
+    """Return the room of a file of parity/: its folder, or its own name at the top."""
+    folders = Path(name).parts[1:-1]
+    inner = "/".join(folders)
+    return inner if inner in FLOOR else folders[0] if folders else Path(name).stem
+
+
+def arrows(core):
+    """Return what each file of the core imports of the others, late imports and those for types included."""
+    files = {name.removesuffix("/__init__.py").removesuffix(".py").replace("/", "."): name for name in core}
+    found = {}
+    for name in sorted(core.keys() - set(FACADE)):
+        parts = [each.split(".") for each in imported(core[name], package(name))]
+        modules = {".".join(each[:length]) for each in parts for length in range(2, len(each) + 1)}
+        found[name] = {files[module] for module in modules & files.keys()} - {name, *FACADE}
+    return found
+
+
+def upstairs(core):
+    """Return the imports that leave a room without going down a floor."""
+    return [
+        (name, other)
+        for name, others in arrows(core).items()
+        for other in sorted(others)
+        if room(name) != room(other) and FLOOR[room(other)] >= FLOOR[room(name)]
+    ]
+
+
+def circle(core):
+    """Return the files of a circle of imports, none if there is no circle."""
+    try:
+        graphlib.TopologicalSorter(arrows(core)).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_every_room_has_its_floor_and_every_floor_its_rooms():
+    assert {room(name) for name in sources("parity").keys() - set(FACADE)} == set(FLOOR)
+
+
+def test_imports_go_down():
+    assert upstairs(sources("parity")) == []
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    assert circle(sources("parity")) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["from parity.judging.judge import judge", "import parity.judging.judge", "from .judging import judge"]
+)
+def test_an_import_that_goes_up_or_round_is_found(line):
+    core = {**sources("parity"), "parity/errors.py": BAD.format(line)}
+    assert ("parity/errors.py", "parity/judging/judge.py") in upstairs(core)
+    assert "parity/errors.py" in circle(core)
+
+
+def test_an_import_within_a_floor_is_found():
+    here, there = sorted(next(rooms for rooms in FLOORS if {"analysis", "judging"} & rooms and len(rooms) > 1))[:2]
+    core = {f"parity/{here}/a.py": f"import parity.{there}.b", f"parity/{there}/b.py": ""}
+    assert upstairs(core) == [(f"parity/{here}/a.py", f"parity/{there}/b.py")]
+
+
+def test_a_room_says_in_one_line_what_it_is_for():
+    rooms = {name: source for name, source in sources("parity").items() if name.endswith("/__init__.py")}
+    del rooms["parity/__init__.py"]
+    assert {name for name, source in rooms.items() if not re.fullmatch(r'"""[^\n]+\."""\n', source)} == set()
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_the_code_map_is_the_list_of_folders(readme):
+    inside = re.search(r"^parity/ .*?(?=^\S)", (ROOT / readme).read_text(), re.M | re.S)
+    assert inside
+    told = re.findall(r"^  (\w[\w/]*)/ ", inside.group(), re.M)
+    assert sorted(told) == sorted(name for name in FLOOR if (ROOT / "parity" / name).is_dir())
+    assert told == sorted(told, key=lambda name: -FLOOR[name])  # the highest first
+
+
+def test_tests_have_the_rooms_of_what_they_test():
+    folders = {path.parent.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    assert folders - FLOOR.keys() == {".", "facts", "twins"}

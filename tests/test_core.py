@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from parity import State, Trace
-from parity.blueprint import slots
-from parity.state import hardened_state
-from parity.trace import Call, Noise, TraceWriter
+from parity.tracing.trace import Call, Noise, TraceWriter
+from parity.weights.blueprint import slots
+from parity.weights.hardened import hardened_state
 
 pytestmark = pytest.mark.core
 
@@ -26,18 +26,18 @@ EXTRAS = (
 # The files that may ask for an extra as soon as they are imported. Everything else asks when it is needed. A folder
 # stands for all of its files.
 DOORS = {
-    "parity/canonical.py",
+    "parity/onnx_files/canonical.py",
     "parity/commands/baselines/compare.py",
-    "parity/export.py",
-    "parity/export_proof.py",
-    "parity/exported.py",
-    "parity/model_file.py",
-    "parity/onnx_float64.py",
-    "parity/onnx_side.py",
-    "parity/paddle_float64.py",
-    "parity/paddle_side.py",
-    "parity/rewrite_rules/",
-    "parity/torch_side.py",
+    "parity/deploy/export.py",
+    "parity/deploy/export_proof.py",
+    "parity/deploy/exported.py",
+    "parity/onnx_files/model_file.py",
+    "parity/onnx_files/float64.py",
+    "parity/backends/onnx_side.py",
+    "parity/backends/paddle_float64.py",
+    "parity/backends/paddle_side.py",
+    "parity/onnx_files/rewrite_rules/",
+    "parity/backends/torch_side.py",
 }
 
 _IMPORT_ALL = """
@@ -72,7 +72,9 @@ def parity(*words, **environment):
 
 
 def test_a_file_that_needs_an_extra_is_found():
-    assert failing(["parity/errors.py", "parity/state.py"], ("safetensors",)) == {"parity/state.py": "safetensors"}
+    assert failing(["parity/errors.py", "parity/weights/state.py"], ("safetensors",)) == {
+        "parity/weights/state.py": "safetensors"
+    }
 
 
 def test_every_file_but_the_doors_is_imported_without_an_extra():

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from parity.printable import printable
-from parity.tables import Table
+from parity.reports.tables import Table
 
 EVIL = "l\x1b[31m[red]x\n[/nope]\x9b2J"
 SHOWN = r"l\x1b[31m[red]x\n[/nope]\x9b2J"

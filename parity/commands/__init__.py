@@ -1,1 +1,1 @@
-"""The command lines: parse, call, print, exit code. `tools/` and the installed `parity` are their doors."""
+"""The verbs of the `parity` program."""

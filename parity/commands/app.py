@@ -15,9 +15,9 @@ import typer
 
 from parity.commands.outputs import JsonFile
 from parity.commands.say import say
+from parity.commands.terminated import terminated_cleanly
 from parity.errors import ParityError
 from parity.printable import printable
-from parity.terminated import terminated_cleanly
 
 _Options = ParamSpec("_Options")
 

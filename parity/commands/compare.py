@@ -26,10 +26,12 @@ from parity.commands.options import (
 from parity.commands.outputs import JsonFile, check_outputs
 from parity.commands.say import say, say_lines
 from parity.errors import ParityError
+from parity.judging.comparison import summary
 
 if TYPE_CHECKING:
-    from parity.judge import Comparison
-    from parity.run import Model, Options
+    from parity.judging.comparison import Comparison
+    from parity.processes.models import Model
+    from parity.processes.pool import Options
 
 
 @answers
@@ -79,15 +81,16 @@ def compare(
     verbose: Verbose = False,
 ) -> bool:
     """Compare two networks layer by layer. Exit 0: the same function; 1: not; 2: could not compare."""
-    from parity import report
-    from parity import run as job
     from parity.commands.terminal import stdout, width
+    from parity.processes.models import parse_pair
+    from parity.processes.pool import Options, fair_share
+    from parity.reports import text
 
-    options = job.Options(
+    options = Options(
         weights=weights,
         seed=seed,
         device=device,
-        threads=threads or job.fair_share(),
+        threads=threads or fair_share(),
         timeout=timeout,
         pythons=interpreters(torch=torch_python, paddle=paddle_python, onnx=onnx_python),
         gradients=gradients,
@@ -101,29 +104,31 @@ def compare(
         return _sweep(options, json, quiet, verbose)
     if model is None:
         raise ParityError("which model? Name one (parity compare resnet50), or --all for the whole zoo")
-    name, models = job.parse_pair(model, candidate)
+    name, models = parse_pair(model, candidate)
     check_outputs(json)
     result = _compared(name, models, input_, options, quiet, verbose)
     if json is not None:
         json.write_text(result.to_json())
     if quiet:
-        say(report.summary(result))
+        say(summary(result))
     else:
-        report.show(result, stdout(), all_layers, width())
+        text.show(result, stdout(), all_layers, width())
     return result.ok
 
 
 def _compared(
     name: str, models: tuple[Model, Model], input_: str | None, options: Options, quiet: bool, verbose: bool
 ) -> Comparison:
-    from parity import run as job
     from parity.commands.terminal import Progress
     from parity.picture import load_input
+    from parity.processes.pool import Workers
+    from parity.processes.questions import input_shape
+    from parity.runs import compare as job
 
-    with job.Workers(options) as workers:
+    with Workers(options) as workers:
         try:
             with Progress(name, quiet) as progress:
-                shape = None if all(each.side == "trace" for each in models) else job.input_shape(models, workers)
+                shape = None if all(each.side == "trace" for each in models) else input_shape(models, workers)
                 return job.compare_models(
                     name, models, lambda: load_input(input_, shape), options, workers, progress.update
                 )
@@ -133,22 +138,24 @@ def _compared(
 
 
 def _sweep(options: Options, json: JsonFile | None, quiet: bool, verbose: bool) -> bool:
-    from parity import report
-    from parity import run as job
+    from parity.atomic import make_folder
     from parity.commands.terminal import Progress, stdout
-    from parity.tables import Table
+    from parity.processes.pool import Workers
+    from parity.reports import text
+    from parity.reports.tables import Table
+    from parity.runs.sweep import compare_zoo
     from parity.zoo import NETWORKS
 
     folder = None if json is None else json.path
     if json is not None and json.stream is not None:
         raise ParityError("--all --json -: a file is written for each network; name a folder")
     if folder is not None:
-        job.make_folder(folder)
+        make_folder(folder)
     headings = "network", "verdict", "layers", "float64", "torch", "paddle"
     counts = {"passed": 0, "differ": 0, "not compared": 0}
     console = stdout()
-    with job.Workers(options) as workers, Progress("zoo", quiet) as progress:
-        for result in job.compare_zoo(NETWORKS, options, workers, folder, progress.update):
+    with Workers(options) as workers, Progress("zoo", quiet) as progress:
+        for result in compare_zoo(NETWORKS, options, workers, folder, progress.update):
             # A table of one row each: rows are to appear as they are found, and widths are known.
             table = Table(*headings, box=None, show_header=not sum(counts.values()), pad_edge=False)
             for column, wide in zip(table.columns, (24, 10, 7, 8, 7, 7), strict=True):
@@ -158,11 +165,11 @@ def _sweep(options: Options, json: JsonFile | None, quiet: bool, verbose: bool) 
                 say(f"parity: {result[0]}: {result[1]}", err=True)
                 continue
             counts["passed" if result.ok else "differ"] += 1
-            table.add_row(*report.zoo_row(result))
+            table.add_row(*text.zoo_row(result))
             if not quiet:
                 console.print(table)
             if not result.ok:
-                say(report.summary(result), err=True)
+                say(summary(result), err=True)
         if verbose:
             say_lines(workers.log())
     say(f"zoo: {', '.join(f'{count} {word}' for word, count in counts.items())}.")

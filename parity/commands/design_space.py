@@ -16,13 +16,13 @@ from parity.commands.app import answers
 from parity.commands.options import Json, Plot, Seed
 from parity.commands.outputs import check_outputs
 from parity.errors import ParityError
-from parity.tables import Table
+from parity.reports.tables import Table
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from parity.design_population import Population
+    from parity.analysis.design_population import Population
 
 Space = Literal["A", "B", "C", "D", "E"]
 
@@ -40,10 +40,10 @@ def design_space(
     json: Json = None,
 ) -> bool:
     """Draw networks from a design space; show their depths, widths, MACs and how well a quantised line fits them."""
-    from parity import design_space as space
-    from parity import design_space_figure as figure
+    from parity.analysis import design_space as space
+    from parity.analysis.design_population import describe
     from parity.commands.terminal import stdout
-    from parity.design_population import describe
+    from parity.reports import design_space_figure as figure
 
     check_outputs(plot, json)
     if plot is not None and plot.suffix.lower() != ".png":
@@ -63,7 +63,7 @@ def design_space(
 
 
 def _errors(path: Path) -> NDArray[np.float64]:
-    from parity.design_population import read_errors
+    from parity.analysis.design_population import read_errors
 
     try:
         return read_errors(path)
@@ -74,8 +74,8 @@ def _errors(path: Path) -> NDArray[np.float64]:
 
 
 def _show(console: Console, stage: str, population: Population, curves: Mapping[str, NDArray[np.float64]]) -> None:
-    from parity.design_population import summary
-    from parity.design_space import RESTRICTIONS
+    from parity.analysis.design_population import summary
+    from parity.analysis.design_space import RESTRICTIONS
 
     console.print(f"AnyNetX {stage}, {len(population.designs)} networks: {RESTRICTIONS[stage]}\n", highlight=False)
     measures = summary(population)
@@ -105,7 +105,7 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
 
 
 def _data(stage: str, seed: int, population: Population, curves: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
-    from parity.design_population import summary
+    from parity.analysis.design_population import summary
 
     measured = zip(
         population.designs, population.macs.tolist(), population.parameters.tolist(), population.fits, strict=True

@@ -28,7 +28,7 @@ from parity.commands.say import say, say_lines
 from parity.errors import ParityError
 
 if TYPE_CHECKING:
-    from parity.export import Exported
+    from parity.deploy.exported import Exported
 
 
 @answers
@@ -71,28 +71,30 @@ def export(
     verbose: Verbose = False,
 ) -> bool:
     """Write a network as ONNX and prove it. Exit 0: every file is the network; 1: one is not; 2: could not export."""
-    from parity import run as job
+    from parity.atomic import make_folder
+    from parity.processes.models import parse_export
+    from parity.processes.pool import Options, Workers, fair_share
     from parity.zoo import NETWORKS
 
-    name, models = job.parse_export(model, only)
+    name, models = parse_export(model, only)
     published = next((NETWORKS[each.target].input[1:] for each in models if each.twin), (3, 224, 224))
     check_outputs(json)
-    job.make_folder(out)
+    make_folder(out)
     size = _shape(shape) if shape else published
-    options = job.Options(
+    options = Options(
         weights=weights,
         seed=seed,
         device="cpu",
-        threads=threads or job.fair_share(),
+        threads=threads or fair_share(),
         timeout=timeout,
         pythons=interpreters(torch=torch_python, paddle=paddle_python),
         num_classes=num_classes,
     )
-    with job.Workers(options) as workers:
+    with Workers(options) as workers:
         for each in models:
             _ = workers.get(each.side)  # they import their frameworks while ONNX is imported here
         try:
-            from parity import export as exporting
+            from parity.deploy import export as exporting
         except ImportError as error:
             raise ParityError(f"{error}. pip install 'cnn-parity[onnx]'") from error
         request = exporting.Request(

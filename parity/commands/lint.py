@@ -28,14 +28,16 @@ def lint(
     """
     from dataclasses import asdict
 
-    from parity import run as job
-    from parity.lint import lint as traps
+    from parity.analysis.lint import lint as traps
+    from parity.processes.models import parse_model, parse_pair
+    from parity.processes.pool import Options, Workers
+    from parity.processes.questions import describe_models
 
-    models = (job.parse_model(model),) if ":" in model else job.parse_pair(model, None)[1]
+    models = (parse_model(model),) if ":" in model else parse_pair(model, None)[1]
     check_outputs(json)
-    options = job.Options(timeout=timeout, pythons=interpreters(torch=torch_python, paddle=paddle_python))
-    with job.Workers(options) as workers:
-        described = job.describe_models(models, workers)
+    options = Options(timeout=timeout, pythons=interpreters(torch=torch_python, paddle=paddle_python))
+    with Workers(options) as workers:
+        described = describe_models(models, workers)
     # The same finding in both twins is one; a dictionary keeps the order of the layers.
     findings = list(dict.fromkeys(finding for layers in described for finding in traps(layers)))
     for finding in findings:

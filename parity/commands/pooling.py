@@ -19,9 +19,9 @@ from parity.errors import ParityError
 from parity.printable import printable
 
 if TYPE_CHECKING:
-    from parity.pooling import Pool
-    from parity.run import Model
-    from parity.survey import Finding
+    from parity.analysis.survey import Finding
+    from parity.numerics.pooling import Pool
+    from parity.processes.models import Model
 
 _MOST = 10_000  # pixels: beyond, a drawing helps nobody and a network's input fills the memory
 _NAMES = {"torch": "torch", "paddle": "Paddle", "onnx": "ONNX Runtime"}
@@ -50,11 +50,11 @@ def pooling(
     Pooling that a network calls as a function is not seen.
     Exit 0: torch and Paddle place the same windows; 1: they part; 2: could not tell.
     """
-    from parity.pooling import Pool
+    from parity.numerics.pooling import Pool
 
     check_outputs(plot, json)
     if plot is not None:
-        from parity import pooling_figure
+        from parity.reports import pooling_figure
 
         pooling_figure.check(plot)
     window = (kernel, stride, padding, dilation, ceil_mode, include_pad)
@@ -84,7 +84,7 @@ def _range(text: str) -> tuple[int, int]:
 
 
 def _window(size: int, pool: Pool, plot: Path | None, json: JsonFile | None) -> bool:
-    from parity.pooling import RULES, differs, divisors, draw, sizes
+    from parity.numerics.pooling import RULES, differs, divisors, draw, sizes
 
     table = sizes(size, pool)
     asked = table["ceil" if pool.ceil_mode else "floor"]
@@ -95,7 +95,7 @@ def _window(size: int, pool: Pool, plot: Path | None, json: JsonFile | None) -> 
     if json is not None:
         json.write({"schema": 1, "size": size, "pool": asdict(pool), "windows": table, "differs": gap})
     if plot is not None:
-        from parity import pooling_figure
+        from parity.reports import pooling_figure
 
         pooling_figure.window(size, pool, plot)
 
@@ -129,7 +129,7 @@ def _extra(size: int, pool: Pool, counts: dict[str, int]) -> str:
     """Return what Paddle has in a window that torch does not make."""
     import numpy as np
 
-    from parity.pooling import pool as pooled
+    from parity.numerics.pooling import pool as pooled
 
     if "torch" not in counts or counts.get("paddle", 0) <= counts["torch"]:
         return ""
@@ -140,7 +140,7 @@ def _extra(size: int, pool: Pool, counts: dict[str, int]) -> str:
 
 
 def _rule(pool: Pool) -> str:
-    from parity.pooling import parting
+    from parity.numerics.pooling import parting
 
     residues = parting(pool)
     if not residues:
@@ -150,10 +150,12 @@ def _rule(pool: Pool) -> str:
 
 
 def _network(model: str, size: str | None, timeout: float, plot: Path | None, json: JsonFile | None) -> bool:
-    from parity import jobs
     from parity.commands.terminal import Progress
-    from parity.run import SIDES, Model, Options, Workers, network, parse_model, unknown_network
-    from parity.workers import ask
+    from parity.processes import jobs
+    from parity.processes.models import SIDES, Model, parse_model, unknown_network
+    from parity.processes.pool import Options, Workers
+    from parity.processes.questions import network
+    from parity.processes.workers import ask
     from parity.zoo import NETWORKS
 
     if ":" not in model and model not in NETWORKS:
@@ -175,7 +177,7 @@ def _network(model: str, size: str | None, timeout: float, plot: Path | None, js
     if json is not None:
         json.write({"schema": 1, "model": model, "findings": [asdict(finding) for finding in findings]})
     if plot is not None:
-        from parity import pooling_figure
+        from parity.reports import pooling_figure
 
         pooling_figure.survey(model, findings, row and row.input[2], plot)
     _show(model, named, findings, row and row.input[2])

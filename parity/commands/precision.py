@@ -25,8 +25,8 @@ def precision(
     """Write an ONNX file of lower precision, float32 inputs and outputs kept, and say what that costs."""
     from dataclasses import asdict
 
-    from parity.precision import lower
-    from parity.run import fair_share
+    from parity.deploy.precision import lower
+    from parity.processes.pool import fair_share
 
     check_outputs(output, json)
     found = lower(model, output, to, calibrate, threads or fair_share())

@@ -14,7 +14,7 @@ from parity.commands.outputs import check_outputs
 from parity.commands.say import say
 
 if TYPE_CHECKING:
-    from parity.classify import Guess
+    from parity.deploy.classify import Guess
 
 
 @answers
@@ -37,8 +37,9 @@ def predict(
     check_outputs(json)
 
     def guesses() -> Iterator[tuple[Path, list[Guess]]]:
-        from parity.classify import Classifier, pictures_in, read_labels
-        from parity.run import fair_share
+        from parity.deploy.classify import Classifier, read_labels
+        from parity.picture import pictures_in
+        from parity.processes.pool import fair_share
 
         paths = pictures_in(pictures)
         names = None if labels is None else read_labels(labels)

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from parity.columns import Column, fitted
+from parity.analysis.summary import BYTES, Row, Summary, summarise
 from parity.commands.app import answers
 from parity.commands.options import Json, NumClasses, OneModel, PaddlePython, TorchPython, interpreters
 from parity.commands.outputs import check_outputs
 from parity.printable import printable
-from parity.summary import BYTES, Row, Summary, summarise
+from parity.reports.columns import Column, fitted
 
 _COLUMNS = (
     Column("kind", right=False, spare=2),
@@ -46,15 +46,17 @@ def summary(
 
     MB is that of the activations in float32, field the receptive field. A narrow terminal shows fewer columns.
     """
-    from parity import run as job
     from parity.commands.terminal import stdout, width
+    from parity.processes.models import parse_single
+    from parity.processes.pool import Options, Workers, fair_share
+    from parity.processes.questions import outline
 
     check_outputs(json)
     pythons = interpreters(torch=torch_python, paddle=paddle_python)
-    options = job.Options(pythons=pythons, num_classes=num_classes, threads=job.fair_share())
-    chosen = job.parse_single(model)
-    with job.Workers(options) as workers:
-        result = summarise(model, chosen.side, job.outline(chosen, input_, options, workers), depth)
+    options = Options(pythons=pythons, num_classes=num_classes, threads=fair_share())
+    chosen = parse_single(model)
+    with Workers(options) as workers:
+        result = summarise(model, chosen.side, outline(chosen, input_, options, workers), depth)
     if json is not None:
         json.write(result.to_json())
     columns = (Column("layer" if depth is None else "stage", right=False), *_COLUMNS)

@@ -26,7 +26,7 @@ def transfer(
     quiet: Quiet = False,
 ) -> bool:
     """Convert a file of weights, bit for bit. Exit 0: written; 2: could not, and DST is as it was."""
-    from parity import transfer as job
+    from parity.weights import transfer as job
 
     done = job.transfer(source, target, model, names, num_classes, read_legacy=by_torch)
     if not quiet:
@@ -46,8 +46,8 @@ def by_torch(source: Path, plain: Path) -> None:
     Raises:
         ParityError: If torch is not there or refuses the file.
     """
-    from parity import jobs
-    from parity.workers import Worker, ask
+    from parity.processes import jobs
+    from parity.processes.workers import Worker, ask
 
     with Worker("torch", sys.executable, 1) as worker:
         ask(worker, jobs.Read(source.resolve(), plain), 600.0)

@@ -60,7 +60,7 @@ def hardsigmoid():
     "rounded to float32",
     "a setting within a float64 kernel: ELU's and CELU's alpha, Softshrink's lambda, Hardtanh's bounds; eps of "
     "BatchNorm, InstanceNorm and LayerNorm likewise, GroupNorm's not",
-    "while `parity` traces torch in float64, its own are rounded too (tests/test_right_ports.py)",
+    "while `parity` traces torch in float64, its own are rounded too (tests/judging/test_right_ports.py)",
 )
 def float32_settings():
     x = np.array([-2.3, -0.2, 0.4, 1.7])

@@ -67,7 +67,7 @@ _POOLS = f"""## ONNX: pooling
 `paddle.jit.save`, then `paddle2onnx.export`), each at three opsets: in how many cells ONNX Runtime and onnx's reference
 evaluator reproduce the framework that the file came from. *plain*: no window reaches past the padding; *overhang*:
 `ceil_mode`, one does; *drop*: it starts in the padding, where Paddle keeps it and torch does not.
-`pytest -m zoo tests/test_exports.py` measures all of this again.
+`pytest -m zoo tests/facts/test_exports.py` measures all of this again.
 
 | exporter | opset | pooling | stratum | ONNX Runtime | onnx.reference |
 |---|---|---|---|---|---|

@@ -22,16 +22,17 @@ from PIL import Image
 from safetensors.torch import save
 from torch import nn
 
-from parity import Comparison, ParityError, State, Trace, onnx_side, torch_side
-from parity.checkpoint import neutral
-from parity.explain import explained
-from parity.judge import judge
-from parity.pdparams import read_pdparams, write_pdparams
+from parity import Comparison, ParityError, State, Trace
+from parity.backends import onnx_side, torch_side
+from parity.judging.explain import explained
+from parity.judging.judge import judge
+from parity.numerics.distance import Distance
 from parity.picture import load_input, load_picture
-from parity.pth import check_pth, read_pth, write_pth
-from parity.record import record
-from parity.state import Slot, check_fit, opened
-from parity.trace import Distance
+from parity.tracing.record import record
+from parity.weights.checkpoint import neutral
+from parity.weights.pdparams import read_pdparams, write_pdparams
+from parity.weights.pth import check_pth, read_pth, write_pth
+from parity.weights.state import Slot, check_fit, opened
 
 __all__ = ["ParityError", "Reader", "readers"]
 

@@ -1,1 +1,1 @@
-"""Scripts that `parity bench` times our work against; run by path, never imported, as they import frameworks."""
+"""Scripts that `parity bench` holds us against, each in an interpreter of its own."""

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from parity.state import hardened_state
+from parity.backends.load import load_side
+from parity.weights.hardened import hardened_state
 from parity.zoo import NETWORKS
 
 
@@ -26,11 +27,11 @@ def rival(framework: str, name: str) -> Any:
 
 if __name__ == "__main__":
     framework, name, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    side = importlib.import_module(f"parity.{framework}_side")
+    side = load_side(framework)
     _ = side.use("cpu", 1)  # one thread: two networks that take turns are not to wait for each other's threads
     networks = {"twin": side.build(name), "rival": rival(framework, name)}
     for network in networks.values():
-        side.set_state(network, hardened_state(side.slots(network)))
+        side.set_state(network, hardened_state(side.slots(network)), name)
         network.eval()
     image = side.to_tensor(np.zeros(NETWORKS[name].input, np.float32) + np.float32(0.5), networks["twin"])
     taken: dict[str, list[float]] = {who: [] for who in networks}

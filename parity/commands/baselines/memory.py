@@ -8,10 +8,12 @@ import sys
 
 import numpy as np
 
+from parity.backends.load import load_side
+
 if __name__ == "__main__":
     framework, name, shape, saving = sys.argv[1:]
     image = np.zeros(tuple(map(int, shape.split(","))), np.float32)
-    side = importlib.import_module(f"parity.{framework}_side")
+    side = load_side(framework)
     _ = side.use("cpu", 1)
     network = importlib.import_module(f"{framework}_cnn").build(name, memory_efficient=saving == "1")
     network.train()

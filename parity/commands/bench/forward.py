@@ -22,7 +22,7 @@ _PROJECTS = {"torch": "torchvision", "paddle": "paddle.vision"}
 @answers
 def forward(models: ZooNames, rounds: Rounds = 20, json: Json = None) -> bool:
     """Hold each twin's forward against torchvision's, and paddle.vision's where that is the same network."""
-    from parity.names import check_layout
+    from parity.weights.names import check_layout
     from parity.zoo import NETWORKS, near
 
     check_outputs(json)
@@ -35,7 +35,7 @@ def forward(models: ZooNames, rounds: Rounds = 20, json: Json = None) -> bool:
 
 
 def _rows(models: Sequence[str], rounds: int) -> Iterator[Row]:
-    from parity.names import check_layout
+    from parity.weights.names import check_layout
 
     for model, (framework, project) in itertools.product(models, _PROJECTS.items()):
         try:

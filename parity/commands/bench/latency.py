@@ -24,7 +24,7 @@ from parity.commands.options import (
 from parity.commands.outputs import check_outputs
 
 if TYPE_CHECKING:
-    from parity.latency import Row
+    from parity.deploy.latency import Row
 
 
 @answers
@@ -51,9 +51,10 @@ def latency(
     plot: Plot = None,
 ) -> bool:
     """Time a network in every way to run it on the CPU: torch, Paddle, ONNX Runtime, taking turns in one run."""
-    from parity import latency as timing
     from parity.commands.terminal import Progress
-    from parity.run import parse_model, parse_pair
+    from parity.deploy import latency as timing
+    from parity.processes.models import parse_model, parse_pair
+    from parity.reports import latency_figure
 
     check_outputs(json, plot)
     name, pair = parse_pair(model, None)
@@ -75,7 +76,7 @@ def latency(
         json.write(timing.as_json(name, rows, rates))
     if plot is not None:
         with atomic(plot) as part:
-            timing.plot(name, rows, part)
+            latency_figure.plot(name, rows, part)
     return True
 
 

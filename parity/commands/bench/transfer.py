@@ -40,9 +40,9 @@ def transfer(
 
 
 def _rows(models: Sequence[str], rounds: int, folder: Path | None) -> Iterator[Row]:
-    from parity import blueprint
-    from parity.state import hardened_state
-    from parity.transfer import transfer as convert
+    from parity.weights import blueprint
+    from parity.weights.hardened import hardened_state
+    from parity.weights.transfer import transfer as convert
 
     for model in models:
         slots = blueprint.slots(model)
@@ -58,7 +58,7 @@ def _rows(models: Sequence[str], rounds: int, folder: Path | None) -> Iterator[R
 
 def _medians(model: str, source: Path, target: Path, rounds: int) -> dict[str, float]:
     """Return the median seconds of each way to copy a file, and the median peak memory of `parity transfer` in MB."""
-    from parity.transfer import transfer as convert
+    from parity.weights.transfer import transfer as convert
 
     command = [sys.executable, "-m", "parity", "transfer", str(source), str(target), "--model", model, "--quiet"]
     taken: dict[str, list[float]] = {"cp": [], "all": [], "proper": [], "peak": []}

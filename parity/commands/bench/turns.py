@@ -26,7 +26,7 @@ def check_twins(models: Iterable[str]) -> None:
     Raises:
         ParityError: With near matches.
     """
-    from parity.run import parse_pair
+    from parity.processes.models import parse_pair
 
     for model in models:
         _ = parse_pair(model, None)

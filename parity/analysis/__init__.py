@@ -1,0 +1,1 @@
+"""What one network says without a second: sizes, costs, traps, design spaces."""

@@ -1,0 +1,147 @@
+"""Outline a network: run it once, and write down what a table of it needs. Nothing here knows a framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parity.layers import check_input
+from parity.tracing.side import Side
+from parity.tracing.watch import Seen, flatten, inference_mode, leaves, watched
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a run.
+
+    Attributes:
+        shape: Its shape.
+        sources: Numbers of the tensors that it may be made of if no layer made it but code between them, such as a sum
+            or a concatenation.
+    """
+
+    shape: tuple[int, ...]
+    sources: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One call of one layer.
+
+    Attributes:
+        layer: Dotted path; "" is the network itself.
+        kind: Neutral kind, "Conv2d"; for a layer of the user's own, its class.
+        config: Configuration in neutral words.
+        leaf: Whether it holds no layers of its own.
+        parameters: Trained numbers of the layer's own that no call before counted.
+        inputs: Numbers of its input tensors.
+        outputs: Numbers of its output tensors.
+    """
+
+    layer: str
+    kind: str
+    config: Mapping[str, Any]
+    leaf: bool
+    parameters: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Uncalled:
+    """A layer that has parameters and was not called."""
+
+    layer: str
+    kind: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Outline:
+    """One run of a network.
+
+    Attributes:
+        tensors: Every tensor, in the order they were first seen; 0 is the input. Its number is its place here.
+        calls: Every layer call, in the order they ended.
+        uncalled: What has parameters and was not called.
+    """
+
+    tensors: tuple[Tensor, ...]
+    calls: tuple[LayerCall, ...]
+    uncalled: tuple[Uncalled, ...]
+
+
+def outline(side: Side, network: Any, shape: Sequence[int]) -> Outline:
+    """Return the calls and the tensors of one run.
+
+    Args:
+        side: The module of the network's framework.
+        network: A live network; its weights may be hollow (`side.hollow`).
+        shape: Of its one input, (N, C, H, W).
+
+    Raises:
+        ParityError: If a layer cannot take its input.
+    """
+    watcher = _Watcher(side, network)
+    image = side.to_tensor(np.zeros(tuple(shape), np.float32), network)
+    _ = watcher.number(image)
+    with inference_mode(side, network), watched(watcher.layers, watcher.wrap), side.autograd(False):
+        _ = network(image)
+    called = {call.layer for call in watcher.calls}
+    uncalled = tuple(
+        Uncalled(name, side.describe(layer)[0], parameters)
+        for name, layer in watcher.layers
+        if name not in called and (parameters := watcher.count(layer))
+    )
+    return Outline(tuple(watcher.tensors), tuple(watcher.calls), uncalled)
+
+
+class _Watcher:
+    def __init__(self, side: Side, network: Any):
+        self.side = side
+        self.layers = list(side.layers(network))
+        self.leaves = leaves(side, self.layers)
+        self.tensors: list[Tensor] = []
+        self.calls: list[LayerCall] = []
+        self._seen = Seen(side.version)
+        self._counted: set[int] = set()
+        self._within: list[list[int]] = [[]]  # for each open call of a layer of layers: what code in it can reach
+
+    def number(self, tensor: Any, made: bool = False) -> int:
+        """Return a tensor's number; a new one is `made` by a layer, or by the code around the layers."""
+        known = self._seen.get(tensor)
+        if known is None:
+            known = len(self.tensors)
+            sources = () if made else tuple(sorted(set(self._within[-1])))
+            self.tensors.append(Tensor(tuple(map(int, tensor.shape)), sources))
+            self._seen.put(tensor, known)
+        return known
+
+    def count(self, layer: Any) -> int:
+        """Return how many trained numbers a layer itself holds, each tensor counted once."""
+        new = {id(tensor): tensor for tensor in self.side.parameters(layer).values() if id(tensor) not in self._counted}
+        self._counted |= new.keys()
+        return sum(int(np.prod(tensor.shape)) for tensor in new.values())
+
+    def wrap(self, name: str, layer: Any, forward: Callable[..., Any]) -> Callable[..., Any]:
+        kind, config = self.side.describe(layer)
+        leaf = id(layer) in self.leaves
+
+        def outlined(*args: Any, **kwargs: Any) -> Any:
+            given = flatten((args, kwargs), self.side.is_tensor)
+            if leaf and given:
+                check_input(name, kind, config, tuple(given[0].shape))
+            inputs = [self.number(tensor) for tensor in given]
+            self._within.append(list(inputs))
+            result = forward(*args, **kwargs)
+            outputs = [self.number(tensor, made=leaf) for tensor in flatten(result, self.side.is_tensor)]
+            _ = self._within.pop()
+            self._within[-1] += outputs
+            counted = self.count(layer)
+            self.calls.append(LayerCall(name, kind, config, leaf, counted, tuple(inputs), tuple(outputs)))
+            return result
+
+        return outlined

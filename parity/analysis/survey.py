@@ -1,0 +1,211 @@
+"""Find the input sizes at which a network's pooling depends on rounding, or on the framework.
+
+The network is run at each size for its shapes alone: convolutions and linear layers hand on zeros of the right shape,
+pooling layers as many as a rule says, elementwise layers what they were given. So one network can be walked under
+either framework's rule. Pooling that is called as a function, or has another padding on either side, is run by its own
+framework and not reported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parity.errors import ParityError
+from parity.layers import check_input, known
+from parity.numerics.pooling import Pool, output_shape, rounds
+from parity.tracing.side import Side
+from parity.tracing.watch import inference_mode
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What pooling makes of one input size.
+
+    Attributes:
+        size: Height and width of the input, in pixels.
+        layers: Every call of a pooling layer that was reached, by the rule of the network's own framework.
+        rounds: Those at which floor and ceil differ.
+        parts: Pooling layers at which torch and Paddle place other numbers of windows, in order: the first is where
+            they part.
+        refused: By "torch" and "paddle": where the network cannot go on, and why; absent where it can.
+    """
+
+    size: int
+    layers: tuple[str, ...]
+    rounds: tuple[str, ...]
+    parts: tuple[str, ...]
+    refused: Mapping[str, tuple[str, str]]
+
+    @property
+    def apart(self) -> bool:
+        """Whether torch and Paddle make other things of this size; what both refuse is no trap."""
+        return len(self.refused) == 1 or (bool(self.parts) and not self.refused)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a pooling layer: its name, its window, and (height, width) of its input and its output."""
+
+    layer: str
+    pool: Pool
+    size: tuple[int, int]
+    windows: tuple[int, int]
+
+    @property
+    def parts(self) -> bool:
+        """Whether torch and Paddle place other numbers of windows on this input, or one of them none."""
+        return _either(self, "torch") != _either(self, "paddle")
+
+    def rounds(self, rule: str) -> bool:
+        """Return whether floor and ceil differ on this input."""
+        return any(rounds(size, pool, rule) for size, pool in zip(self.size, self.pool.axes, strict=True))
+
+
+def survey(
+    side: Side, network: Any, channels: int | None, sizes: Sequence[int], progress: Callable[[int], None] | None = None
+) -> list[Finding]:
+    """Return what pooling makes of each input size.
+
+    Args:
+        side: The module of the network's framework.
+        network: A live network that takes one batch of images (N, C, H, W); left as it was found.
+        channels: C; None to take what the network's first convolution takes.
+        sizes: H = W, in pixels.
+        progress: Called with the number of sizes done.
+    """
+    other = "paddle" if side.NAME == "torch" else "torch"
+    channels = channels or _channels(side, network)
+    found = []
+    for size in sizes:
+        shape = (1, channels, size, size)
+        steps, refusal = walk(side, network, shape, side.NAME)
+        refused, parts = {side.NAME: refusal}, ()
+        if refusal is not None or any(step.parts for step in steps):
+            theirs, refused[other] = walk(side, network, shape, other)
+            parts = tuple(
+                step.layer
+                for i, step in enumerate(max(steps, theirs, key=len))
+                if i >= min(len(steps), len(theirs)) or steps[i].windows != theirs[i].windows
+            )
+        rounded = tuple(step.layer for step in steps if step.rounds(side.NAME))
+        layers = tuple(step.layer for step in steps)
+        found.append(
+            Finding(size, layers, rounded, parts, {rule: why for rule, why in refused.items() if why is not None})
+        )
+        if progress is not None:
+            progress(len(found))
+    return found
+
+
+def walk(side: Side, network: Any, shape: tuple[int, ...], rule: str) -> tuple[list[Step], tuple[str, str] | None]:
+    """Return every call of a pooling layer at one input shape under a rule, and where and why the network refuses it.
+
+    Args:
+        side: The module of the network's framework.
+        network: A live network; left as it was found.
+        shape: Of the input, (N, C, H, W).
+        rule: "torch" or "paddle".
+
+    Returns:
+        The calls up to the end or the refusal; where that is ("fc (Linear)", or the exception's name) and why, or None.
+    """
+    hollow = _Hollow(side, network, rule)
+    try:
+        with inference_mode(side, network), hollow.forwards(), side.autograd(False):
+            network(hollow.zeros(shape))
+    except Exception as error:  # between layers a framework raises whatever it likes, where branches no longer fit
+        why = str(error).strip().split("\n")[0]
+        return hollow.steps, (hollow.where if isinstance(error, ParityError) else type(error).__name__, why)
+    return hollow.steps, None
+
+
+class _Hollow:
+    """Lets every layer whose output's shape is known make zeros of it."""
+
+    def __init__(self, side: Side, network: Any, rule: str):
+        self.side, self.rule = side, rule
+        self.steps: list[Step] = []
+        self.where = ""
+        self.layers = [(name, layer, *side.describe(layer)) for name, layer in side.layers(network)]
+        # Any layer with weights tells their dtype and place, sooner than the whole network does.
+        weighted = (layer for _, layer, _, config in self.layers if {"in_channels", "in_features"} & config.keys())
+        self.like = next(weighted, network)
+
+    def zeros(self, shape: tuple[int, ...]) -> Any:
+        return self.side.to_tensor(np.zeros(shape, np.float32), self.like)
+
+    @contextlib.contextmanager
+    def forwards(self) -> Iterator[None]:
+        wrapped = []
+        try:
+            for name, layer, kind, config in self.layers:
+                forward = self._forward(name, layer, kind, config)
+                if forward is not None:
+                    wrapped.append((layer, layer.__dict__.get("forward")))
+                    layer.forward = forward
+            yield
+        finally:
+            for layer, own in wrapped:
+                del layer.forward
+                if own is not None:
+                    layer.forward = own
+
+    def _forward(self, name: str, layer: Any, kind: str, config: Mapping[str, Any]) -> Callable[..., Any] | None:
+        if known(kind).pointwise:
+            return lambda x, *_, **__: x
+        if kind == "Linear":
+            shape_of = lambda shape: (*shape[:-1], config["out_features"])
+        elif kind == "Conv2d" and isinstance(config["padding"], list):
+            shape_of = lambda shape: _convolved(shape, config)
+        elif kind in ("MaxPool2d", "AvgPool2d") and len(config["padding"]) == 2 and isinstance(config["padding"], list):
+            kernel, stride, padding, dilation = (
+                tuple(config.get(word, (1, 1))) for word in ("kernel_size", "stride", "padding", "dilation")
+            )
+            window = Pool(kernel, stride, padding, dilation, config["ceil_mode"])
+            shape_of = lambda shape: self._pooled(name, window, shape)
+        else:
+            return None
+        masked = getattr(layer, "return_mask", False) or getattr(layer, "return_indices", False)
+
+        def forward(x: Any, *_: Any, **__: Any) -> Any:
+            self.where = f"{name} ({kind})"
+            if "Pool" not in kind:
+                check_input(name, kind, config, tuple(x.shape))
+            y = self.zeros(shape_of(tuple(x.shape)))
+            return (y, self.side.to_tensor(np.zeros(tuple(y.shape), np.int64), self.like)) if masked else y
+
+        return forward
+
+    def _pooled(self, name: str, window: Pool, shape: tuple[int, ...]) -> tuple[int, ...]:
+        again = sum(step.layer.partition(" ")[0] == name for step in self.steps)
+        size = shape[-2], shape[-1]
+        windows = output_shape(size, window, self.rule)
+        self.steps.append(Step(f"{name} (call {again + 1})" if again else name, window, size, windows))
+        return (*shape[:-2], *windows)
+
+
+def _convolved(shape: tuple[int, ...], config: Mapping[str, Any]) -> tuple[int, ...]:
+    padding = config["padding"]
+    before, after = (padding[::2], padding[1::2]) if len(padding) == 4 else (padding, padding)
+    numbers = zip(
+        shape[2:], before, after, *(config[word] for word in ("kernel_size", "stride", "dilation")), strict=True
+    )
+    windows = ((size + a + b - d * (k - 1) - 1) // s + 1 for size, a, b, k, s, d in numbers)
+    return (shape[0], config["out_channels"], *windows)
+
+
+def _either(step: Step, rule: str) -> tuple[int, int] | None:
+    try:
+        return output_shape(step.size, step.pool, rule)
+    except ParityError:
+        return None
+
+
+def _channels(side: Side, network: Any) -> int:
+    configs = (side.describe(layer)[1] for _, layer in side.layers(network))
+    return next((config["in_channels"] for config in configs if "in_channels" in config), 3)

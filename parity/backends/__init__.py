@@ -1,0 +1,1 @@
+"""The doors to torch, Paddle and ONNX: the only files that import a framework."""

@@ -1,0 +1,411 @@
+"""The door to PyTorch: the only file of the core that imports it. Same verbs as `paddle_side.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import platform
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from parity.backends.stand_in import Held, stand_ins
+from parity.errors import ParityError
+from parity.layers import known, pair
+from parity.numerics.arrays import Array, same_bits
+from parity.weights.state import Slot, State, check_fit, paths
+
+NAME = "torch"
+
+
+def build(name: str, **options: Any) -> nn.Module:
+    """Return the twin of that name, its weights not initialised: `set_state` fills every one of them.
+
+    Raises:
+        ParityError: For an unknown name, listing near matches.
+    """
+    import torch_cnn
+
+    try:
+        with torch.device("meta"):  # skips the framework's own initialisation
+            network = torch_cnn.build(name, **options)
+    except ValueError as error:
+        raise ParityError(str(error)) from error
+    network = network.to_empty(device="cpu")
+    for buffer in network.buffers():
+        buffer.zero_()
+    return network.eval()
+
+
+def hollow(network: nn.Module) -> nn.Module:
+    """Return the network without its weights, where the framework can run it for the shapes alone."""
+    return network.to("meta")
+
+
+def use(device: str, threads: int) -> str:
+    """Choose device and number of threads for this process; return the device's name, "cpu" or "cuda".
+
+    Raises:
+        ParityError: If a GPU is asked for and torch sees none.
+    """
+    torch.set_num_threads(threads)
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    if not torch.cuda.is_available():
+        built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "a build without CUDA"
+        raise ParityError(
+            f"--device gpu: torch {torch.__version__} ({built}) sees no GPU. "
+            "Check nvidia-smi and the driver, or use --device cpu."
+        )
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    return "cuda"
+
+
+def place(network: nn.Module, device: str) -> nn.Module:
+    """Return the network on the device that `use` named."""
+    return network.to(device)
+
+
+def layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield every layer once, under its first dotted path; the network itself is ""."""
+    return network.named_modules()
+
+
+def _kind(layer: nn.Module) -> str:
+    """Return the neutral kind: of torch's own layer that it is or is derived from; else the name of its class."""
+    own = next(cls for cls in type(layer).__mro__ if cls.__module__.startswith("torch."))
+    return (type(layer) if own is nn.Module else own).__name__
+
+
+def describe(layer: nn.Module) -> tuple[str, dict[str, Any]]:
+    """Return a layer's neutral kind and configuration."""
+    kind = _kind(layer)
+    config = {word: pair(getattr(layer, word), word) for word in known(kind).settings if hasattr(layer, word)}
+    if known(kind).settings == known("Upsample").settings:
+        config |= {"align_corners": bool(layer.align_corners), "align_mode": 0}  # None means no; Paddle's other mode
+    return kind, {**config, "training": layer.training}
+
+
+def _tensors(network: nn.Module) -> dict[str, tuple[Slot, torch.Tensor]]:
+    """Return each weight's slot and its tensor; one that layers share is there under each of its names, in order."""
+    found, first = dict[str, tuple[Slot, torch.Tensor]](), dict[int, str]()
+    for path, layer in paths(network, lambda layer: layer._modules):
+        for role, tensor in [*layer._parameters.items(), *layer._buffers.items()]:
+            # Batch counters have no partner in Paddle.
+            if tensor is None or role == "num_batches_tracked" or role in layer._non_persistent_buffers_set:
+                continue
+            name = f"{path}.{role}" if path else role
+            if nn.parameter.is_lazy(tensor):
+                raise ParityError(f"{name}: not initialised yet. Run the network once on an input, then compare.")
+            tied = first.setdefault(id(tensor), name)
+            found[name] = (Slot(tuple(tensor.shape), _kind(layer), role, "" if tied == name else tied), tensor)
+    return found
+
+
+def slots(network: nn.Module) -> dict[str, Slot]:
+    """Return what the network takes, by neutral name, in order."""
+    return {name: slot for name, (slot, _) in _tensors(network).items()}
+
+
+def get_state(network: nn.Module) -> State:
+    """Return a copy of the network's weights in neutral form."""
+    copies = dict[str, Array]()
+    for name, (slot, tensor) in _tensors(network).items():
+        copies[name] = copies[slot.tied] if slot.tied else to_numpy(tensor).copy()
+    return State(copies)
+
+
+def set_state(network: nn.Module, state: State, name: str = "network") -> None:
+    """Copy a State into the network, every tensor exactly once.
+
+    Raises:
+        ParityError: Naming everything missing, unexpected or misshapen; nothing has been changed then.
+    """
+    found = _tensors(network)
+    check_fit(state, {key: slot for key, (slot, _) in found.items()}, name, NAME)
+    with torch.no_grad():
+        for key, (slot, tensor) in found.items():
+            if slot.tied:
+                continue
+            _ = tensor.copy_(torch.from_numpy(np.require(state[key], requirements=["C", "W"])))
+
+
+def is_tensor(value: Any) -> bool:
+    """Return whether a value is a tensor of this framework."""
+    return isinstance(value, torch.Tensor)
+
+
+def to_numpy(tensor: torch.Tensor) -> Array:
+    """Return a tensor's values; on the CPU they share its memory. bfloat16, which numpy lacks, is widened."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def version(tensor: torch.Tensor) -> int:
+    """Return a number that grows whenever the tensor is changed in place."""
+    return tensor._version
+
+
+def to_tensor(array: Array, network: nn.Module) -> torch.Tensor:
+    """Return the array as a tensor where the network is; floating ones in the network's dtype."""
+    like = next((tensor for _, tensor in _tensors(network).values() if tensor.is_floating_point()), None)
+    tensor = torch.from_numpy(np.array(array))
+    return tensor if like is None else tensor.to(like.device, like.dtype if array.dtype.kind == "f" else tensor.dtype)
+
+
+@contextlib.contextmanager
+def double(network: nn.Module) -> Iterator[list[str]]:
+    """Let the network compute in float64 for a while; yield what `native` does.
+
+    Settings that `layers.KINDS` lists as float32 are rounded to it meanwhile: Paddle and ONNX keep theirs as float32
+    inside a float64 kernel, and an eps alone puts two right ports of ResNet-50 1e-11 apart in place of 1e-14
+    (docs/contract.md).
+    """
+    kept = [
+        (layer, word, value)
+        for _, layer in layers(network)
+        for word in known(_kind(layer)).float32
+        if isinstance(value := getattr(layer, word, None), float)
+    ]
+    default = torch.get_default_dtype()
+    try:
+        for layer, word, value in kept:
+            setattr(layer, word, float(np.float32(value)))
+        torch.set_default_dtype(torch.float64)
+        with _replaced(network, torch.float64) as changed, _exact_operators():
+            yield changed
+    finally:
+        torch.set_default_dtype(default)
+        for layer, word, value in kept:
+            setattr(layer, word, value)
+
+
+@contextlib.contextmanager
+def _exact_operators() -> Iterator[None]:
+    """Replace for a while what torch's own float64 computes with a float32: the gradient of its hard sigmoid, by 1/6.
+
+    Elsewhere its float64 is exact (measured, 2.14.1: docs/differences.md).
+    """
+    functions: Any = torch._C._nn  # pyright: ignore[reportAttributeAccessIssue]
+    own = functions.hardsigmoid
+
+    def hardsigmoid(x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.relu6(x + 3) / 6 if x.dtype == torch.float64 and x.requires_grad else own(x)
+
+    functions.hardsigmoid = hardsigmoid
+    try:
+        yield
+    finally:
+        functions.hardsigmoid = own
+
+
+def native(network: nn.Module) -> AbstractContextManager[list[str]]:
+    """Let the network compute in its own precision, float64 as float32; what it does to its tensors is put back.
+
+    Returns:
+        A context of a list: at its end, the names of weights that changed meanwhile, statistics not among them.
+    """
+    first = next((tensor for _, tensor in _tensors(network).values() if tensor.is_floating_point()), None)
+    return _replaced(network, torch.float32 if first is not None and first.dtype == torch.float64 else None)
+
+
+def _replaced(network: nn.Module, dtype: torch.dtype | None) -> AbstractContextManager[list[str]]:
+    """Put copies in place of all tensors, floating ones in another dtype, and the originals back at the end."""
+
+    def copied(tensor: torch.Tensor) -> torch.Tensor:
+        copy = tensor.detach().to(dtype if tensor.is_floating_point() else None, copy=True)
+        return nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
+
+    def equal(tensor: torch.Tensor, copy: torch.Tensor) -> bool:
+        tensor = tensor.to(copy.dtype)
+        return torch.equal(tensor, copy) or same_bits(to_numpy(tensor), to_numpy(copy))  # NaN, by its bits alone
+
+    _ = _tensors(network)  # which refuses what is not initialised
+    held = [
+        Held((f"{path}.{key}" if path else key) if store is layer._parameters else "", store, key, tensor)
+        for path, layer in layers(network)
+        for store in (cast(dict[str, Any], layer._parameters), cast(dict[str, Any], layer._buffers))
+        for key, tensor in store.items()
+        if tensor is not None
+    ]
+    return stand_ins(held, copied, version, equal)
+
+
+def neutral(layer: nn.Module, role: str, array: Array) -> Array:
+    """Return a layer's tensor in neutral orientation, which is torch's own."""
+    return array
+
+
+def autograd(on: bool) -> AbstractContextManager[Any]:
+    """Record operations for `gradients`, or don't."""
+    return torch.set_grad_enabled(on)
+
+
+def parameters(layer: nn.Module) -> dict[str, torch.Tensor]:
+    """Return a layer's own trained parameters by role."""
+    return {role: tensor for role, tensor in layer.named_parameters(recurse=False) if tensor.requires_grad}
+
+
+def gradients(outputs: list[Any], cotangents: list[Array], wanted: list[Any]) -> list[Any]:
+    """Return the gradients of sum(output * cotangent) by each wanted tensor, None where it has none."""
+    pairs = [(o, torch.from_numpy(c).to(o)) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
+    taken = [i for i, tensor in enumerate(wanted) if tensor.requires_grad]
+    found: list[Any] = [None] * len(wanted)
+    if pairs and taken:
+        got = torch.autograd.grad(
+            [o for o, _ in pairs], [wanted[i] for i in taken], [c for _, c in pairs], allow_unused=True
+        )
+        for i, gradient in zip(taken, got, strict=True):
+            found[i] = gradient
+    return found
+
+
+WAYS = ("eager", "channels-last", "compile")
+
+
+def runner(network: nn.Module, way: str, array: Array) -> Callable[[], Any]:
+    """Return a call that runs the network on an input once, in one of WAYS.
+
+    Raises:
+        ParityError: If torch.compile has no C++ compiler.
+    """
+    x = to_tensor(array, network)
+    if way == "channels-last":
+        network = copy.deepcopy(network).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        x = x.to(memory_format=torch.channels_last)
+    call: Any = network
+    if way == "compile":
+        if shutil.which(os.environ.get("CXX", "g++")) is None:
+            raise ParityError("torch.compile needs a C++ compiler, and there is no g++")
+        torch._dynamo.reset()  # another batch size is another compilation, not a recompilation for any size
+        call = torch.compile(network, dynamic=False)
+
+    def once() -> Any:
+        with torch.inference_mode():
+            return call(x)
+
+    return once
+
+
+def manifest(network: nn.Module) -> dict[str, Any]:
+    """Return framework, versions, device, dtype, threads, and the flags that change numbers."""
+    first = next(iter(network.parameters()), torch.empty(0))
+    cuda = first.device.type == "cuda"
+    return {
+        "framework": NAME,
+        "version": torch.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "device": first.device.type,
+        "device_name": torch.cuda.get_device_name(first.device) if cuda else platform.processor(),
+        "dtype": str(first.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "tf32": cuda and bool(torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def export(network: nn.Module, example: Array, path: Path, opset: int, dynamic_size: bool) -> dict[str, str]:
+    """Write the network as torch's exporter sees it, unoptimised: BatchNorms are still there.
+
+    Args:
+        network: In evaluation mode, on the CPU.
+        example: An input; its batch is dynamic in the file, with `dynamic_size` its height and width too.
+        path: Of the new file; weights of more than a GB go beside it.
+        opset: Version of ONNX's operators.
+        dynamic_size: Whether the image's size stays open.
+
+    Returns:
+        Name of each tensor of the State, by the name it has in the file.
+
+    Raises:
+        ParityError: If the exporter cannot take the network.
+    """
+    found = _tensors(network)
+    axes = (0, 2, 3) if dynamic_size else (0,)
+    # An example of one image would make the batch a constant.
+    twice = torch.from_numpy(np.concatenate([example, example]).astype(np.float32))
+    large = sum(tensor.nbytes for slot, tensor in found.values() if not slot.tied) > 1 << 30
+    try:
+        program = torch.onnx.export(
+            network,
+            (twice,),
+            dynamo=True,
+            optimize=False,
+            opset_version=opset,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=(dict.fromkeys(axes, torch.export.Dim.DYNAMIC),),
+            verbose=False,
+        )
+        assert program is not None
+        program.save(str(path), external_data=large)
+    except (Exception, SystemExit) as error:  # whatever its parts meet
+        cause = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        words = next((line.strip() for line in str(cause).splitlines() if line.strip()), "no message")
+        raise ParityError(f"torch's exporter cannot take it: {type(cause).__name__}: {words[:400]}") from error
+    return {name: name for name in found}
+
+
+def read_checkpoint(path: Path) -> dict[str, Array]:
+    """Return the tensors of a .pth or .pt file by name, none of its code run.
+
+    Raises:
+        ParityError: If the file is damaged, holds anything but tensors and containers, or is no state dict.
+    """
+    if path.is_file() and not path.stat().st_size:
+        raise ParityError(f"{path}: the file is empty. Get it again.")
+    try:
+        if zipfile.is_zipfile(path):
+            _check_zip(path)
+    except Exception as error:  # zipfile, too, raises whatever it meets in a damaged file
+        why = " ".join(str(error).split()) or "it ends too early"
+        raise ParityError(f"{path}: damaged, or not written by torch.save: {why}") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError as error:
+        raise ParityError(f"{path}: damaged, or too large: what it claims to hold does not fit the memory.") from error
+    except Exception as error:  # torch raises whatever its parsers meet in a damaged file
+        first = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ParityError(f"{path}: refused by torch.load(weights_only=True): {first}") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) and value.layout is torch.strided
+        for name, value in content.items()
+    ):
+        raise ParityError(f"{path}: no state dict: a mapping of names to tensors is what a .pth file should hold.")
+    for name, tensor in content.items():
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():  # by strides of 0
+            raise ParityError(f"{path}: {name} claims the shape {tuple(tensor.shape)}, more than the file holds.")
+    return {name: to_numpy(tensor) for name, tensor in content.items()}
+
+
+def _check_zip(path: Path) -> None:
+    """Return if a zip file is as torch.save writes one; torch itself checks neither sums nor marks."""
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise ParityError("its entries are compressed")
+            if entry.external_attr & 0x10:  # marked as a folder: torch takes its bytes from memory nobody has written
+                raise ParityError(f"{entry.filename} is marked as a folder")
+        if (broken := archive.testzip()) is not None:
+            raise ParityError(f"wrong checksum of {broken}. Get the file again")
+
+
+def write_checkpoint(tensors: Mapping[str, Array], path: Path) -> None:
+    """Write tensors as torch.save does."""
+    torch.save(
+        {name: torch.from_numpy(np.require(array, requirements=["C", "W"])) for name, array in tensors.items()}, path
+    )

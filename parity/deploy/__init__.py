@@ -1,0 +1,1 @@
+"""Export to ONNX and prove it, lower its precision, classify pictures, time it."""

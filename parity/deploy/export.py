@@ -1,0 +1,267 @@
+"""Write a network as an ONNX file that is proved to be that network, from either framework.
+
+A worker records the network (parity.tracing.record) and lets its framework's exporter write a file; here that is
+brought into canonical form (parity.onnx_files.canonical), run, and held against what was recorded. Only then does it
+get its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from parity.analysis.export_cases import Case
+from parity.analysis.exporter_faults import met, sentence
+from parity.deploy import precision
+from parity.deploy.export_proof import BATCHES, Proof, reason
+from parity.deploy.exported import Exported, metadata
+from parity.errors import ParityError
+from parity.judging.bounds import growth
+from parity.numerics.fixed_random import projection
+from parity.onnx_files import canonical, model_file
+from parity.processes import jobs
+from parity.processes.models import Model
+from parity.processes.pool import Options, Workers
+from parity.processes.questions import described_weights, setup
+from parity.processes.workers import Worker, answers, wait
+from parity.temporary import temporary_folder
+from parity.tracing.trace import Trace
+
+# What the exporters write themselves: asked for less, torch's writes 18 and says nothing; for more, Paddle's aborts.
+OPSETS = {"torch": (16, onnx.defs.onnx_opset_version()), "paddle": (7, 21)}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What files are wanted.
+
+    Attributes:
+        folder: Where they go, as NAME.SIDE.onnx.
+        shape: (C, H, W) of the image they are made for.
+        opset: Version of ONNX's operators.
+        dynamic_size: Whether the image's height and width stay open.
+        raw: Whether to keep the exporter's own graph.
+        precisions: What lower ones are wanted besides, as NAME.SIDE.PRECISION.onnx.
+        calibrate: Pictures for them, see `parity.precision.lower`.
+    """
+
+    folder: Path
+    shape: tuple[int, int, int]
+    opset: int = 18
+    dynamic_size: bool = False
+    raw: bool = False
+    precisions: tuple[str, ...] = ()
+    calibrate: Path | None = None
+
+
+def export_models(
+    name: str, models: Sequence[Model], request: Request, options: Options, workers: Workers
+) -> list[Exported]:
+    """Export each model and return what was proved of its file; one that is not its network is not written.
+
+    Raises:
+        ParityError: If an exporter cannot take a network, or a file cannot be written.
+    """
+    for model in models:
+        _check_opset(model.side, request.opset)
+    for each in request.precisions:
+        precision.check(each, request.calibrate)
+    if request.precisions:
+        _ = precision.load_images(request.shape, request.calibrate)  # what is wrong with them is to be known before
+    with temporary_folder() as folder:
+        exports = [_Job(name, model, folder / model.side, request, options, workers) for model in models]
+        for number in range(len(exports[0].shapes)):
+            for job in exports:
+                job.trace(number)
+            try:
+                _ = wait([job.worker for job in exports], options.timeout)
+            except ParityError as error:
+                if not number:
+                    raise
+                raise ParityError(f"--dynamic-size: at {exports[0].shapes[number][1:]}: {error}") from error
+            for job in exports:
+                job.check_traced(number)
+        for job in exports:
+            job.export()
+        # The one that is done is proved while the other is still at it.
+        found = {job.model.side: job.prove(names) for job, names in _finished(name, exports, options, workers)}
+        for job in exports:
+            job.place(found[job.model.side])
+        return [found[job.model.side] for job in exports]
+
+
+def _finished(
+    name: str, exports: Sequence[_Job], options: Options, workers: Workers
+) -> Iterator[tuple[_Job, Mapping[str, str]]]:
+    """Yield each job as its exporter is done, and the names it gave the tensors of the State."""
+    try:
+        for worker, answer in answers([job.worker for job in exports], options.timeout):
+            yield next(job for job in exports if job.worker is worker), answer
+    except ParityError as error:
+        # paddle2onnx says what it cannot write, and then aborts the process.
+        words = [line.split("] ", 1)[-1].strip() for line in workers.log().splitlines() if "[ERROR]" in line]
+        if not words:
+            raise
+        raise ParityError(f"{name}: Paddle's exporter cannot take it: {' '.join(words)}") from error
+
+
+def _check_opset(side: str, opset: int) -> None:
+    low, high = OPSETS[side]
+    if not low <= opset <= high:
+        other = next((f"; --from {name} can" for name, (a, b) in OPSETS.items() if a <= opset <= b), "")
+        raise ParityError(f"--opset {opset}: the exporter of {side} writes {low} to {high}{other}")
+
+
+class _Job:
+    """The export of one model: its worker, its files while they are made, and the judgement of them."""
+
+    def __init__(self, name: str, model: Model, here: Path, request: Request, options: Options, workers: Workers):
+        self.name, self.model, self.here, self.request, self.options = name, model, here, request, options
+        self.worker: Worker = workers.get(model.side)
+        channels, height, width = request.shape
+        # Of the second size one is odd where the first is even, and its sides differ.
+        self.shapes = [(channels, height, width), *[(channels, height + 33, width + 22)] * request.dynamic_size]
+        self.inputs: list[tuple[Path, Path]] = []
+        for number, shape in enumerate(self.shapes):
+            for batch in BATCHES:
+                folder = here / f"size{number}" / f"batch{batch}"
+                folder.mkdir(parents=True)
+                image = (projection((batch, *shape)) * np.sqrt(3.0)).astype(np.float32)  # of deviation 1
+                np.save(folder / "input.npy", image)
+                self.inputs.append((folder / "input.npy", folder))
+        self.weights = described_weights(options, workers, here)
+        # Under the name it is to have: a file tells where its tensors lie by that.
+        (here / "made").mkdir()
+        self.made = here / "made" / f"{name}.{model.side}.onnx"
+        self.metadata: Mapping[str, str] = {}
+        self.notes: tuple[str, ...] = ()
+
+    def trace(self, number: int) -> None:
+        """Record the network on one image of one of the sizes."""
+        folder = self.here / f"size{number}" / "batch1"
+        on_cpu = replace(self.options, device="cpu")
+        network = setup(self.name, self.model, self.weights, on_cpu)
+        self.worker.submit(jobs.Trace(network, (folder / "input.npy",), folder / "trace"))
+
+    def check_traced(self, number: int) -> None:
+        """Refuse what the exporter gets wrong, by the layers and the sizes they met; keep what is only noted."""
+        request, found = self.request, dict[str, list[str]]()
+        with Trace(self.here / f"size{number}" / "batch1" / "trace") as trace:
+            for call in trace.calls:
+                size = trace.shape(call.inputs[0])[2:] if call.inputs else None
+                case = Case(call.kind, call.config, size, request.opset, request.dynamic_size)
+                for fault, setting in met(case, self.model.side):
+                    found.setdefault(fault.handling, []).append(sentence(fault, call.layer, case, setting))
+        if refused := found.get("refused"):
+            raise ParityError(f"{self.model.side}:{self.name}: {'; '.join(dict.fromkeys(refused))}")
+        self.notes = tuple(dict.fromkeys((*self.notes, *found.get("noted", ()))))
+
+    def export(self) -> None:
+        """Have the exporter write its file."""
+        example, request = self.inputs[0][0], self.request
+        self.worker.submit(jobs.Export(example, self.here / "raw.onnx", request.opset, request.dynamic_size))
+
+    def prove(self, names: Mapping[str, str]) -> Exported:
+        """Judge the exporter's file and its canonical form.
+
+        Args:
+            names: Name of each tensor of the State, by the name the exporter gave it.
+        """
+        side, raw_path, path = self.model.side, self.here / "raw.onnx", self.made
+        self.worker.submit(jobs.Outputs(tuple(self.inputs)))
+        graph, raw_nodes = self._simplified(raw_path)
+        proof = Proof(self.name, self.here, self.inputs, self.options.threads)
+        with Trace(self.here / "size0" / "batch1" / "trace") as trace:
+            manifest = trace.manifest
+            found, total = proof.layers(canonical.unnamed(graph), trace)
+            model = ir.to_proto(canonical.named(graph, names, found))
+            model_file.write(model, path)
+            model_file.check(path, f"{self.name}: canonical form")
+            _ = wait([self.worker], self.options.timeout)
+            grown = max(growth(trace.calls), default=1.0)
+            before = proof.noise(raw_path, grown, "the exporter's file")
+            after = proof.noise(path, grown, "the canonical form")
+            meant = proof.meaning(raw_path, trace.calls, names)
+            wrong = reason(before, after, meant, model, set(found.values()), raw_path, trace)
+        exported = Exported(
+            side=side,
+            path=self.request.folder / path.name,
+            verdict="different" if wrong else "rounding" if after[0] else "exact",
+            reason=wrong,
+            noise=after[0],
+            raw_noise=before[0],
+            bound=after[1],
+            distance=None if meant is None else meant[0],
+            allowance=0.0 if meant is None else meant[1],
+            layers=(len(found), total),
+            nodes=(len(model.graph.node), raw_nodes),
+            canonical_sha256=model_file.digest(path),
+            model=model,
+            notes=self.notes,
+        )
+        self.metadata = metadata(exported, manifest, self.request.opset)
+        if self.request.raw:
+            model_file.write(_ends_named(onnx.load(raw_path)), path)
+        return exported
+
+    def _simplified(self, raw_path: Path) -> tuple[ir.Model, int]:
+        """Return the exporter's graph, simplified, and how many nodes it had; the file itself is let go of.
+
+        Raises:
+            ParityError: If the file is of another opset than was asked for, or cannot be read.
+        """
+        raw = model_file.read(raw_path)
+        written = next(each.version for each in raw.opset_import if each.domain in ("", "ai.onnx"))
+        if written != self.request.opset:
+            raise ParityError(
+                f"--opset {self.request.opset}: the exporter of {self.model.side} needs {written} for this network. "
+                f"Use --opset {written}"
+            )
+        return canonical.simplify(ir.from_proto(raw)), len(raw.graph.node)
+
+    def place(self, exported: Exported) -> None:
+        """Give the file that is wanted its name, if it is right."""
+        lower = {each: exported.path.with_suffix(f".{each}.onnx") for each in self.request.precisions}
+        if not exported.ok:
+            for path in (exported.path, *lower.values()):
+                model_file.remove(path)  # an older file would be taken for this one
+            return
+        model_file.place(self.made, exported.path, self.metadata)
+        for each, path in lower.items():
+            model_file.remove(path)  # likewise, should this one fail
+            exported.lower[str(path)] = precision.lower(
+                exported.path, path, each, self.request.calibrate, self.options.threads
+            )
+
+
+def _ends_named(raw: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the exporter's graph with its input and output called as everywhere."""
+    graph = ir.from_proto(raw)
+    for value, name in ((graph.graph.inputs[0], canonical.INPUT), (graph.graph.outputs[0], canonical.OUTPUT)):
+        value.name = name
+    return ir.to_proto(graph)
+
+
+def as_json(name: str, files: Sequence[Exported]) -> dict[str, Any]:
+    """Return what was proved as JSON holds it, schema 1 of docs/onnx.md."""
+    return {
+        "schema": 1,
+        "ok": all(file.ok for file in files),
+        "network": name,
+        "canonical_sha256": {file.side: file.canonical_sha256 for file in files},
+        "difference": difference(files),
+        "files": {file.side: file.to_dict() for file in files},
+    }
+
+
+def difference(files: Sequence[Exported]) -> str:
+    """Return where the canonical files first differ; "" if they are the same bytes, or there is only one."""
+    if len({file.canonical_sha256 for file in files}) < 2:
+        return ""
+    return canonical.difference(files[0].model, files[1].model, (files[0].side, files[1].side))

@@ -1,0 +1,1 @@
+"""Plain numpy: distances, pooling, float64 kernels, fixed random numbers, arrays as bytes."""

@@ -1,0 +1,226 @@
+"""The canonical form of an ONNX graph: what two exporters make of one network comes out as the same bytes.
+
+Here is the order of the passes, and the names. What is rewritten is in `rewrite_rules`, one file a group of rules, its
+cases numbered. Passes of onnx-ir and rules of onnxscript do what they have; ours are what was left between the
+exporters of PyTorch and Paddle (docs/onnx.md lists both).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+from onnxscript.rewriter import RewritePass, RewriteRule
+
+from parity.errors import ParityError
+from parity.onnx_files.rewrite_rules import activations, convolutions, flatten, linear, padding, pooling, standard
+from parity.onnx_files.rewrite_rules.attributes import normalise
+from parity.onnx_files.rewrite_rules.folding import FoldConstants, FoldSplit
+from parity.onnx_files.rewrite_rules.values import known, shape_of
+
+INPUT, OUTPUT = "image", "logits"
+
+# The roles of an operator's inputs after the first, named as torch names a layer's tensors.
+_ROLES = {
+    "BatchNormalization": ("", "weight", "bias", "running_mean", "running_var"),
+    "PRelu": ("", "weight"),
+    **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul", "InstanceNormalization"), ("", "weight", "bias")),
+}
+# In this order at each node; the first that fits is taken.
+_RULES: tuple[RewriteRule, ...] = (
+    *standard.RULES,
+    *convolutions.RULES,
+    *pooling.RULES,
+    *flatten.RULES,
+    *linear.RULES,
+    *activations.RULES,
+    *padding.RULES,
+)
+
+
+def simplify(model: ir.Model) -> ir.Model:
+    """Bring a graph into canonical form, all but its names: in place, until no rule finds anything more.
+
+    Args:
+        model: An exporter's.
+    """
+    lift = passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
+    _ = ir.passes.Sequential(passes.InlinePass(), passes.RemoveInitializersFromInputsPass(), lift)(model)
+    for value in model.graph.initializers.values():
+        if value.const_value is not None:  # read once: each reading of a protobuf's numbers is a copy
+            value.const_value = ir.tensor(value.const_value.numpy(), name=value.name)
+    steps = (
+        FoldSplit(),
+        FoldConstants(),
+        RewritePass(_RULES),
+        lift,
+        passes.IdentityEliminationPass(),
+        passes.RemoveUnusedNodesPass(),
+    )
+    _ = ir.passes.PassManager(steps, steps=len(_RULES), early_stop=True)(model)
+    _ = passes.RemoveUnusedOpsetsPass()(model)
+    for node in model.graph:
+        normalise(node)
+    _ = passes.AddDefaultAttributesPass()(model)
+    for node in model.graph:
+        attributes = sorted(node.attributes.items())
+        node.attributes.clear()
+        node.attributes.update(attributes)
+    _sort(model.graph)
+    return model
+
+
+def _sort(graph: ir.Graph) -> None:
+    """Put the nodes in the order in which a walk back from the outputs, inputs from the first on, is done with them."""
+    order: dict[ir.Node, None] = {}
+    stack = [value.producer() for value in reversed(graph.outputs)]
+    while stack:
+        node = stack[-1]
+        waiting = [
+            before
+            for value in (() if node is None or node in order else node.inputs)
+            if value is not None and (before := value.producer()) is not None and before not in order
+        ]
+        if waiting:
+            stack += reversed(waiting)
+        elif (done := stack.pop()) is not None:
+            order[done] = None
+    graph.remove(order)
+    graph.extend(order)
+
+
+def unnamed(model: ir.Model) -> ir.Model:
+    """Return the graph with its nodes numbered, to be run before their names are known."""
+    return _rebuilt(model, [f"node{i}" for i, _ in enumerate(model.graph)], {})
+
+
+def named(model: ir.Model, state: Mapping[str, str], layers: Mapping[str, str]) -> ir.Model:
+    """Return the graph with nodes, values and tensors called after the layers they come from, every shape described.
+
+    A node is called after the layer that holds its weights or, without any, whose output it makes; where no layer is
+    known, after what its neighbours' layers have in common and its operator, `layer1.0.Add`. A value is called after
+    the layer whose output it is (a BatchNorm folded into a convolution leaves its name there), else as its node. What
+    comes a second time ends in "#1". A tensor is called after its node and its role, `layer1.0.conv1.weight`.
+
+    Args:
+        model: From `simplify`.
+        state: Name in the network's State of a tensor, by the name the exporter gave it.
+        layers: The layer whose output a value is, by the value's name in `unnamed(model)`.
+    """
+    nodes = list(model.graph)
+    made = [str(node.outputs[0].name) for node in unnamed(model).graph]
+    found = [_owner(node, state) or layers.get(name, "") for node, name in zip(nodes, made, strict=True)]
+    names = []
+    for i, node in enumerate(nodes):
+        before = next((owner for owner in reversed(found[:i]) if owner), "")
+        after = next((owner for owner in found[i + 1 :] if owner), "")
+        pairs = zip(before.split("."), after.split("."), strict=False)
+        shared = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1] != "", pairs)]
+        names.append(found[i] or ".".join([*shared, node.op_type]))
+    values = {node.outputs[0]: layers[name] for node, name in zip(nodes, made, strict=True) if name in layers}
+    return _rebuilt(model, names, values)
+
+
+def _owner(node: ir.Node, state: Mapping[str, str]) -> str:
+    """Return the layer that holds a node's weights."""
+    held = [state[name] for value in node.inputs if value is not None and (name := str(value.name)) in state]
+    return held[0].rpartition(".")[0] if held else ""
+
+
+def _unique() -> Callable[[str], str]:
+    """Return a function that returns a name as it is the first time, and with "#1", "#2" behind it from then on."""
+    taken = set[str]()
+
+    def unique(name: str) -> str:
+        chosen = next(each for i in range(len(taken) + 1) if (each := f"{name}#{i}" if i else name) not in taken)
+        taken.add(chosen)
+        return chosen
+
+    return unique
+
+
+def _axes(value: ir.Value) -> ir.Shape | None:
+    """Return a value's shape, its dynamic axes called N, C, H and W."""
+    shape = shape_of(value)
+    return None if shape is None else ir.Shape([size or "NCHW"[i : i + 1] or None for i, size in enumerate(shape)])
+
+
+def _rebuilt(model: ir.Model, names: Sequence[str], layers: Mapping[ir.Value, str]) -> ir.Model:
+    """Return a new model of the same nodes, in which nothing else of the exporter is left.
+
+    Raises:
+        ParityError: If a node holds a graph of its own.
+    """
+    graph, node_name, unique = model.graph, _unique(), _unique()
+    values = {
+        value: ir.Value(None, name=unique(name), type=value.type, shape=_axes(value))
+        for name, ends in ((INPUT, graph.inputs), (OUTPUT, graph.outputs))
+        for value in ends
+    }
+    nodes, tensors = list[ir.Node](), list[ir.Value]()
+    for node, name in zip(graph, map(node_name, names), strict=True):
+        for i, value in enumerate(node.inputs):
+            if value is not None and value not in values:
+                roles = _ROLES.get(node.op_type, ())
+                array = np.ascontiguousarray(known(value)).reshape(shape_of(value) or ())
+                tensor = ir.tensor(array, name=unique(f"{name}.{roles[i] if i < len(roles) else f'input{i}'}"))
+                values[value] = ir.val(str(tensor.name), const_value=tensor)
+                tensors.append(values[value])
+        for value in node.outputs:
+            if value not in values:
+                values[value] = ir.Value(None, name=unique(layers.get(value, name)))
+        if any(
+            attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+            for attribute in node.attributes.values()
+        ):
+            raise ParityError(
+                f"{name}: {node.op_type} holds a graph of its own, which has no canonical form. Use --raw."
+            )
+        made = [values[value] for value in node.outputs]
+        taken = [value and values[value] for value in node.inputs]
+        nodes.append(ir.Node("", node.op_type, taken, node.attributes.values(), outputs=made, name=name))
+    rebuilt = ir.Graph(
+        [values[value] for value in graph.inputs],
+        [values[value] for value in graph.outputs],
+        nodes=nodes,
+        initializers=tensors,
+        opset_imports={"": graph.opset_imports[""]},
+        name="network",
+    )
+    version = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", graph.opset_imports[""])])
+    result = ir.Model(rebuilt, ir_version=version)
+    _ = passes.ShapeInferencePass()(result)
+    rebuilt.initializers.clear()  # the pass has put the large ones last
+    for tensor in tensors:
+        rebuilt.register_initializer(tensor)
+    return result
+
+
+def difference(ours: onnx.ModelProto, theirs: onnx.ModelProto, sides: tuple[str, str]) -> str:
+    """Return in words where two canonical files first differ: the node, and what each has; "" if nowhere."""
+    for a, b in zip(ours.graph.node, theirs.graph.node, strict=False):
+        for word, get in _PARTS.items():
+            if get(a) != get(b):
+                return f"{a.name or b.name}: {word} differs: {sides[0]}={get(a)}, {sides[1]}={get(b)}"
+    counts = len(ours.graph.node), len(theirs.graph.node)
+    if counts[0] != counts[1]:
+        longer = max(ours, theirs, key=lambda model: len(model.graph.node)).graph.node[min(counts)]
+        return f"{longer.name}: {longer.op_type} is only in {sides[counts[1] > counts[0]]}"
+    for a, b in zip(ours.graph.initializer, theirs.graph.initializer, strict=False):
+        if a != b:
+            return f"{a.name}: its numbers differ, or their order does: {sides[1]} has {b.name} {list(b.dims)} there"
+    return "" if ours.graph == theirs.graph else "the declared shapes of inputs, outputs or values differ"
+
+
+_PARTS: dict[str, Callable[[onnx.NodeProto], Any]] = {
+    "operator": lambda node: node.op_type,
+    "attributes": lambda node: {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute},
+    "inputs": lambda node: list(node.input),
+    "outputs": lambda node: list(node.output),
+    "name": lambda node: node.name,
+}

@@ -1,0 +1,179 @@
+"""ONNX Runtime, opened with care: one line for what is wrong, and no CPU's result under a GPU's name.
+
+Needs onnxruntime and numpy alone: `parity predict` runs where no framework is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.errors import ParityError
+from parity.numerics.arrays import Array
+
+LEVELS = ("disable", "basic", "extended", "all")
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+_DTYPES = {
+    "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(bool)": np.bool_,
+}  # fmt: skip
+
+
+def import_onnxruntime() -> Any:
+    """Return the module.
+
+    Raises:
+        ParityError: If it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ParityError("onnxruntime is missing: pip install onnxruntime, or onnxruntime-gpu for a GPU") from error
+    return onnxruntime
+
+
+def settle(device: str) -> str:
+    """Return "cpu", "cuda" or "tensorrt" for what the user asked for; "auto" takes CUDA where the build has it.
+
+    Raises:
+        ParityError: If this build of ONNX Runtime does not have the provider.
+    """
+    ort = import_onnxruntime()
+    built = ort.get_available_providers()
+    if device == "auto":
+        return "auto" if _PROVIDERS["cuda"] in built else "cpu"
+    device = "cuda" if device == "gpu" else device
+    if _PROVIDERS[device] not in built:
+        raise ParityError(
+            f"--device {device}: onnxruntime {ort.__version__} is a build without {_PROVIDERS[device]}. "
+            "Install onnxruntime-gpu in its place, or use --device cpu."
+        )
+    return device
+
+
+def open_session(
+    model: Path | bytes, name: str, device: str = "cpu", threads: int = 1, level: str = "all", **config: str
+) -> Any:
+    """Return an onnxruntime.InferenceSession.
+
+    Args:
+        model: The file, or a serialised model that holds all its data.
+        name: What to call it in messages.
+        device: As `settle` names it.
+        threads: Of one operator.
+        level: How far ONNX Runtime rewrites the graph, one of LEVELS.
+        config: Session configuration entries, dots as "__".
+
+    Raises:
+        ParityError: If there is no such file; if the runtime refuses it, with its reason; if the provider that was
+            asked for is not the one that would run: a fall back to the CPU is never taken for a GPU's result.
+    """
+    ort = import_onnxruntime()
+    if isinstance(model, Path) and not model.is_file():
+        raise ParityError(f"{name}: no such file")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.__members__[f"ORT_{_LEVEL_NAMES[level]}"]
+    for key, value in config.items():
+        options.add_session_config_entry(key.replace("__", "."), value)
+    chosen = settle(device)
+    wanted: list[Any] = {
+        "cpu": [],
+        "tensorrt": [_PROVIDERS["tensorrt"], (_PROVIDERS["cuda"], {"use_tf32": "0"})],
+    }.get(chosen, [(_PROVIDERS["cuda"], {"use_tf32": "0"})])
+    try:
+        # What falls back says so on stdout; stdout is ours.
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            session = ort.InferenceSession(
+                os.fspath(model) if isinstance(model, Path) else model, options, [*wanted, _PROVIDERS["cpu"]]
+            )
+    except Exception as error:  # its errors share no base class
+        raise ParityError(f"{name}: ONNX Runtime {ort.__version__} refuses it: {reason(error)}") from error
+    runs = session.get_providers()[0]
+    if chosen in ("cuda", "tensorrt") and runs != _PROVIDERS[chosen]:
+        raise ParityError(
+            f"--device {device}: ONNX Runtime {ort.__version__} fell back to {runs}: it finds no GPU, or not the "
+            "driver and libraries it needs. Check nvidia-smi, or use --device cpu."
+        )
+    return session
+
+
+_LEVEL_NAMES = {
+    "disable": "DISABLE_ALL",
+    "basic": "ENABLE_BASIC",
+    "extended": "ENABLE_EXTENDED",
+    "all": "ENABLE_ALL",
+}
+
+
+def reason(error: Exception) -> str:
+    """Return what ONNX Runtime says, on one line, without its own file names and signatures."""
+    words = " ".join(str(error).split())
+    words = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", words)
+    words = re.sub(r"^/onnxruntime_src/\S+ .*?\) (?=[A-Z])", "", words)
+    words = re.sub(r"^Load model from .*? failed: ?", "", words)
+    return words[:400] or type(error).__name__
+
+
+def runs_on(session: Any) -> str:
+    """Return "cpu", "cuda" or "tensorrt": where the session's nodes go first."""
+    return next(name for name, provider in _PROVIDERS.items() if provider == session.get_providers()[0])
+
+
+def feed(session: Any, inputs: Sequence[Array], name: str) -> dict[str, Array]:
+    """Return the session's inputs by name, floating ones cast to what the file takes.
+
+    Raises:
+        ParityError: If number, rank, size or kind of an input is not what the file takes.
+    """
+    slots = session.get_inputs()
+    if len(slots) != len(inputs):
+        raise ParityError(f"{name}: takes {len(slots)} inputs, was given {len(inputs)}")
+    fed = {}
+    for slot, array in zip(slots, inputs, strict=True):
+        dtype = dtype_of(slot.type)
+        fixed = [length if isinstance(length, int) else None for length in slot.shape]
+        shape = "x".join(str(length or "?") for length in fixed)
+        if len(fixed) != array.ndim or any(a not in (None, b) for a, b in zip(fixed, array.shape, strict=True)):
+            raise ParityError(f"{name}: input {slot.name!r} takes shape {shape}, was given {array.shape}")
+        if np.dtype(dtype).kind != array.dtype.kind:
+            raise ParityError(f"{name}: input {slot.name!r} takes {np.dtype(dtype)}, was given {array.dtype}")
+        fed[slot.name] = np.ascontiguousarray(array, dtype)
+    return fed
+
+
+def dtype_of(kind: str) -> Any:
+    """Return the numpy dtype of an ONNX Runtime type, "tensor(float)".
+
+    Raises:
+        ParityError: If numpy has none.
+    """
+    if kind not in _DTYPES:
+        raise ParityError(f"an input of type {kind} cannot be given from numpy")
+    return _DTYPES[kind]
+
+
+def run(session: Any, fed: dict[str, Array], name: str) -> list[Array]:
+    """Return the session's outputs.
+
+    Raises:
+        ParityError: If the runtime cannot run the file on this input.
+    """
+    try:
+        return session.run(None, fed)
+    except Exception as error:
+        raise ParityError(f"{name}: ONNX Runtime cannot run it on this input: {reason(error)}") from error

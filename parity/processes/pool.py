@@ -1,0 +1,79 @@
+"""The worker processes of a session, and how they are to run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from parity.atomic import check_writable as check_writable
+from parity.processes.workers import Worker
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run two models.
+
+    Attributes:
+        weights: "random", "own", or a file.
+        seed: Of the random weights.
+        device: "auto", "cpu", "gpu", or what ONNX Runtime calls one: "cuda", "tensorrt".
+        threads: Of each worker.
+        timeout: Seconds for both runs together.
+        pythons: Interpreter of each side.
+        gradients: Whether to compare gradients too.
+        values_only: Whether layers whose settings differ, and whose output on this input does not, pass.
+        num_classes: Of a twin, None for the published number.
+        save_trace: Folder to keep the Traces in.
+    """
+
+    weights: str = "random"
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 1
+    timeout: float = 600.0
+    pythons: Mapping[str, str] = field(default_factory=dict)
+    gradients: bool = False
+    values_only: bool = False
+    num_classes: int | None = None
+    save_trace: Path | None = None
+
+
+def fair_share() -> int:
+    """Return the threads for each of two workers on this machine."""
+    return max(1, len(os.sched_getaffinity(0)) // 2 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 2) // 2)
+
+
+class Workers:
+    """The worker processes of a session, each started when it is first needed and kept until the end."""
+
+    def __init__(self, options: Options):
+        self.options = options
+        self._stack = contextlib.ExitStack()
+        self._workers: dict[tuple[str, int], Worker] = {}
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def get(self, side: str, role: int = 0) -> Worker:
+        """Return the worker of a side; `role` tells two models of the same framework apart."""
+        if (side, role) not in self._workers:
+            python = self.options.pythons.get(side) or sys.executable
+            worker = Worker(side, python, self.options.threads)
+            self._workers[side, role] = self._stack.enter_context(worker)
+        return self._workers[side, role]
+
+    def restart(self) -> None:
+        """End all workers; those needed next are started anew."""
+        self._stack.close()
+        self._workers.clear()
+
+    def log(self) -> str:
+        """Return all that the frameworks have printed."""
+        return "".join(worker.log() for worker in self._workers.values())

@@ -1,0 +1,203 @@
+"""What a worker does: one method for each job, and what it keeps between them. Knows no framework but by its side."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from functools import partial, singledispatchmethod
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from parity.analysis.outline import Outline, outline
+from parity.analysis.survey import Finding, survey
+from parity.backends.load import load_side
+from parity.errors import ParityError
+from parity.numerics.distance import Distance
+from parity.processes import jobs
+from parity.tracing.record import outputs64, record
+from parity.tracing.replay import replay
+from parity.tracing.trace import Trace
+from parity.tracing.watch import inference_mode
+from parity.weights import checkpoint
+from parity.weights.hardened import hardened_state
+from parity.weights.state import State
+
+
+class Session:
+    """A worker's side, and the network it traced last; what each job is stands in `parity.processes.jobs`."""
+
+    def __init__(self, name: str, progress: Callable[[str, int, int], None]):
+        """Import a side, and with it its framework.
+
+        Args:
+            name: "torch", "paddle" or "onnx".
+            progress: Called with what is being done, how much of it is done, how much there is.
+        """
+        self.side = load_side(name)
+        self.progress = progress
+        self.network: Any = None
+        self.ways: dict[str, Callable[[], Any]] = {}
+
+    @singledispatchmethod
+    def do(self, job: Any) -> Any:
+        """Do a job and return its answer.
+
+        Raises:
+            ParityError: If it cannot be done, for a reason that its owner can mend.
+        """
+        raise NotImplementedError(type(job).__name__)
+
+    @do.register
+    def _trace(self, job: jobs.Trace) -> None:
+        setup = job.setup
+        digest = self._ready(setup).digest()
+        manifest = {"model": setup.name, "weights": setup.weights.label, "state_sha256": digest}
+        inputs = [np.load(path, allow_pickle=False) for path in job.inputs]
+        own = getattr(self.side, "record", None)  # a file has no layers to wrap: its side records it in its own way
+        _ = (own or partial(record, self.side))(
+            self.network, inputs, job.path, manifest=manifest, gradients=job.gradients, progress=self.progress
+        )
+
+    def _ready(self, setup: jobs.Setup) -> State:
+        """Build a network with its weights, and return those."""
+        self.network = None  # gone before the next one comes
+        device = self.side.use(setup.device, setup.threads)
+        self.network = network = self.side.place(self._build(setup.network), device)
+        weights = setup.weights
+        if isinstance(weights, jobs.OwnWeights):
+            return self.side.get_state(network)
+        slots = self.side.slots(network)
+        if isinstance(weights, jobs.RandomWeights):
+            state = hardened_state(slots, weights.seed)
+        else:
+            state = checkpoint.read(weights.file, slots, setup.family, weights.framework)
+        self.side.set_state(network, state, setup.name)
+        return state
+
+    def _build(self, source: jobs.Network) -> Any:
+        if isinstance(source, jobs.ModelFile):
+            return cast(Any, self.side).load(source.file)
+        if isinstance(source, jobs.Twin):
+            classes = {} if source.num_classes is None else {"num_classes": source.num_classes}
+            return self.side.build(source.twin, **classes)
+        try:
+            network = _call(source.spec)
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            theirs = [frame for frame in frames if not frame.filename.startswith((__file__, "<frozen"))]
+            where = f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
+            raise ParityError(f"{self.side.NAME}:{source.spec}: {in_words(error)}{where}") from error
+        if not hasattr(network, "forward"):
+            raise ParityError(
+                f"{self.side.NAME}:{source.spec}: made an object of type {type(network).__name__}, which is no network"
+            )
+        return network
+
+    @do.register
+    def _prepare(self, job: jobs.Prepare) -> None:
+        _ = self._ready(job.setup)
+
+    @do.register
+    def _aim(self, job: jobs.Aim) -> Mapping[str, str]:
+        array, self.ways, refused = np.load(job.input, allow_pickle=False), {}, {}
+        for way in job.ways:
+            try:
+                call = cast(Any, self.side).runner(self.network, way, array)
+                call()
+                self.ways[way] = call
+            except Exception as error:  # a compiler that is missing, a file of another batch size: the others go on
+                refused[way] = " ".join(str(error).split())[:200] or type(error).__name__
+        return refused
+
+    @do.register
+    def _turn(self, job: jobs.Turn) -> tuple[float, ...]:
+        call = self.ways[job.way]
+        call()
+        return tuple(_seconds(call) for _ in range(job.repeat))
+
+    @do.register
+    def _multiply(self, job: jobs.Multiply) -> float:
+        a = np.full((job.size, job.size), 1.5, np.float32)
+        return 2 * job.size**3 / min(_seconds(lambda: a @ a) for _ in range(4))
+
+    @do.register
+    def _layers(self, job: jobs.Layers) -> tuple[tuple[str, str, dict[str, Any]], ...]:
+        return tuple((name, *self.side.describe(layer)) for name, layer in self.side.layers(self._build(job.network)))
+
+    @do.register
+    def _state(self, job: jobs.State) -> None:
+        self.side.get_state(self.network).save(job.path)
+
+    @do.register
+    def _replay(self, job: jobs.Replay) -> tuple[tuple[str, int, Distance | str], ...]:
+        with Trace(job.reference) as reference:
+            found = replay(self.side, self.network, reference)
+        return tuple((layer, number, gap) for (layer, number), gap in found.items())
+
+    @do.register
+    def _outline(self, job: jobs.Outline) -> Outline:
+        _ = self.side.use("cpu", job.threads)
+        network = self._build(job.network)
+        # A user's own network may look at the numbers on its way, and is run as it is.
+        hollow = isinstance(job.network, jobs.Twin)
+        return outline(self.side, self.side.hollow(network) if hollow else network, job.shape)
+
+    @do.register
+    def _survey(self, job: jobs.Survey) -> tuple[Finding, ...]:
+        _ = self.side.use("cpu", 1)
+        report = lambda done: self.progress("pooling", done, len(job.sizes))
+        return tuple(survey(self.side, self._build(job.network), job.channels, job.sizes, report))
+
+    @do.register
+    def _shape(self, job: jobs.Shape) -> tuple[int | None, ...]:
+        side = cast(Any, self.side)
+        return tuple(side.input_shape(side.load(job.file)))
+
+    @do.register
+    def _export(self, job: jobs.Export) -> Mapping[str, str]:
+        example = np.load(job.example, allow_pickle=False)
+        with inference_mode(self.side, self.network):
+            return self.side.export(self.network, example, job.path, job.opset, job.dynamic_size)
+
+    @do.register
+    def _outputs(self, job: jobs.Outputs) -> None:
+        for source, folder in job.inputs:
+            for i, array in enumerate(outputs64(self.side, self.network, np.load(source, allow_pickle=False))):
+                np.save(folder / f"{i}.npy", array)
+
+    @do.register
+    def _read(self, job: jobs.Read) -> None:
+        State(self.side.read_checkpoint(job.file)).save(job.path)
+
+
+def _call(spec: str) -> Any:
+    """Return what the callable of MODULE_OR_FILE.py:callable makes."""
+    module, _, name = spec.rpartition(":")
+    if not module.endswith(".py"):
+        sys.path.insert(0, str(Path.cwd()))
+        return getattr(importlib.import_module(module), name)()
+    sys.path.insert(0, str(Path(module).resolve().parent))  # as Python does for a script: its siblings
+    found = importlib.util.spec_from_file_location(Path(module).stem, module)
+    assert found is not None
+    assert found.loader is not None
+    loaded = importlib.util.module_from_spec(found)
+    _ = sys.modules.setdefault(found.name, loaded)
+    found.loader.exec_module(loaded)
+    return getattr(loaded, name)()
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    _ = call()
+    return time.perf_counter() - start
+
+
+def in_words(error: Exception) -> str:
+    """Return an error's kind and message on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"

@@ -1,0 +1,1 @@
+"""Whole comparisons: of two models, of live objects, of the zoo."""

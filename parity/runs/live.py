@@ -1,0 +1,102 @@
+"""`compare` for live objects: a notebook's or a test's networks, in this process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from parity.backends.load import load_side
+from parity.errors import ParityError
+from parity.judging.comparison import Comparison
+from parity.judging.explain import explained
+from parity.judging.judge import judge
+from parity.numerics.arrays import Array
+from parity.temporary import temporary_folder
+from parity.tracing.record import record
+from parity.tracing.replay import replay
+from parity.tracing.side import Side
+from parity.tracing.trace import Trace
+
+
+def side_of(network: Any) -> Side:
+    """Return the side of a live network.
+
+    Raises:
+        ParityError: If it is neither a torch.nn.Module nor a paddle.nn.Layer.
+    """
+    for name, kind in (("torch", "Module"), ("paddle", "Layer")):
+        framework = sys.modules.get(name)  # who holds a network of a framework has imported it
+        if framework is not None and isinstance(network, getattr(framework.nn, kind)):
+            return load_side(name)
+    raise ParityError(f"{type(network).__name__} is neither a torch.nn.Module nor a paddle.nn.Layer.")
+
+
+def compare(
+    reference: Any,
+    candidate: Any,
+    inputs: Array | Sequence[Array],
+    *,
+    transfer: bool = True,
+    gradients: bool = False,
+    values_only: bool = False,
+) -> Comparison:
+    """Return whether two live networks compute the same function, layer by layer.
+
+    Both are left as they were found: mode, dtype, hooks, gradients and weights, except that with `transfer` the
+    candidate keeps the weights it was given. A network in training mode is compared in evaluation mode; a single layer
+    left in training mode within a network in evaluation mode is compared, and blamed, as it is.
+
+    Args:
+        reference: A torch.nn.Module or paddle.nn.Layer held to be right.
+        candidate: Another, of either kind.
+        inputs: A numpy array, or one for each positional argument; floating ones are cast to each run's precision.
+        transfer: Copy the reference's weights into the candidate first; False takes both as they are.
+        gradients: Also compare gradients by layer outputs and parameters.
+        values_only: Let layers pass whose settings differ as long as their output on this input does not.
+
+    Raises:
+        ParityError: If the inputs are no arrays, the weights do not fit, or a network cannot take the inputs.
+
+    Example:
+        >>> from torch import nn
+        >>> right = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+        >>> wrong = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=1.1e-5)).eval()
+        >>> result = compare(right, wrong, np.random.default_rng(0).random((1, 3, 8, 8)))
+        >>> result.ok, result.verdict
+        (False, 'different')
+        >>> result.first_divergence.layer, [culprit.layer for culprit in result.culprits]
+        ('1', ['1'])
+    """
+    arrays = [
+        _array(array, f"inputs[{i}]" if array is not inputs else "inputs")
+        for i, array in enumerate(inputs if isinstance(inputs, (list, tuple)) else [inputs])
+    ]
+    sides = side_of(reference), side_of(candidate)
+    if transfer:
+        sides[1].set_state(candidate, sides[0].get_state(reference), type(candidate).__name__)
+    with temporary_folder() as folder:
+        paths = [folder / "reference", folder / "candidate"]
+        for side, network, path in zip(sides, (reference, candidate), paths, strict=True):
+            record(side, network, arrays, path, gradients=gradients)
+        with Trace(paths[0]) as ours, Trace(paths[1]) as theirs:
+            comparison = judge(type(reference).__name__, ours, theirs, values_only=values_only)
+            if comparison.ok:
+                return comparison
+            states = sides[0].get_state(reference), sides[1].get_state(candidate)
+            return explained(comparison, ours, theirs, replay(sides[1], candidate, ours), states)
+
+
+def _array(value: Any, what: str) -> Array:
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # whatever a framework's tensor raises that is not on the CPU, or is being trained
+        raise ParityError(f"{what}: no numpy array can be made of this {type(value).__name__}: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise ParityError(
+            f"{what}: a {type(value).__name__} (dtype {array.dtype}) is no array of real numbers. "
+            "Give a numpy array, or a list of one for each positional argument."
+        )
+    return array

@@ -1,0 +1,46 @@
+"""What every door to a framework can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from parity.numerics.arrays import Array
+from parity.weights.state import Slot, State
+
+
+class Side(Protocol):
+    """The door to one framework, a module: the only code that imports it. Same verbs on each."""
+
+    NAME: str
+
+    def place(self, network: Any, device: str) -> Any: ...  # noqa: D102
+    def read_checkpoint(self, path: Path) -> dict[str, Array]: ...  # noqa: D102
+    def write_checkpoint(self, tensors: Mapping[str, Array], path: Path) -> None: ...  # noqa: D102
+    def build(self, name: str, **options: Any) -> Any: ...  # noqa: D102
+    def hollow(self, network: Any) -> Any: ...  # noqa: D102
+    def use(self, device: str, threads: int) -> str: ...  # noqa: D102
+    def layers(self, network: Any) -> Iterable[tuple[str, Any]]: ...  # noqa: D102
+    def describe(self, layer: Any) -> tuple[str, dict[str, Any]]: ...  # noqa: D102
+    def slots(self, network: Any) -> dict[str, Slot]: ...  # noqa: D102
+    def get_state(self, network: Any) -> State: ...  # noqa: D102
+    def set_state(self, network: Any, state: State, name: str) -> None: ...  # noqa: D102
+    def is_tensor(self, value: Any) -> bool: ...  # noqa: D102
+    def to_numpy(self, tensor: Any) -> Array: ...  # noqa: D102
+    def version(self, tensor: Any) -> int: ...  # noqa: D102
+    def to_tensor(self, array: Array, network: Any) -> Any: ...  # noqa: D102
+    def double(self, network: Any) -> AbstractContextManager[list[str]]: ...  # noqa: D102
+    def native(self, network: Any) -> AbstractContextManager[list[str]]: ...  # noqa: D102
+    def autograd(self, on: bool) -> AbstractContextManager[Any]: ...  # noqa: D102
+    def neutral(self, layer: Any, role: str, array: Array) -> Array: ...  # noqa: D102
+    def parameters(self, layer: Any) -> dict[str, Any]: ...  # noqa: D102
+    def gradients(self, outputs: list[Any], cotangents: list[Array], wanted: list[Any]) -> list[Any]: ...  # noqa: D102
+    def manifest(self, network: Any) -> dict[str, Any]: ...  # noqa: D102
+    def export(  # noqa: D102
+        self, network: Any, example: Array, path: Path, opset: int, dynamic_size: bool
+    ) -> dict[str, str]: ...
+
+
+Progress = Callable[[str, int, int], None]

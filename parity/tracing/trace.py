@@ -1,0 +1,219 @@
+"""Trace: every layer call of one run, with what went in and came out; a safetensors file and its reader.
+
+The file holds the float64 run's tensors, each once however many layers share it. Of the float32 run it holds what the
+verdicts need: for each output its noise (the distance to the same side's float64 run) and a digest of its bits. Both
+are computed while the run goes on, so the float32 activations of no side are ever all in memory or on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from parity import layers
+from parity.errors import ParityError
+from parity.json_codec import DecodeError, decode, encode
+from parity.numerics.arrays import Array
+from parity.numerics.distance import Distance
+from parity.safetensors_file import CODES, WORDS, Scratch, Writer, read_header
+
+# 2: Paddle's float64 is exact, outputs have keys. One of schema 1 holds errors that nothing allows for any more.
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Noise(Distance):
+    """The float32 run's output against the float64 run's, and the SHA-256 of its bytes."""
+
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one layer.
+
+    Attributes:
+        layer: Dotted path; "" is the network itself.
+        number: 0 for the layer's first call in the run.
+        kind: Neutral kind, "Conv2d"; for a layer of the user's own, its class.
+        leaf: Whether it holds no layers of its own.
+        config: Configuration in neutral words, "stride": [2, 2].
+        inputs: Names of its float64 inputs in the file.
+        outputs: Names of its float64 outputs in the file.
+        noise: For each output, its float32 noise.
+        terms: Length of the longest sum one output element is made of: fan-in, or elements pooled.
+        replayable: Whether its inputs are all it was called with, so that it can be called again with recorded ones.
+        gradients: Names of the float64 gradients, by "output 0", "weight"; empty unless asked for.
+        gradient_noise: The float32 noise of each.
+        known_error: How far the backend says its own float64 may be off here, as a distance; 0 where it knows of none.
+        labels: What the network calls each output where it gives them by keys: "out", "aux.0"; else empty.
+    """
+
+    layer: str
+    number: int
+    kind: str
+    leaf: bool
+    config: Mapping[str, Any]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    noise: tuple[Noise, ...]
+    terms: int
+    replayable: bool
+    gradients: Mapping[str, str]
+    gradient_noise: Mapping[str, Noise]
+    known_error: float = 0.0
+    labels: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Return what pairs this call with one of another trace."""
+        return self.layer, self.number
+
+
+class Trace:
+    """A recorded run, read from its file: tensors are loaded when asked for.
+
+    Attributes:
+        manifest: Framework, versions, device, dtype, threads, flags, and hashes of weights and input.
+        calls: Every layer call, in the order in which the calls ended.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     writer = TraceWriter(f"{folder}/run")  # what recording a network does, by hand
+        ...     name = writer.add(np.array([[0.0, 2.0]]))
+        ...     call = Call("act", 0, "ReLU", True, {}, (name,), (name,), (Noise(0.0),), 1, True, {}, {})
+        ...     writer.close({"framework": "none"}, [call])
+        ...     with Trace(f"{folder}/run") as trace:
+        ...         for call in trace.calls:
+        ...             print(call.layer, call.kind, trace.tensor(call.outputs[0]))
+        act ReLU [[0. 2.]]
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        """Open a trace file.
+
+        Raises:
+            ParityError: If it is missing, damaged, no trace, or of a schema this version does not read.
+        """
+        self.path = Path(path)
+        self._start, self._entries, metadata = read_header(path)
+        if "parity_trace" not in metadata:
+            raise ParityError(f"{path}: a safetensors file, but no trace. Record one with --save-trace.")
+        try:
+            header = json.loads(metadata["parity_trace"])
+            schema = header.get("schema") if isinstance(header, dict) else None
+            if schema != SCHEMA:
+                raise ParityError(
+                    f"{path}: trace of schema {schema!r:.20}, this version reads {SCHEMA}. Record it anew."
+                )
+            found = decode(_Header, header)
+            for i, call in enumerate(found.calls):
+                if wrong := _impossible(call, self._entries):
+                    raise DecodeError(f"calls[{i}].{wrong}")
+        except (ValueError, RecursionError) as error:
+            raise ParityError(f"{path}: damaged trace: {error}. Record it anew.") from error
+        self.manifest: dict[str, Any] = dict(found.manifest)
+        self.calls: list[Call] = list(found.calls)
+        self._file = self.path.open("rb", buffering=0)
+
+    def __enter__(self) -> Trace:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def tensor(self, name: str, scratch: Scratch | None = None) -> Array:
+        """Return one tensor of the float64 run, by the name a Call gives it; in a scratch's room if one is given."""
+        return (scratch or Scratch()).read(self._file.fileno(), self._start, self._entries[name])
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return a tensor's shape without loading it."""
+        return tuple(self._entries[name]["shape"])
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Return a tensor's dtype without loading it."""
+        return np.dtype(CODES[self._entries[name]["dtype"]])
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a trace's metadata entry `parity_trace` holds, as JSON."""
+
+    schema: int
+    manifest: Mapping[str, Any]
+    calls: tuple[Call, ...]
+
+
+def _impossible(call: Call, entries: Mapping[str, Any]) -> str:
+    """Return which field of a call holds what no run can have recorded, and what; "" if none does."""
+    for word in ("inputs", "outputs", "gradients"):
+        names = getattr(call, word)
+        for name in names.values() if isinstance(names, Mapping) else names:
+            if name not in entries:
+                return f"{word}: the file holds no tensor {name!a:.40}"
+            if entries[name]["dtype"] not in CODES:
+                return f"{word}: tensor {name!a:.40} is of dtype {entries[name]['dtype']}, which no trace holds"
+    if len(call.noise) != len(call.outputs):
+        return f"noise: {len(call.noise)} of them for {len(call.outputs)} outputs"
+    if unmeasured := sorted(call.gradients.keys() - call.gradient_noise.keys()):
+        return f"gradient_noise: none for {unmeasured[0]!a:.40}"
+    # A number that is larger than any run's, or NaN, would allow anything.
+    for word, value, least in (
+        ("number", call.number, 0),
+        ("terms", call.terms, 1),
+        ("known_error", call.known_error, 0),
+    ):
+        if not least <= value <= 2**53:
+            return f"{word}: no run has {value!r:.40}"
+    if any(noise.relative < 0 for noise in (*call.noise, *call.gradient_noise.values())):
+        return "noise: a distance below 0"
+    if type(call.config.get("constant", 0)) is not int:
+        return f"config['constant']: expected an integer, found {call.config['constant']!a:.40}"
+    try:
+        _ = layers.evaluated(call.kind, call.config, rank=4)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        return f"config: no {call.kind!a:.40} is configured so: {error!a:.80}"
+    if len(call.labels) not in (0, len(call.outputs)) or len(set(call.labels)) != len(call.labels):
+        return f"labels: {len(call.labels)} of them for {len(call.outputs)} outputs, or two alike"
+    return ""
+
+
+class TraceWriter:
+    """Writes a trace tensor by tensor, so that no run has to fit into memory."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self._writer, self._count = Writer(path), 0
+
+    def add(self, array: Array) -> str:
+        """Write one array and return its name in the file.
+
+        Raises:
+            ParityError: If its dtype is one that a trace cannot hold.
+        """
+        if array.dtype.str not in WORDS:
+            raise ParityError(f"a layer's tensor has dtype {array.dtype}, which a trace cannot hold")
+        name = f"t{self._count}"
+        self._writer.add(name, array)
+        self._count += 1
+        return name
+
+    def read(self, name: str) -> Array:
+        """Return an array written before; it lasts until the next one is read."""
+        return self._writer.read(name)
+
+    def close(self, manifest: Mapping[str, Any], calls: Sequence[Call]) -> None:
+        """Write the header and close the file."""
+        # Infinity and NaN as Python's own words for them, as in every trace of this schema.
+        header = json.dumps(encode(_Header(SCHEMA, manifest, tuple(calls)), strict=False))
+        with self._writer as writer:
+            writer.finish({"parity_trace": header})

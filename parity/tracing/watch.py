@@ -1,0 +1,93 @@
+"""Wrap the layers of a live network for a while, and leave it as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from parity.tracing.side import Side
+
+
+@contextlib.contextmanager
+def inference_mode(side: Side, network: Any) -> Iterator[None]:
+    """Put a network that is in training mode into evaluation mode for a while; leave any other as it is."""
+    layers = [layer for _, layer in side.layers(network)]
+    modes = [layer.training for layer in layers]
+    if network.training:
+        for layer in layers:
+            layer.training = False
+    try:
+        yield
+    finally:
+        for layer, mode in zip(layers, modes, strict=True):
+            layer.training = mode
+
+
+@contextlib.contextmanager
+def watched(
+    layers: Iterable[tuple[str, Any]], wrap: Callable[[str, Any, Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """Put what `wrap` makes of a layer's path, the layer and its `forward` in place of each `forward` for a while."""
+    wrapped = []
+    try:
+        for name, layer in layers:
+            wrapped.append((layer, layer.__dict__.get("forward")))
+            layer.forward = wrap(name, layer, layer.forward)
+        yield
+    finally:
+        for layer, own in wrapped:
+            del layer.forward
+            if own is not None:
+                layer.forward = own
+
+
+class Seen:
+    """Remembers a value for each live tensor object, until the tensor is changed in place or gone."""
+
+    def __init__(self, version: Callable[[Any], int]):
+        self._version = version
+        self._values: dict[int, tuple[Any, int, Any]] = {}
+
+    def get(self, tensor: Any) -> Any:
+        """Return the value put for this tensor as it is now, or None."""
+        alive, version, value = self._values.get(id(tensor), (lambda: None, 0, None))
+        return value if alive() is tensor and version == self._version(tensor) else None
+
+    def put(self, tensor: Any, value: Any) -> None:
+        """Remember a value for this tensor as it is now."""
+        self._values[id(tensor)] = (weakref.ref(tensor), self._version(tensor), value)
+
+
+def leaves(side: Side, layers: Iterable[tuple[str, Any]]) -> set[int]:
+    """Return the `id` of every layer that holds no layers of its own."""
+    return {id(layer) for _, layer in layers if sum(1 for _ in side.layers(layer)) == 1}
+
+
+def keys(value: Any, is_tensor: Callable[[Any], bool]) -> tuple[str, ...]:
+    """Return what a structure calls its tensors, in the order of `flatten`: "out", "aux.0"; empty without mappings."""
+    found = [".".join(path) for path in _paths(value, is_tensor)]
+    return tuple(found) if _has_mapping(value) and len(set(found)) == len(found) else ()
+
+
+def _paths(value: Any, is_tensor: Callable[[Any], bool]) -> list[tuple[str, ...]]:
+    if is_tensor(value):
+        return [()]
+    items = (
+        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, (tuple, list)) else ()
+    )
+    return [(str(key), *path) for key, item in items for path in _paths(item, is_tensor)]
+
+
+def _has_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, (tuple, list)) and any(map(_has_mapping, value)))
+
+
+def flatten(value: Any, is_tensor: Callable[[Any], bool]) -> list[Any]:
+    """Return the tensors in a structure of tuples, lists and mappings, in order."""
+    if is_tensor(value):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [leaf for item in value for leaf in flatten(item, is_tensor)] if isinstance(value, (tuple, list)) else []

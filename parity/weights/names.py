@@ -1,0 +1,166 @@
+"""Tables of names: what other projects call the weights of the same networks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from parity.errors import ParityError
+from parity.numerics.arrays import Array
+from parity.zoo import NETWORKS
+
+LAYOUTS = ("twin", "torchvision", "paddle.vision")
+
+_Patterns = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
+
+# From a twin's name to another project's, by patterns tried in turn; a name that none of them fits is the same in both.
+_TORCHVISION: dict[str, _Patterns] = {
+    "resnet": (
+        (r"^conv\.conv\.", "conv1."),
+        (r"^conv\.batch_norm\.", "bn1."),
+        (r"\.conv(\d)\.conv\.", lambda m: f".conv{int(m[1]) + 1}."),
+        (r"\.conv(\d)\.batch_norm\.", lambda m: f".bn{int(m[1]) + 1}."),
+        (r"\.short\.conv\.", ".downsample.0."),
+        (r"\.short\.batch_norm\.", ".downsample.1."),
+    ),
+}
+_PADDLE_VISION: dict[str, _Patterns] = {
+    "resnet": _TORCHVISION["resnet"],
+    "densenet": (
+        (r"^features\.conv0\.", "conv1_func._conv."),
+        (r"^features\.norm0\.", "conv1_func._batch_norm."),
+        (
+            r"^features\.denseblock(\d+)\.denselayer(\d+)\.(norm|conv)([12])\.",
+            lambda m: f"db_conv_{int(m[1]) + 1}.conv{int(m[1]) + 1}_{m[2]}.bn_ac_func{m[4]}.{_PADDLE_LAYERS[m[3]]}.",
+        ),
+        (
+            r"^features\.transition(\d+)\.(norm|conv)\.",
+            lambda m: f"tr_conv{int(m[1]) + 1}_blk.conv_ac_func.{_PADDLE_LAYERS[m[2]]}.",
+        ),
+        (r"^features\.norm5\.", "batch_norm."),
+        (r"^classifier\.", "out."),
+    ),
+}
+_PADDLE_LAYERS = {"norm": "_batch_norm", "conv": "_conv"}
+# How the densenet files that torchvision offers for download spell it: older than torchvision's own module names.
+_DOWNLOADS: dict[str, _Patterns] = {
+    "densenet": ((r"(\.denselayer\d+\.(?:norm|conv))([12])\.", lambda m: f"{m[1]}.{m[2]}."),)
+}
+_TABLES = {"torchvision": _TORCHVISION, "paddle.vision": _PADDLE_VISION, "torchvision, as downloaded": _DOWNLOADS}
+
+# What Paddle calls a tensor, in which kinds of layer (another may hold one of the same name), and the neutral word.
+_ROLES = {
+    "_mean": ("BatchNorm", "running_mean"),
+    "_variance": ("BatchNorm", "running_var"),
+    "scale": ("InstanceNorm", "weight"),
+    "_weight": ("PReLU", "weight"),
+}
+PADDLE_ROLES = {role: own for own, (_, role) in _ROLES.items() if role != "weight"}  # of the twins' layers
+
+# Tensors that steer training alone, and that no twin has.
+_EXTRA = {"googlenet": r"aux[12]\."}
+
+# Networks of the same name that compute another function, by what gives their layout away.
+_OTHERS = {
+    "alexnet": (
+        r"_conv1\._conv\.|_fc6\.",
+        "it halves the inputs of its linear layers when it predicts (downscale_in_infer), and takes 6x6 maps only",
+    ),
+    "googlenet": (
+        r"_ince3a\.|_convprj\.|_fc_out\.",
+        "it has no BatchNorm, 5x5 convolutions where torchvision has 3x3, other pooling, and three outputs",
+    ),
+}
+
+
+def neutral_role(kind: str, own: str) -> str:
+    """Return the neutral word for what a layer of Paddle's, of that neutral kind, calls one of its tensors."""
+    within, role = _ROLES.get(own, ("", own))
+    return role if within in kind else own
+
+
+def other_name(name: str, family: str, layout: str) -> str:
+    """Return what a layout calls a tensor of a twin; roles, "running_mean", stay neutral."""
+    for pattern, to in _TABLES.get(layout, {}).get(family, ()):
+        renamed, count = re.subn(pattern, to, name)
+        if count:
+            return renamed
+    return name
+
+
+def check_layout(network: str, layout: str) -> None:
+    """Return if a layout has that network, and it is the same function there.
+
+    Raises:
+        ParityError: If not, with the reason.
+    """
+    family, published = NETWORKS[network].family, NETWORKS[network].output[1] == 1000
+    if layout == "twin" or (published and (layout == "torchvision" or family in ("resnet", "vgg", "densenet"))):
+        return
+    if published and family in _OTHERS:
+        raise ParityError(f"paddle.vision's {network} is another network than torchvision's: {_OTHERS[family][1]}")
+    raise ParityError(f"{layout} has no {network}; only the twins have")
+
+
+def to_twin(
+    tensors: Mapping[str, Array], wanted: Iterable[str], family: str, source: str
+) -> tuple[dict[str, Array], str]:
+    """Return the tensors under the twins' names, whichever of the known layouts they came in, and that layout.
+
+    Left out are batch counters, which Paddle does not have, and torchvision's auxiliary heads, which no twin has.
+
+    Args:
+        tensors: As the file names them: as the twins, torchvision or paddle.vision do.
+        wanted: The twin's own names.
+        family: The twin's family, "" for a network that is no twin.
+        source: The file, for the message.
+
+    Raises:
+        ParityError: If two tensors come to the same name; if the layout is that of paddle.vision's alexnet or
+            googlenet; if no name is known.
+    """
+    twins = set(wanted)
+    tables = {layout: {other_name(name, family, layout): name for name in twins} for layout in ("twin", *_TABLES)}
+    found, given = dict.fromkeys(tables, 0), dict[str, Any]()
+    for name, array in tensors.items():
+        path, dot, role = name.rpartition(".")
+        plain = name if name in twins else path + dot + _ROLES.get(role, ((), role))[1]
+        if role != "num_batches_tracked" and not (plain not in twins and _matches(_EXTRA, family, plain)):
+            given[name] = plain, array
+        for layout, table in tables.items():
+            found[layout] += plain in table
+    best = max(found, key=lambda layout: found[layout])
+    renamed: dict[str, Array] = {}
+    sources: dict[str, str] = {}
+    for name, (plain, array) in given.items():
+        own = next((table[plain] for table in tables.values() if plain in table), plain)
+        if own in renamed:
+            raise ParityError(f"{source}: {sources[own]} and {name} are two tensors for the one {own}")
+        renamed[own], sources[own] = array, name
+    if twins and not found[best]:
+        _refuse(list(tensors), twins, family, source)
+    return renamed, best
+
+
+def _matches(patterns: Mapping[str, str], family: str, name: str) -> bool:
+    return family in patterns and re.match(patterns[family], name) is not None
+
+
+def _refuse(names: list[str], twins: set[str], family: str, source: str) -> None:
+    """Say why a file of which no name is known is of no use."""
+    if family in _OTHERS and any(re.search(_OTHERS[family][0], name) for name in names):
+        raise ParityError(
+            f"{source}: weights of paddle.vision's {family}, which is another network than torchvision's: "
+            f"{_OTHERS[family][1]}. Use torchvision's."
+        )
+    known = "the twins, torchvision and paddle.vision" if family else "the network's"
+    raise ParityError(
+        f"{source}: unknown layout: none of its {len(names)} names is one of {known}. "
+        f"It holds {_some(names)}; wanted are {_some(sorted(twins))}"
+    )
+
+
+def _some(names: list[str]) -> str:
+    shown = [name if name.isprintable() and len(name) <= 80 else f"{name[:60]!r}..." for name in names[:3]]
+    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "nothing"

@@ -1,0 +1,190 @@
+"""State: the weights of a network in neutral form, and the rules by which they enter one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parity.atomic import atomic
+from parity.errors import ParityError
+from parity.numerics.arrays import Array, pieces, same_bits
+from parity.safetensors_file import Writer, header_size, mapped
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One tensor that a network takes.
+
+    Attributes:
+        shape: Neutral shape: torch's orientation, a linear weight is (out, in).
+        kind: Neutral kind of the layer that owns it, "Conv2d".
+        role: Its name within that layer, "weight", "bias", "running_mean".
+        tied: The first name of the tensor, where this is another name of it: two layers share it; else "".
+        turned: Whether it is that one transposed, in neutral form: Paddle's Embedding and Linear may share one.
+    """
+
+    shape: tuple[int, ...]
+    kind: str
+    role: str
+    tied: str = ""
+    turned: bool = False
+
+
+class State(Mapping[str, Array]):
+    """Weights as an ordered mapping of neutral name to numpy array: torch's names and orientation.
+
+    A tensor that layers share is there under each of its names; read from a network, they hold one array.
+
+    Example:
+        >>> import numpy as np
+        >>> state = State({"fc.weight": np.ones((10, 4), np.float32), "fc.bias": np.zeros(10, np.float32)})
+        >>> list(state), state["fc.weight"].shape
+        (['fc.weight', 'fc.bias'], (10, 4))
+        >>> state.differences({**state, "fc.bias": np.ones(10, np.float32)})
+        ['fc.bias']
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     state.save(f"{folder}/fc.safetensors")
+        ...     State.load(f"{folder}/fc.safetensors").digest() == state.digest()
+        True
+    """
+
+    def __init__(self, tensors: Mapping[str, Array]):
+        self._tensors = dict(tensors)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of names, dtypes, shapes and bytes; the order of the tensors does not matter."""
+        total = hashlib.sha256()
+        for name, array in sorted(self.items()):
+            total.update(_label(name, array))
+            for piece in pieces(array):
+                total.update(piece)
+        return total.hexdigest()
+
+    def differences(self, other: Mapping[str, Array]) -> list[str]:
+        """Return the sorted names whose tensors are not the same bits, or that one of the two lacks."""
+        return sorted(
+            name
+            for name in {*self, *other}
+            if name not in self or name not in other or not same_bits(self[name], other[name])
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file, whole or not at all, with the digest in its metadata.
+
+        Raises:
+            ParityError: If the file cannot be written.
+        """
+        with atomic(path) as part:
+            self.write(part)
+
+    def write(self, path: Path) -> None:
+        """Do what `save` does without its promise of a whole file; tensors are streamed, never copied as a whole.
+
+        Raises:
+            ParityError: If safetensors has no word for a dtype.
+        """
+        names = sorted(self, key=lambda name: (-self[name].itemsize, name))  # so that each is aligned
+        one_pass = names == sorted(self)  # then the digest is computed on the way
+        digest, total = "0" * 64 if one_pass else self.digest(), hashlib.sha256()
+        metadata = {"sha256": digest, "order": json.dumps(list(self))}
+        with Writer(path, header_size(self, names, metadata)) as writer:
+            for name in names:
+                total.update(_label(name, self[name]))
+                writer.add(name, self[name], total.update if one_pass else None)
+            writer.finish({**metadata, "sha256": total.hexdigest() if one_pass else digest})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> State:
+        """Return the State of a safetensors file; one that `save` wrote is held against its digest.
+
+        Raises:
+            ParityError: If the file is no safetensors file, is truncated, or its bits have changed since it was saved.
+        """
+        views, metadata = opened(path)
+        state = cls({name: view.copy() for name, view in views.items()})
+        if "sha256" in metadata and metadata["sha256"] != state.digest():
+            raise ParityError(f"{path}: damaged: its bits have changed since it was saved. Get the file again.")
+        return state
+
+
+def _label(name: str, array: Array) -> bytes:
+    return json.dumps([name, array.dtype.str, array.shape]).encode()
+
+
+def opened(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return a safetensors file's tensors in the layers' order, as `mapped` does, and its metadata; no digest is held.
+
+    Raises:
+        ParityError: As `State.load` does, except that no digest is looked at.
+    """
+    tensors, metadata = mapped(path)
+    return {name: tensors[name] for name in _ordered(list(tensors), metadata.get("order", ""))}, metadata
+
+
+def _ordered(names: list[str], kept: str) -> list[str]:
+    """Return the names in the layers' order, which `save` keeps beside: safetensors sorts by dtype and name."""
+    try:
+        order = json.loads(kept)
+    except (ValueError, RecursionError):
+        return names  # nobody's order, or another program's
+    known = isinstance(order, list) and all(isinstance(name, str) for name in order)
+    return order if known and sorted(order) == sorted(names) else names
+
+
+def check_fit(state: Mapping[str, Array], slots: Mapping[str, Slot], network: str, side: str) -> None:
+    """Return if every tensor of the state has its slot, every slot its tensor, and tied ones hold the same bits.
+
+    Raises:
+        ParityError: One sorted message of everything missing, unexpected or misshapen; nothing has been changed.
+    """
+    lines = [f"{name}: missing from the weights, shape {slots[name].shape}" for name in slots.keys() - state.keys()]
+    lines += [f"{name}: unexpected, the network has no such tensor" for name in state.keys() - slots.keys()]
+    for name in slots.keys() & state.keys():
+        if slots[name].shape != state[name].shape:
+            lines.append(f"{name}: shape differs: {side}={slots[name].shape}, weights={state[name].shape}")
+        elif state[name].dtype.kind != "f":
+            lines.append(f"{name}: dtype {state[name].dtype} is not floating point")
+        elif slots[name].tied in state and not same_bits(state[name], partner(state, slots[name])):
+            lines.append(f"{name}: differs from {slots[name].tied} in the weights; the network ties them, they are one")
+    if lines:
+        shown = [*sorted(lines)[:20], *([f"... and {len(lines) - 20} more"] if len(lines) > 20 else [])]
+        what = f"{network}: the weights do not fit; is it another network, or another num_classes?"
+        raise ParityError("\n  ".join([what, *shown]))
+
+
+def partner(tensors: Mapping[str, Array], slot: Slot) -> Array:
+    """Return what the tensors hold for a tied slot under its first name, in neutral form."""
+    array = tensors[slot.tied]
+    return array.T if slot.turned else array
+
+
+def paths(network: Any, children: Callable[[Any], Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield a network's layers in order, each under every path that leads to it; the network itself is "".
+
+    Frameworks' own walks give the first path only, while their state dicts name a shared layer's tensors by each.
+    """
+    waiting: list[tuple[str, Any, tuple[int, ...]]] = [("", network, ())]  # no recursion: layers may nest deep
+    while waiting:
+        path, layer, above = waiting.pop()
+        if layer is None or id(layer) in above:  # a layer that holds itself
+            continue
+        yield path, layer
+        inside = [
+            (f"{path}.{name}" if path else name, child, (*above, id(layer))) for name, child in children(layer).items()
+        ]
+        waiting += reversed(inside)

@@ -1,0 +1,190 @@
+"""Exported files at work: `predict` and `precision`. Bad input first."""
+
+import json
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from pairs import small
+from PIL import Image
+
+from parity import ParityError
+from parity.deploy.classify import Classifier, read_labels
+from parity.deploy.precision import lower
+from parity.picture import pictures_in
+
+SIZE = 32, 30
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("deploy") / "small.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            small()[0], (torch.zeros(2, 3, *SIZE),), path, dynamo=True, opset_version=18, external_data=False,
+            verbose=False, dynamic_shapes=({0: torch.export.Dim("n")},),
+        )  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for i in range(11):
+        coarse = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((60, 50)).save(folder / f"{i:02}.png")
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "sub").mkdir()
+    return folder
+
+
+def parity(*words, prelude=""):
+    code = f"{prelude}\nfrom parity.commands.program import main\nmain()"
+    command = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+# Whoever asks for one of them gets what a machine without them gives.
+ALONE = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "paddle", "torchvision", "onnx", "onnxscript", "onnx_ir", "paddle2onnx"}:
+            raise ImportError(name + " is not here")
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def test_bad_pictures_labels_and_files_are_one_line_and_leave_nothing(model, pictures, tmp_path):
+    (tmp_path / "few.txt").write_text("cat\ndog\n")
+    (tmp_path / "broken.png").write_bytes((pictures / "00.png").read_bytes()[:60])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.onnx").write_bytes(model.read_bytes()[:5000])
+    good = pictures / "00.png"
+    for words, message in (
+        ((tmp_path / "bad.onnx", good), "refuses it"),
+        ((tmp_path / "none.onnx", good), "no such file"),
+        ((model, good, tmp_path / "broken.png"), "give a JPEG or PNG"),
+        ((model, good, "--labels", tmp_path / "few.txt"), "2 names, but"),
+        ((model, tmp_path / "empty"), "no pictures in this folder"),
+    ):
+        done = parity("predict", *words, "--json", tmp_path / "out.json")
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        assert message in done.stderr
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_labels_that_are_none_are_refused(tmp_path):
+    for name, content in (("a.json", "{"), ("b.json", '{"1": "x"}'), ("c.json", "7")):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(ParityError, match="no list of names"):
+            read_labels(tmp_path / name)
+    with pytest.raises(ParityError, match="cannot read"):
+        read_labels(tmp_path / "missing")
+    (tmp_path / "i.json").write_text('{"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish"]}')
+    assert read_labels(tmp_path / "i.json") == ["tench", "goldfish"]
+
+
+def test_predict_needs_neither_framework_nor_onnx(model, pictures, tmp_path):
+    (tmp_path / "names").write_text("\n".join(f"class {i}" for i in range(16)) + "\n")
+    words = ("predict", model, pictures, pictures / "03.png", "--labels", tmp_path / "names", "--batch", 4)
+    done = parity(*words, "--json", tmp_path / "out.json", "--threads", 1, prelude=ALONE)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads((tmp_path / "out.json").read_text())["pictures"]
+    assert [entry["picture"] for entry in found[:2]] == [str(pictures / "00.png"), str(pictures / "01.png")]
+    assert len(found) == 12  # what is no picture in the folder, and folders within, are left alone
+    assert found[3]["classes"] == found[11]["classes"]  # whatever it shares a batch with
+    best = found[0]["classes"]
+    assert [entry["label"] for entry in best] == [f"class {entry['index']}" for entry in best]
+    assert len(best) == 5
+    assert sorted((entry["probability"] for entry in best), reverse=True) == [entry["probability"] for entry in best]
+    assert "class" in done.stdout
+
+
+def test_the_check_that_frameworks_are_absent_can_fail():
+    assert parity("--help", prelude=ALONE + "\nimport torch").returncode != 0
+
+
+def test_a_file_of_a_fixed_batch_takes_any_number_of_pictures(model, pictures, tmp_path):
+    fixed = onnx.load(model)
+    for value in (*fixed.graph.input, *fixed.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(fixed, tmp_path / "four.onnx")
+    paths = pictures_in([pictures])
+    answers = [
+        dict(Classifier.open(path, "cpu", 1).guesses(paths, None, 3, batch))
+        for path, batch in ((model, 11), (tmp_path / "four.onnx", 11))
+    ]
+    assert list(answers[0]) == paths
+    for path in paths:
+        assert [guess.index for guess in answers[0][path]] == [guess.index for guess in answers[1][path]]
+
+
+def test_what_cannot_be_calibrated_is_refused_and_nothing_is_written(model, tmp_path):
+    target = tmp_path / "low.onnx"
+    np.save(tmp_path / "size.npy", np.zeros((2, 3, 8, 8), np.float32))
+    np.save(tmp_path / "nan.npy", np.full((2, 3, *SIZE), np.nan, np.float32))
+    (tmp_path / "junk.npy").write_bytes(b"junk")
+    (tmp_path / "empty").mkdir()
+    for precision, calibrate, match in (
+        ("int8", None, "give --calibrate"),
+        ("int4", None, "unknown precision"),
+        ("int8", tmp_path / "size.npy", "is needed"),
+        ("int8", tmp_path / "nan.npy", "NaN or infinity"),
+        ("int8", tmp_path / "junk.npy", "no .npy file"),
+        ("int8", tmp_path / "empty", "no pictures"),
+        ("fp16", tmp_path / "gone.npy", "cannot read"),
+    ):
+        with pytest.raises(ParityError, match=match):
+            lower(model, target, precision, calibrate)
+    (tmp_path / "bad.onnx").write_bytes(b"no onnx")
+    with pytest.raises(ParityError, match="refuses it"):
+        lower(tmp_path / "bad.onnx", target, "fp16")
+    assert not target.exists()
+    assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.parametrize("precision, worst", [("fp16", 0.02), ("int8", 0.5)])
+def test_lower_precision_is_held_against_the_file(precision, worst, model, pictures, tmp_path):
+    found = lower(model, tmp_path / "low.onnx", precision, pictures, rounds=3)
+    assert (found.images, found.precision) == (11, precision)
+    assert 0 < found.mean <= found.worst < worst
+    assert found.size == (tmp_path / "low.onnx").stat().st_size / model.stat().st_size
+    assert found.speed > 0
+    assert found.top1 >= 0.8
+    low = onnx.load(tmp_path / "low.onnx")
+    types = [value.type.tensor_type.elem_type for value in (*low.graph.input, *low.graph.output)]
+    assert types == [onnx.TensorProto.FLOAT] * 2
+    kinds = {tensor.data_type for tensor in low.graph.initializer}
+    assert (onnx.TensorProto.INT8 if precision == "int8" else onnx.TensorProto.FLOAT16) in kinds
+    if precision == "int8":  # activations unsigned, a scale for each channel of the weights
+        assert onnx.TensorProto.UINT8 in kinds
+        assert any(tensor.name.endswith("_scale") and list(tensor.dims) == [8] for tensor in low.graph.initializer)
+
+
+def test_a_lower_file_does_not_boast_of_what_was_proved_of_the_other(model, tmp_path):
+    made = onnx.load(model)
+    told = {"framework": "torch", "verdict": "rounding", "noise": "3", "canonical_sha256": "abc"}
+    onnx.helper.set_model_props(made, {f"parity.{word}": value for word, value in told.items()})
+    onnx.save(made, tmp_path / "full.onnx")
+    found = lower(tmp_path / "full.onnx", tmp_path / "low.onnx", "fp16", rounds=1)
+    low = {entry.key: entry.value for entry in onnx.load(tmp_path / "low.onnx").metadata_props}
+    assert set(low) == {
+        f"parity.{word}" for word in ("framework", "made_from", "precision", "images", "top1", "worst", "mean")
+    }
+    assert (low["parity.made_from"], low["parity.precision"]) == ("abc", "fp16")
+    assert float(low["parity.worst"]) == pytest.approx(found.worst, rel=1e-3)
+
+
+def test_the_program_reports_what_it_costs(model, tmp_path):
+    words = ("precision", model, "--to", "fp16", "-o", tmp_path / "h.onnx", "--json", tmp_path / "h.json")
+    done = parity(*words, "--threads", 1)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "x the size" in done.stdout
+    assert json.loads((tmp_path / "h.json").read_text())["images"] == 4

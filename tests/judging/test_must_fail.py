@@ -1,0 +1,336 @@
+"""Porting mistakes, each planted on purpose: the verdict, the layer and the words. Then right pairs, which pass."""
+
+import math
+
+import numpy as np
+import paddle
+import pytest
+import torch
+from pairs import IMAGE, harden, small
+
+import paddle_cnn
+import torch_cnn
+from parity import State, Trace, compare
+from parity.errors import ParityError
+from parity.judging.judge import judge
+from parity.tracing.trace import TraceWriter
+
+
+@pytest.fixture
+def pair(device):
+    return small(device)
+
+
+def culprits(comparison):
+    assert not comparison.ok
+    return {culprit.layer: culprit.explanation for culprit in comparison.culprits}
+
+
+def test_transposed_square_linear(pair):
+    ours, theirs = pair
+    theirs[6].weight.set_value(theirs[6].weight.numpy().T.copy())
+    result = compare(ours, theirs, IMAGE, transfer=False)
+    assert result.verdict == "different"
+    assert (result.first_divergence.layer, result.first_divergence.where) == ("6", "inside")
+    assert culprits(result) == {"6": "weight is transposed"}
+
+
+def test_two_layers_weights_swapped(pair):
+    ours, theirs = pair
+    a, b = theirs[6].weight.clone(), theirs[8].weight.clone()
+    theirs[6].weight.set_value(b)
+    theirs[8].weight.set_value(a)
+    found = culprits(compare(ours, theirs, IMAGE, transfer=False))
+    assert found == {"6": "weight holds the reference's 8.weight", "8": "weight holds the reference's 6.weight"}
+
+
+def test_permuted_channels_with_equal_means(pair):
+    ours, theirs = pair
+    weight = theirs[0].conv.weight
+    weight.set_value(weight.numpy()[::-1].copy())
+    result = compare(ours, theirs, IMAGE, transfer=False)
+    means = [layer.weight.detach().cpu().numpy().mean() for layer in (ours[0].conv, theirs[0].conv)]
+    assert math.isclose(*means, rel_tol=1e-5)  # what a comparison of means sees
+    assert culprits(result)["0.conv"] == "weight has the right numbers, permuted along axis 0"
+
+
+def test_gamma_and_beta_swapped(pair):
+    ours, theirs = pair
+    norm = theirs[0].batch_norm
+    gamma, beta = norm.weight.clone(), norm.bias.clone()
+    norm.weight.set_value(beta)
+    norm.bias.set_value(gamma)
+    found = culprits(compare(ours, theirs, IMAGE, transfer=False))["0.batch_norm"]
+    assert found == "weight holds the reference's 0.batch_norm.bias; bias holds the reference's 0.batch_norm.weight"
+
+
+def test_mean_and_variance_not_copied(pair):
+    ours, theirs = pair
+    norm = theirs[2].conv1.batch_norm
+    norm._mean.set_value(paddle.zeros_like(norm._mean))
+    norm._variance.set_value(paddle.ones_like(norm._variance))
+    found = culprits(compare(ours, theirs, IMAGE, transfer=False))
+    assert found == {
+        "2.conv1.batch_norm": "running_mean was not copied: all of it is 0; running_var was not copied: all of it is 1"
+    }
+
+
+def test_eps_off_by_ten_percent(pair):
+    ours, theirs = pair
+    theirs[2].conv1.batch_norm._epsilon = 1.1e-5
+    result = compare(ours, theirs, IMAGE)
+    assert (result.first_divergence.layer, result.first_divergence.where) == ("2.conv1.batch_norm", "inside")
+    assert culprits(result) == {"2.conv1.batch_norm": "eps differs: torch=1e-05, paddle=1.1e-05"}
+
+
+def test_stride_moved_from_the_3x3_to_the_1x1(pair):
+    ours, theirs = pair
+    theirs[2].conv0.conv._stride, theirs[2].conv1.conv._stride = [2, 2], [1, 1]
+    result = compare(ours, theirs, IMAGE)
+    assert result.verdict == "invalid"  # a shape differs on the way
+    found = culprits(result)
+    assert found["2.conv0.conv"] == "stride differs: torch=[1, 1], paddle=[2, 2]"
+    assert found["2.conv1.conv"] == "stride differs: torch=[2, 2], paddle=[1, 1]"
+
+
+def test_ceil_mode_on(pair):
+    ours, theirs = pair
+    theirs[1].ceil_mode = True
+    image = IMAGE[:, :, :32, :30]  # on odd sizes rounding up changes nothing
+    found = culprits(compare(ours, theirs, IMAGE))
+    assert found == {"1": "ceil_mode differs: torch=False, paddle=True; same output on this input"}
+    assert compare(ours, theirs, IMAGE, values_only=True).ok
+    result = compare(ours, theirs, image)
+    assert result.verdict == "invalid"
+    assert "shape differs" in next(layer for layer in result.layers if layer.layer == "1").reason
+    assert culprits(result)["1"].startswith("ceil_mode differs: torch=False, paddle=True")
+
+
+def test_one_relu_missing(pair):
+    ours, theirs = pair
+    theirs[2].conv0.act = None
+    result = compare(ours, theirs, IMAGE)
+    assert (result.first_divergence.layer, result.first_divergence.where) == ("2.conv0", "between")
+    assert result.unmatched["reference"] == ("2.conv0.act",)
+    ((layer, words),) = culprits(result).items()
+    assert layer == "2.conv0"
+    assert "2.conv0.act is only in the reference" in words
+
+
+def test_residual_added_twice(pair):
+    ours, theirs = pair
+
+    class Twice(type(theirs[3])):
+        def forward(self, inputs):
+            y = self.conv2(self.conv1(self.conv0(inputs)))
+            return self.relu(inputs + y + inputs)
+
+    theirs[3].__class__ = Twice
+    result = compare(ours, theirs, IMAGE)
+    assert (result.first_divergence.layer, result.first_divergence.where) == ("3.relu", "between")
+    assert culprits(result) == {"3": "the forward code of 3 (BottleneckBlock) differs, what it calls is right"}
+
+
+def test_a_layer_in_training_mode(pair):
+    ours, theirs = pair
+    theirs[2].conv1.batch_norm.train()
+    found = culprits(compare(ours, theirs, IMAGE))
+    assert found == {"2.conv1.batch_norm": "in training mode in paddle: call .eval() on the network"}
+
+
+def test_nan_on_one_side(pair):
+    ours, theirs = pair
+    theirs[8].bias.set_value(paddle.full_like(theirs[8].bias, float("nan")))
+    result = compare(ours, theirs, IMAGE, transfer=False)
+    assert result.verdict == "invalid"
+    assert result.first_divergence.layer == "8"
+    assert "nan in the candidate at index (0, 0)" in next(layer for layer in result.layers if layer.layer == "8").reason
+
+
+def test_nan_on_both_sides_proves_nothing(pair):
+    ours, theirs = pair
+    with torch.no_grad():
+        ours[8].bias[3] = float("nan")
+    result = compare(ours, theirs, IMAGE)
+    assert result.verdict == "invalid"
+    assert "NaN on both sides at index (0, 3)" in next(layer for layer in result.layers if layer.layer == "8").reason
+    assert "8" in culprits(result)
+
+
+def test_a_missing_layer(pair):
+    ours, theirs = pair
+    theirs = paddle.nn.Sequential(*list(theirs)[:-1])
+    theirs.eval()
+    result = compare(ours, theirs, IMAGE, transfer=False)
+    assert result.verdict == "invalid"
+    assert result.unmatched["reference"] == ("8",)
+    assert "layers with weights have no partner of the same name: 8" in result.notes
+    assert "8 is only in the reference" in culprits(result)[""]
+
+
+def test_conv1_is_not_paired_with_conv10():
+    made = []
+    for nn in (torch.nn, paddle.nn):
+        names = ("conv1", "conv2") if nn is torch.nn else ("conv10", "conv2")
+        conv = nn.Conv2d if nn is torch.nn else nn.Conv2D
+        net = nn.Sequential()
+        for name in names:
+            (net.add_module if nn is torch.nn else net.add_sublayer)(name, conv(3, 3, 3))
+        made.append(net)
+    result = compare(*made, IMAGE, transfer=False)
+    assert result.verdict == "invalid"
+    assert (result.unmatched["reference"], result.unmatched["candidate"]) == (("conv1",), ("conv10",))
+    with pytest.raises(ParityError, match=r"conv1\.bias: unexpected.*\n.*conv1\.weight.*\n.*conv10\.bias: missing"):
+        compare(*made, IMAGE)
+
+
+def test_an_empty_trace(tmp_path):
+    for name in ("a", "b"):
+        TraceWriter(tmp_path / name).close({"framework": name}, [])
+    result = judge("nothing", Trace(tmp_path / "a"), Trace(tmp_path / "b"))
+    assert not result.ok
+    assert result.verdict == "invalid"
+    assert result.notes == ("nothing was compared: the two share no layer, or the network gave no output",)
+
+
+def test_one_weight_off_by_one_unit_in_the_last_place():
+    weight = np.linspace(0.1, 1, 5, dtype=np.float32)
+    off = weight.copy()
+    off[3] = np.nextafter(off[3], 2)
+    assert State({"w": weight}).differences({"w": off}) == ["w"]
+    assert State({"w": weight}).differences({"w": weight.astype(np.float64)}) == ["w"]
+    assert State({"w": np.zeros(1)}).differences({"w": -np.zeros(1)}) == ["w"]
+    assert State({"w": weight}).differences({"w": weight.copy()}) == []
+    assert State({"w": weight}).digest() != State({"w": off}).digest()
+
+
+def test_a_shape_that_would_broadcast():
+    class Column(paddle.nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.linear = paddle.nn.Linear(4, 1)
+
+        def forward(self, inputs):
+            return self.linear(inputs)
+
+    class Flat(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(4, 1)
+
+        def forward(self, inputs):
+            return self.linear(inputs)[:, 0]
+
+    result = compare(Flat(), Column(), IMAGE[0, 0, :5, :4])
+    assert result.verdict == "invalid"
+    root = result.layers[-1]
+    assert (root.layer, root.reason) == ("", "output 0: shape differs: reference (5,), candidate (5, 1)")
+    assert culprits(result) == {"": "the forward code of the network (Flat) differs, what it calls is right"}
+
+
+def test_float32_that_is_less_than_float32(pair, monkeypatch):
+    """TF32 keeps 10 bits of a product's factors. Float64 still agrees: the function is right, the kernel is not."""
+    ours, theirs = pair
+    forward = torch.nn.Conv2d.forward
+
+    def tf32(layer, x):
+        if x.dtype == torch.float32:
+            mantissa = -(1 << 13)
+            x = (x.view(torch.int32) & mantissa).view(torch.float32)
+        return forward(layer, x)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", tf32)
+    result = compare(ours, theirs, IMAGE)
+    assert result.verdict == "precision"
+    assert result.first_divergence.layer == "0.conv"
+    assert "the reference computes in less than float32" in culprits(result)["0.conv"]
+
+
+def test_a_plain_picture_is_no_lack_of_precision(device):
+    """Summing equal numbers rounds the same way each time: pooling over a large map is noisy on a right kernel."""
+    flat = np.full((1, 3, 222, 222), 0.7568, np.float32)
+    pair = torch.nn.AdaptiveAvgPool2d(1), paddle.nn.AdaptiveAvgPool2D(1)
+    result = compare(*pair, flat)
+    assert result.verdict == "rounding"
+    assert max(result.layers[0].noise) > 2191  # what sqrt(n) would have explained
+
+
+def test_half_precision_is_told_from_float32(pair):
+    ours, theirs = pair
+    result = compare(ours.bfloat16(), theirs, IMAGE, transfer=False)
+    assert not result.ok
+
+
+def test_a_gpu_result_with_tf32_on_is_never_rounding(tmp_path, pair):
+    from parity.backends import paddle_side, torch_side
+    from parity.tracing.record import record
+
+    for side, net, path, flags in (
+        (torch_side, pair[0], tmp_path / "a", {}),
+        (paddle_side, pair[1], tmp_path / "b", {"tf32": True}),
+    ):
+        record(side, net, [IMAGE], path, manifest=flags)
+    result = judge("tf32", Trace(tmp_path / "a"), Trace(tmp_path / "b"))
+    assert result.verdict == "precision"
+    assert result.notes == ("TF32 was on: paddle",)
+
+
+def test_the_right_pair_passes(pair):
+    result = compare(*pair, IMAGE)
+    assert result.verdict == "rounding"
+    assert (result.culprits, result.first_divergence) == ((), None)
+    assert result.unmatched == {"reference": (), "candidate": ()}
+
+
+def test_a_network_against_itself_is_exact(pair):
+    assert compare(pair[0], pair[0], IMAGE, transfer=False).verdict == "exact"
+
+
+def test_every_order_of_sides_works(pair):
+    ours, theirs = pair
+    assert compare(theirs, ours, IMAGE).ok
+    assert compare(theirs, theirs, IMAGE, transfer=False).ok
+
+
+def test_gradients_are_compared(pair):
+    ours, theirs = pair
+    assert compare(ours, theirs, IMAGE, gradients=True).ok
+
+    class NoGradient(type(theirs[7])):
+        def forward(self, x):
+            return super().forward(x).detach()
+
+    theirs[7].__class__ = NoGradient
+    assert compare(ours, theirs, IMAGE).ok
+    assert compare(ours, theirs, IMAGE, gradients=True).verdict == "invalid"
+
+
+def test_a_layer_derived_from_a_linear_is_one():
+    """Paddle stores its weight transposed all the same; a square one shows whether that is known."""
+    linears = [type("Mine", (nn.Linear,), {})(4, 4) for nn in (torch.nn, paddle.nn)]
+    result = compare(
+        *[nn.Sequential(linear) for nn, linear in zip((torch.nn, paddle.nn), linears, strict=True)], IMAGE[0, 0, :5, :4]
+    )
+    assert result.ok, str(result)
+    assert result.layers[0].kind == "Linear"
+
+
+def test_several_mistakes_are_all_found(pair):
+    ours, theirs = pair
+    theirs[0].batch_norm._epsilon = 1e-3
+    theirs[3].conv2.batch_norm._epsilon = 1e-4
+    theirs[8].weight.set_value(theirs[8].weight.numpy().T.copy())
+    assert list(culprits(compare(ours, theirs, IMAGE, transfer=False))) == ["0.batch_norm", "3.conv2.batch_norm", "8"]
+
+
+def test_eps_in_one_batch_norm_of_resnet50_is_found_at_that_layer(device):
+    """And the clean pair passes with two orders of magnitude to spare, in every layer."""
+    ours, theirs = harden(torch_cnn.build("resnet50"), paddle_cnn.build("resnet50"), device)
+    image = IMAGE[:1]
+    clean = compare(ours, theirs, image)
+    assert clean.ok
+    assert max(layer.distance / layer.allowance for layer in clean.layers) < 1e-2
+    theirs.layer3[2].conv1.batch_norm._epsilon = 1.1e-5
+    result = compare(ours, theirs, image)
+    assert result.first_divergence.layer == "layer3.2.conv1.batch_norm"
+    assert culprits(result) == {"layer3.2.conv1.batch_norm": "eps differs: torch=1e-05, paddle=1.1e-05"}
