@@ -21,7 +21,7 @@ FACTS = Path(__file__).parent / "facts"
 RESULTS = FACTS / "export_results.json"
 
 
-def measure(side, tasks):
+def measure(backend, tasks):
     """Return each task's result; one that ends its process has the signal's name for an export."""
     results = []
     path = os.pathsep.join(filter(None, [str(FACTS.parent), os.environ.get("PYTHONPATH")]))
@@ -29,7 +29,7 @@ def measure(side, tasks):
         before = len(results)
         with tempfile.TemporaryDirectory(prefix="parity-") as folder:
             done = subprocess.run(
-                [sys.executable, str(FACTS / "export_process.py"), side, folder],
+                [sys.executable, str(FACTS / "export_process.py"), backend, folder],
                 input=json.dumps(tasks[before:]),
                 capture_output=True,
                 text=True,
@@ -46,25 +46,25 @@ def measure(side, tasks):
         if len(results) < len(tasks):
             code = done.returncode
             if not tasks[len(results)].get("name") or code == 1:
-                raise RuntimeError(f"{side}: {tasks[len(results)]}: exit {code}: {done.stderr[-500:]}")
+                raise RuntimeError(f"{backend}: {tasks[len(results)]}: exit {code}: {done.stderr[-500:]}")
             results.append({"export": signal.Signals(-code).name if code < 0 else f"exit {code}"})
     return results
 
 
-def measured(sides=("torch", "paddle"), progress=print):
-    """Return all results: {"operators": {name: {side: outcome}}, "pools": [row]}, a row with counts."""
+def measured(backends=("torch", "paddle"), progress=print):
+    """Return all results: {"operators": {name: {backend: outcome}}, "pools": [row]}, a row with counts."""
     operators, pools = {name: {} for name in OPERATORS}, []
-    for side in sides:
-        tasks = operator_tasks(side)
-        for task, result in zip(tasks, measure(side, tasks), strict=True):
-            operators[task["name"]][side] = result
-        progress(f"{side}: {len(tasks)} operators")
-        tasks = pool_tasks(side)
-        for task, result in zip(tasks, measure(side, tasks), strict=True):
+    for backend in backends:
+        tasks = operator_tasks(backend)
+        for task, result in zip(tasks, measure(backend, tasks), strict=True):
+            operators[task["name"]][backend] = result
+        progress(f"{backend}: {len(tasks)} operators")
+        tasks = pool_tasks(backend)
+        for task, result in zip(tasks, measure(backend, tasks), strict=True):
             pools.append(
-                {"exporter": side, **{word: task[word] for word in ("pools", "opset", "stratum")}, **summary(result)}
+                {"exporter": backend, **{word: task[word] for word in ("pools", "opset", "stratum")}, **summary(result)}
             )
-        progress(f"{side}: {len(tasks)} x {EACH} pools")
+        progress(f"{backend}: {len(tasks)} x {EACH} pools")
     return {"operators": operators, "pools": pools}
 
 

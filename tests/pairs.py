@@ -6,7 +6,7 @@ import torch
 
 import paddle_cnn.resnet
 import torch_cnn.resnet
-from parity.backends import paddle_side, torch_side
+from parity.backends import paddle_backend, torch_backend
 from parity.numerics.fixed_random import projection
 from parity.weights.hardened import hardened_state
 
@@ -15,14 +15,14 @@ IMAGE = projection((2, 3, 33, 31)).astype(np.float32)
 
 def harden(ours, theirs, device="cpu"):
     """Give both networks one hardened state and put them where they are to run, in evaluation mode."""
-    state = hardened_state(torch_side.slots(ours))
-    torch_side.set_state(ours, state)
-    paddle_side.set_state(theirs, state)
+    state = hardened_state(torch_backend.slots(ours))
+    torch_backend.set_state(ours, state)
+    paddle_backend.set_state(theirs, state)
     ours.eval()
     theirs.eval()
     return (
-        torch_side.place(ours, torch_side.use(device, 1)),
-        paddle_side.place(theirs, paddle_side.use(device, 1)),
+        torch_backend.place(ours, torch_backend.use(device, 1)),
+        paddle_backend.place(theirs, paddle_backend.use(device, 1)),
     )
 
 

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.core
 ROOT = Path(__file__).parent.parent
 FRAMEWORKS = {"torch", "torchvision", "paddle"}
 DOORS = {
-    "parity/backends/torch_side.py": {"torch", "torch_cnn"},
-    "parity/backends/paddle_side.py": {"paddle", "paddle_cnn"},
+    "parity/backends/torch_backend.py": {"torch", "torch_cnn"},
+    "parity/backends/paddle_backend.py": {"paddle", "paddle_cnn"},
     "parity/backends/paddle_float64.py": {"paddle"},
     # What a user without us would run, and the networks that twins are timed against.
     "parity/commands/baselines/compare.py": {"torch", "torch_cnn", "paddle", "paddle_cnn"},
@@ -32,14 +32,14 @@ ONNX_DOORS = {
     "parity/deploy/exported.py": {"onnx"},
     "parity/onnx_files/model_file.py": {"onnx"},
     "parity/onnx_files/float64.py": {"onnx"},
-    "parity/backends/onnx_side.py": {"onnx"},
+    "parity/backends/onnx_backend.py": {"onnx"},
     "parity/deploy/precision.py": {"onnx", "onnxruntime"},  # the quantiser is a part of onnxruntime
     "parity/onnx_files/runtime.py": {"onnxruntime"},
-    "parity/backends/paddle_side.py": {"paddle2onnx"},
+    "parity/backends/paddle_backend.py": {"paddle2onnx"},
     "parity/commands/baselines/export.py": {"paddle2onnx"},
 }
 IMPORTING = ("import_module", "__import__")
-SIDES = {"parity.backends.torch_side", "parity.backends.paddle_side"}
+BACKENDS = {"parity.backends.torch_backend", "parity.backends.paddle_backend"}
 
 
 def imported(source, package=""):
@@ -91,10 +91,10 @@ def beyond_its_framework(name, source):
     return roots(imported(source, own)) - sys.stdlib_module_names - {own, own.removesuffix("_cnn")}
 
 
-def sides_by_import(name, source):
+def backends_by_import(name, source):
     """Return the sides that a file imports itself, in place of asking for them by name when they are needed."""
     found = imported(source, package(name))
-    return {side for side in SIDES if any(f"{each}.".startswith(f"{side}.") for each in found)}
+    return {backend for backend in BACKENDS if any(f"{each}.".startswith(f"{backend}.") for each in found)}
 
 
 def upwards(source):
@@ -118,7 +118,7 @@ BAD = "import os\ndef late():\n    if os.name:\n        {}\n"
 )
 def test_a_framework_in_the_core_is_found(line, names):
     assert through_the_wall("parity/judging/judge.py", BAD.format(line)) == names
-    assert through_the_wall("parity/backends/torch_side.py", BAD.format(line)) == names - {"torch", "torch_cnn"}
+    assert through_the_wall("parity/backends/torch_backend.py", BAD.format(line)) == names - {"torch", "torch_cnn"}
 
 
 @pytest.mark.parametrize(
@@ -180,14 +180,14 @@ def test_a_guest_in_a_twin_is_found():
 @pytest.mark.parametrize(
     "line",
     [
-        "import parity.backends.torch_side",
-        "from parity.backends import torch_side",
-        "from ..backends.torch_side import build",
-        "from ..backends import torch_side",
+        "import parity.backends.torch_backend",
+        "from parity.backends import torch_backend",
+        "from ..backends.torch_backend import build",
+        "from ..backends import torch_backend",
     ],
 )
 def test_a_side_that_the_core_imports_is_found(line):
-    assert sides_by_import("parity/judging/judge.py", BAD.format(line)) == {"parity.backends.torch_side"}
+    assert backends_by_import("parity/judging/judge.py", BAD.format(line)) == {"parity.backends.torch_backend"}
 
 
 @pytest.mark.parametrize("line", ["import tools.compare", "from tests import pairs", "import conftest", "import pairs"])
@@ -213,7 +213,7 @@ def test_twins_import_their_framework_and_the_standard_library():
 
 def test_the_core_asks_for_sides_by_name():
     core = sources("parity")
-    assert {name: found for name, source in core.items() if (found := sides_by_import(name, source))} == {}
+    assert {name: found for name, source in core.items() if (found := backends_by_import(name, source))} == {}
 
 
 def test_nobody_imports_tools_or_tests():

@@ -33,11 +33,11 @@ DOORS = {
     "parity/deploy/exported.py",
     "parity/onnx_files/model_file.py",
     "parity/onnx_files/float64.py",
-    "parity/backends/onnx_side.py",
+    "parity/backends/onnx_backend.py",
     "parity/backends/paddle_float64.py",
-    "parity/backends/paddle_side.py",
+    "parity/backends/paddle_backend.py",
     "parity/onnx_files/rewrite_rules/",
-    "parity/backends/torch_side.py",
+    "parity/backends/torch_backend.py",
 }
 
 _IMPORT_ALL = """

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from parity.layers import check_input
-from parity.tracing.side import Side
+from parity.tracing.backend import Backend
 from parity.tracing.watch import Seen, flatten, inference_mode, leaves, watched
 
 
@@ -74,7 +74,7 @@ class Outline:
     uncalled: tuple[Uncalled, ...]
 
 
-def outline(side: Side, network: Any, shape: Sequence[int]) -> Outline:
+def outline(backend: Backend, network: Any, shape: Sequence[int]) -> Outline:
     """Return the calls and the tensors of one run.
 
     Args:
@@ -85,14 +85,14 @@ def outline(side: Side, network: Any, shape: Sequence[int]) -> Outline:
     Raises:
         ParityError: If a layer cannot take its input.
     """
-    watcher = _Watcher(side, network)
-    image = side.to_tensor(np.zeros(tuple(shape), np.float32), network)
+    watcher = _Watcher(backend, network)
+    image = backend.to_tensor(np.zeros(tuple(shape), np.float32), network)
     _ = watcher.number(image)
-    with inference_mode(side, network), watched(watcher.layers, watcher.wrap), side.autograd(False):
+    with inference_mode(backend, network), watched(watcher.layers, watcher.wrap), backend.autograd(False):
         _ = network(image)
     called = {call.layer for call in watcher.calls}
     uncalled = tuple(
-        Uncalled(name, side.describe(layer)[0], parameters)
+        Uncalled(name, backend.describe(layer)[0], parameters)
         for name, layer in watcher.layers
         if name not in called and (parameters := watcher.count(layer))
     )
@@ -100,13 +100,13 @@ def outline(side: Side, network: Any, shape: Sequence[int]) -> Outline:
 
 
 class _Watcher:
-    def __init__(self, side: Side, network: Any):
-        self.side = side
-        self.layers = list(side.layers(network))
-        self.leaves = leaves(side, self.layers)
+    def __init__(self, backend: Backend, network: Any):
+        self.backend = backend
+        self.layers = list(backend.layers(network))
+        self.leaves = leaves(backend, self.layers)
         self.tensors: list[Tensor] = []
         self.calls: list[LayerCall] = []
-        self._seen = Seen(side.version)
+        self._seen = Seen(backend.version)
         self._counted: set[int] = set()
         self._within: list[list[int]] = [[]]  # for each open call of a layer of layers: what code in it can reach
 
@@ -122,22 +122,24 @@ class _Watcher:
 
     def count(self, layer: Any) -> int:
         """Return how many trained numbers a layer itself holds, each tensor counted once."""
-        new = {id(tensor): tensor for tensor in self.side.parameters(layer).values() if id(tensor) not in self._counted}
+        new = {
+            id(tensor): tensor for tensor in self.backend.parameters(layer).values() if id(tensor) not in self._counted
+        }
         self._counted |= new.keys()
         return sum(int(np.prod(tensor.shape)) for tensor in new.values())
 
     def wrap(self, name: str, layer: Any, forward: Callable[..., Any]) -> Callable[..., Any]:
-        kind, config = self.side.describe(layer)
+        kind, config = self.backend.describe(layer)
         leaf = id(layer) in self.leaves
 
         def outlined(*args: Any, **kwargs: Any) -> Any:
-            given = flatten((args, kwargs), self.side.is_tensor)
+            given = flatten((args, kwargs), self.backend.is_tensor)
             if leaf and given:
                 check_input(name, kind, config, tuple(given[0].shape))
             inputs = [self.number(tensor) for tensor in given]
             self._within.append(list(inputs))
             result = forward(*args, **kwargs)
-            outputs = [self.number(tensor, made=leaf) for tensor in flatten(result, self.side.is_tensor)]
+            outputs = [self.number(tensor, made=leaf) for tensor in flatten(result, self.backend.is_tensor)]
             _ = self._within.pop()
             self._within[-1] += outputs
             counted = self.count(layer)

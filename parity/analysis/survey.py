@@ -18,7 +18,7 @@ import numpy as np
 from parity.errors import ParityError
 from parity.layers import check_input, known
 from parity.numerics.pooling import Pool, output_shape, rounds
-from parity.tracing.side import Side
+from parity.tracing.backend import Backend
 from parity.tracing.watch import inference_mode
 
 
@@ -67,7 +67,11 @@ class Step:
 
 
 def survey(
-    side: Side, network: Any, channels: int | None, sizes: Sequence[int], progress: Callable[[int], None] | None = None
+    backend: Backend,
+    network: Any,
+    channels: int | None,
+    sizes: Sequence[int],
+    progress: Callable[[int], None] | None = None,
 ) -> list[Finding]:
     """Return what pooling makes of each input size.
 
@@ -78,21 +82,21 @@ def survey(
         sizes: H = W, in pixels.
         progress: Called with the number of sizes done.
     """
-    other = "paddle" if side.NAME == "torch" else "torch"
-    channels = channels or _channels(side, network)
+    other = "paddle" if backend.NAME == "torch" else "torch"
+    channels = channels or _channels(backend, network)
     found = []
     for size in sizes:
         shape = (1, channels, size, size)
-        steps, refusal = walk(side, network, shape, side.NAME)
-        refused, parts = {side.NAME: refusal}, ()
+        steps, refusal = walk(backend, network, shape, backend.NAME)
+        refused, parts = {backend.NAME: refusal}, ()
         if refusal is not None or any(step.parts for step in steps):
-            theirs, refused[other] = walk(side, network, shape, other)
+            theirs, refused[other] = walk(backend, network, shape, other)
             parts = tuple(
                 step.layer
                 for i, step in enumerate(max(steps, theirs, key=len))
                 if i >= min(len(steps), len(theirs)) or steps[i].windows != theirs[i].windows
             )
-        rounded = tuple(step.layer for step in steps if step.rounds(side.NAME))
+        rounded = tuple(step.layer for step in steps if step.rounds(backend.NAME))
         layers = tuple(step.layer for step in steps)
         found.append(
             Finding(size, layers, rounded, parts, {rule: why for rule, why in refused.items() if why is not None})
@@ -102,7 +106,9 @@ def survey(
     return found
 
 
-def walk(side: Side, network: Any, shape: tuple[int, ...], rule: str) -> tuple[list[Step], tuple[str, str] | None]:
+def walk(
+    backend: Backend, network: Any, shape: tuple[int, ...], rule: str
+) -> tuple[list[Step], tuple[str, str] | None]:
     """Return every call of a pooling layer at one input shape under a rule, and where and why the network refuses it.
 
     Args:
@@ -114,9 +120,9 @@ def walk(side: Side, network: Any, shape: tuple[int, ...], rule: str) -> tuple[l
     Returns:
         The calls up to the end or the refusal; where that is ("fc (Linear)", or the exception's name) and why, or None.
     """
-    hollow = _Hollow(side, network, rule)
+    hollow = _Hollow(backend, network, rule)
     try:
-        with inference_mode(side, network), hollow.forwards(), side.autograd(False):
+        with inference_mode(backend, network), hollow.forwards(), backend.autograd(False):
             network(hollow.zeros(shape))
     except Exception as error:  # between layers a framework raises whatever it likes, where branches no longer fit
         why = str(error).strip().split("\n")[0]
@@ -127,17 +133,17 @@ def walk(side: Side, network: Any, shape: tuple[int, ...], rule: str) -> tuple[l
 class _Hollow:
     """Lets every layer whose output's shape is known make zeros of it."""
 
-    def __init__(self, side: Side, network: Any, rule: str):
-        self.side, self.rule = side, rule
+    def __init__(self, backend: Backend, network: Any, rule: str):
+        self.backend, self.rule = backend, rule
         self.steps: list[Step] = []
         self.where = ""
-        self.layers = [(name, layer, *side.describe(layer)) for name, layer in side.layers(network)]
+        self.layers = [(name, layer, *backend.describe(layer)) for name, layer in backend.layers(network)]
         # Any layer with weights tells their dtype and place, sooner than the whole network does.
         weighted = (layer for _, layer, _, config in self.layers if {"in_channels", "in_features"} & config.keys())
         self.like = next(weighted, network)
 
     def zeros(self, shape: tuple[int, ...]) -> Any:
-        return self.side.to_tensor(np.zeros(shape, np.float32), self.like)
+        return self.backend.to_tensor(np.zeros(shape, np.float32), self.like)
 
     @contextlib.contextmanager
     def forwards(self) -> Iterator[None]:
@@ -177,7 +183,7 @@ class _Hollow:
             if "Pool" not in kind:
                 check_input(name, kind, config, tuple(x.shape))
             y = self.zeros(shape_of(tuple(x.shape)))
-            return (y, self.side.to_tensor(np.zeros(tuple(y.shape), np.int64), self.like)) if masked else y
+            return (y, self.backend.to_tensor(np.zeros(tuple(y.shape), np.int64), self.like)) if masked else y
 
         return forward
 
@@ -206,6 +212,6 @@ def _either(step: Step, rule: str) -> tuple[int, int] | None:
         return None
 
 
-def _channels(side: Side, network: Any) -> int:
-    configs = (side.describe(layer)[1] for _, layer in side.layers(network))
+def _channels(backend: Backend, network: Any) -> int:
+    configs = (backend.describe(layer)[1] for _, layer in backend.layers(network))
     return next((config["in_channels"] for config in configs if "in_channels" in config), 3)

@@ -6,10 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from parity.tracing.side import Side
+    from parity.tracing.backend import Backend
 
 
-def load_side(name: str) -> Side:
+def load_backend(name: str) -> Backend:
     """Return the door to a framework.
 
     Args:
@@ -18,4 +18,4 @@ def load_side(name: str) -> Side:
     Raises:
         ImportError: If the framework is not installed in this interpreter.
     """
-    return cast("Side", importlib.import_module(f"parity.backends.{name}_side"))
+    return cast("Backend", importlib.import_module(f"parity.backends.{name}_backend"))

@@ -128,7 +128,7 @@ def _compared(
     with Workers(options) as workers:
         try:
             with Progress(name, quiet) as progress:
-                shape = None if all(each.side == "trace" for each in models) else input_shape(models, workers)
+                shape = None if all(each.backend == "trace" for each in models) else input_shape(models, workers)
                 return job.compare_models(
                     name, models, lambda: load_input(input_, shape), options, workers, progress.update
                 )

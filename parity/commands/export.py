@@ -92,7 +92,7 @@ def export(
     )
     with Workers(options) as workers:
         for each in models:
-            _ = workers.get(each.side)  # they import their frameworks while ONNX is imported here
+            _ = workers.get(each.backend)  # they import their frameworks while ONNX is imported here
         try:
             from parity.deploy import export as exporting
         except ImportError as error:
@@ -112,7 +112,7 @@ def export(
         say(f"{name}: canonical files: {different or 'the same bytes from both frameworks'}")
     if verify:
         for file in files:
-            say(f"{file.canonical_sha256}  {file.side}")
+            say(f"{file.canonical_sha256}  {file.backend}")
     if json is not None:
         json.write(exporting.as_json(name, files))
     return all(file.ok for file in files) and not (verify and different)

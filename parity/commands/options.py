@@ -57,4 +57,4 @@ Batches = Annotated[list[int] | None, typer.Option("--batch", min=1, help="Image
 
 def interpreters(**chosen: str | None) -> dict[str, str]:
     """Return the interpreters that were chosen, by side, without the sides that have none."""
-    return {side: python for side, python in chosen.items() if python}
+    return {backend: python for backend, python in chosen.items() if python}

@@ -152,7 +152,7 @@ def _rule(pool: Pool) -> str:
 def _network(model: str, size: str | None, timeout: float, plot: Path | None, json: JsonFile | None) -> bool:
     from parity.commands.terminal import Progress
     from parity.processes import jobs
-    from parity.processes.models import SIDES, Model, parse_model, unknown_network
+    from parity.processes.models import FRAMEWORKS, Model, parse_model, unknown_network
     from parity.processes.pool import Options, Workers
     from parity.processes.questions import network
     from parity.processes.workers import ask
@@ -161,18 +161,18 @@ def _network(model: str, size: str | None, timeout: float, plot: Path | None, js
     if ":" not in model and model not in NETWORKS:
         raise ParityError(unknown_network(model))
     named = Model("torch", model) if ":" not in model else parse_model(model)
-    if named.side not in SIDES:
-        what = "a trace is of one size" if named.side == "trace" else "an ONNX file has no layers to call"
+    if named.backend not in FRAMEWORKS:
+        what = "a trace is of one size" if named.backend == "trace" else "an ONNX file has no layers to call"
         raise ParityError(f"{model}: {what}; name the network it is of")
     row = NETWORKS[named.target] if named.twin else None
     published = row.input[2] if row is not None else 224
     least, most = (max(1, published - 24), published + 36) if size is None else _range(size)
     job = jobs.Survey(network(named), row and row.input[1], tuple(range(least, most + 1)))
     with Workers(Options(timeout=timeout)) as workers, Progress(model, quiet=False) as progress:
-        report = lambda worker, words, done, total: progress.update(worker.side, words, done, total)
-        findings = ask(workers.get(named.side), job, timeout, report)
+        report = lambda worker, words, done, total: progress.update(worker.backend, words, done, total)
+        findings = ask(workers.get(named.backend), job, timeout, report)
     if all(len(finding.refused) == 2 for finding in findings):
-        where, why = findings[-1].refused[named.side]
+        where, why = findings[-1].refused[named.backend]
         raise ParityError(f"{model}: takes no size of {least}..{most}; at {most}: {why} ({where})")
     if json is not None:
         json.write({"schema": 1, "model": model, "findings": [asdict(finding) for finding in findings]})
@@ -189,7 +189,7 @@ def _show(model: str, named: Model, findings: Sequence[Finding], published: int 
     layers = list(dict.fromkeys(layer for finding in findings for layer in finding.layers))
     first, last = findings[0].size, findings[-1].size
     count = f"{len(layers)} pooling layer{'s' * (len(layers) != 1)}"
-    say(f"{model}: {count} ({_NAMES[named.side]}), input sizes {first}..{last}")
+    say(f"{model}: {count} ({_NAMES[named.backend]}), input sizes {first}..{last}")
     grouped: dict[str, list[int]] = {}
     for finding in findings:
         grouped.setdefault(_outcome(finding), []).append(finding.size)

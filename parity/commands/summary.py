@@ -56,7 +56,7 @@ def summary(
     options = Options(pythons=pythons, num_classes=num_classes, threads=fair_share())
     chosen = parse_single(model)
     with Workers(options) as workers:
-        result = summarise(model, chosen.side, outline(chosen, input_, options, workers), depth)
+        result = summarise(model, chosen.backend, outline(chosen, input_, options, workers), depth)
     if json is not None:
         json.write(result.to_json())
     columns = (Column("layer" if depth is None else "stage", right=False), *_COLUMNS)

@@ -55,9 +55,9 @@ class Progress:
     ) -> None:
         self._bars.stop()
 
-    def update(self, side: str, precision: str, done: int, total: int) -> None:
+    def update(self, backend: str, precision: str, done: int, total: int) -> None:
         """Show how far a side is."""
-        if side not in self._tasks:
-            self._tasks[side] = self._bars.add_task(side, total=total)
-        words = f"{self._name}: {side} {precision}"
-        self._bars.update(self._tasks[side], description=words, completed=done, total=max(total, done))
+        if backend not in self._tasks:
+            self._tasks[backend] = self._bars.add_task(backend, total=total)
+        words = f"{self._name}: {backend} {precision}"
+        self._bars.update(self._tasks[backend], description=words, completed=done, total=max(total, done))

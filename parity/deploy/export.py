@@ -69,13 +69,13 @@ def export_models(
         ParityError: If an exporter cannot take a network, or a file cannot be written.
     """
     for model in models:
-        _check_opset(model.side, request.opset)
+        _check_opset(model.backend, request.opset)
     for each in request.precisions:
         precision.check(each, request.calibrate)
     if request.precisions:
         _ = precision.load_images(request.shape, request.calibrate)  # what is wrong with them is to be known before
     with temporary_folder() as folder:
-        exports = [_Job(name, model, folder / model.side, request, options, workers) for model in models]
+        exports = [_Job(name, model, folder / model.backend, request, options, workers) for model in models]
         for number in range(len(exports[0].shapes)):
             for job in exports:
                 job.trace(number)
@@ -90,10 +90,10 @@ def export_models(
         for job in exports:
             job.export()
         # The one that is done is proved while the other is still at it.
-        found = {job.model.side: job.prove(names) for job, names in _finished(name, exports, options, workers)}
+        found = {job.model.backend: job.prove(names) for job, names in _finished(name, exports, options, workers)}
         for job in exports:
-            job.place(found[job.model.side])
-        return [found[job.model.side] for job in exports]
+            job.place(found[job.model.backend])
+        return [found[job.model.backend] for job in exports]
 
 
 def _finished(
@@ -111,11 +111,11 @@ def _finished(
         raise ParityError(f"{name}: Paddle's exporter cannot take it: {' '.join(words)}") from error
 
 
-def _check_opset(side: str, opset: int) -> None:
-    low, high = OPSETS[side]
+def _check_opset(backend: str, opset: int) -> None:
+    low, high = OPSETS[backend]
     if not low <= opset <= high:
         other = next((f"; --from {name} can" for name, (a, b) in OPSETS.items() if a <= opset <= b), "")
-        raise ParityError(f"--opset {opset}: the exporter of {side} writes {low} to {high}{other}")
+        raise ParityError(f"--opset {opset}: the exporter of {backend} writes {low} to {high}{other}")
 
 
 class _Job:
@@ -123,7 +123,7 @@ class _Job:
 
     def __init__(self, name: str, model: Model, here: Path, request: Request, options: Options, workers: Workers):
         self.name, self.model, self.here, self.request, self.options = name, model, here, request, options
-        self.worker: Worker = workers.get(model.side)
+        self.worker: Worker = workers.get(model.backend)
         channels, height, width = request.shape
         # Of the second size one is odd where the first is even, and its sides differ.
         self.shapes = [(channels, height, width), *[(channels, height + 33, width + 22)] * request.dynamic_size]
@@ -138,7 +138,7 @@ class _Job:
         self.weights = described_weights(options, workers, here)
         # Under the name it is to have: a file tells where its tensors lie by that.
         (here / "made").mkdir()
-        self.made = here / "made" / f"{name}.{model.side}.onnx"
+        self.made = here / "made" / f"{name}.{model.backend}.onnx"
         self.metadata: Mapping[str, str] = {}
         self.notes: tuple[str, ...] = ()
 
@@ -156,10 +156,10 @@ class _Job:
             for call in trace.calls:
                 size = trace.shape(call.inputs[0])[2:] if call.inputs else None
                 case = Case(call.kind, call.config, size, request.opset, request.dynamic_size)
-                for fault, setting in met(case, self.model.side):
+                for fault, setting in met(case, self.model.backend):
                     found.setdefault(fault.handling, []).append(sentence(fault, call.layer, case, setting))
         if refused := found.get("refused"):
-            raise ParityError(f"{self.model.side}:{self.name}: {'; '.join(dict.fromkeys(refused))}")
+            raise ParityError(f"{self.model.backend}:{self.name}: {'; '.join(dict.fromkeys(refused))}")
         self.notes = tuple(dict.fromkeys((*self.notes, *found.get("noted", ()))))
 
     def export(self) -> None:
@@ -173,7 +173,7 @@ class _Job:
         Args:
             names: Name of each tensor of the State, by the name the exporter gave it.
         """
-        side, raw_path, path = self.model.side, self.here / "raw.onnx", self.made
+        backend, raw_path, path = self.model.backend, self.here / "raw.onnx", self.made
         self.worker.submit(jobs.Outputs(tuple(self.inputs)))
         graph, raw_nodes = self._simplified(raw_path)
         proof = Proof(self.name, self.here, self.inputs, self.options.threads)
@@ -190,7 +190,7 @@ class _Job:
             meant = proof.meaning(raw_path, trace.calls, names)
             wrong = reason(before, after, meant, model, set(found.values()), raw_path, trace)
         exported = Exported(
-            side=side,
+            backend=backend,
             path=self.request.folder / path.name,
             verdict="different" if wrong else "rounding" if after[0] else "exact",
             reason=wrong,
@@ -220,7 +220,7 @@ class _Job:
         written = next(each.version for each in raw.opset_import if each.domain in ("", "ai.onnx"))
         if written != self.request.opset:
             raise ParityError(
-                f"--opset {self.request.opset}: the exporter of {self.model.side} needs {written} for this network. "
+                f"--opset {self.request.opset}: the exporter of {self.model.backend} needs {written} for this network. "
                 f"Use --opset {written}"
             )
         return canonical.simplify(ir.from_proto(raw)), len(raw.graph.node)
@@ -254,9 +254,9 @@ def as_json(name: str, files: Sequence[Exported]) -> dict[str, Any]:
         "schema": 1,
         "ok": all(file.ok for file in files),
         "network": name,
-        "canonical_sha256": {file.side: file.canonical_sha256 for file in files},
+        "canonical_sha256": {file.backend: file.canonical_sha256 for file in files},
         "difference": difference(files),
-        "files": {file.side: file.to_dict() for file in files},
+        "files": {file.backend: file.to_dict() for file in files},
     }
 
 
@@ -264,4 +264,4 @@ def difference(files: Sequence[Exported]) -> str:
     """Return where the canonical files first differ; "" if they are the same bytes, or there is only one."""
     if len({file.canonical_sha256 for file in files}) < 2:
         return ""
-    return canonical.difference(files[0].model, files[1].model, (files[0].side, files[1].side))
+    return canonical.difference(files[0].model, files[1].model, (files[0].backend, files[1].backend))

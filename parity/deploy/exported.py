@@ -36,7 +36,7 @@ class Exported:
         lower: What its files of lower precision cost, by their paths.
     """
 
-    side: str
+    backend: str
     path: Path
     verdict: str
     reason: str

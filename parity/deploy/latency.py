@@ -101,7 +101,7 @@ def exported(
     total = 2 * len(models)
     with Workers(options) as workers:
         for done, (model, raw) in enumerate((model, raw) for model in models for raw in (False, True)):
-            file = folder / f"{name}.{model.side}{'.raw' * raw}.onnx"
+            file = folder / f"{name}.{model.backend}{'.raw' * raw}.onnx"
             request = export.Request(folder / str(raw), NETWORKS[name].input[1:], raw=raw)
             request.folder.mkdir(exist_ok=True)
             try:
@@ -182,12 +182,12 @@ def _prepared(
     """Return the ways that can be aimed at inputs, and why not of the others."""
     runners, refused, busy = list[_Runner](), dict[str, str](), list[tuple[Worker, list[_Runner]]]()
     for role, model in enumerate(models):
-        label = f"onnx {Path(model.target).name}" if model.side == "onnx" else ""
-        labels = [(label or f"{model.side} {way}", way) for way in WAYS[model.side]]
+        label = f"onnx {Path(model.target).name}" if model.backend == "onnx" else ""
+        labels = [(label or f"{model.backend} {way}", way) for way in WAYS[model.backend]]
         labels = [(text, way) for text, way in labels if not ways or text.startswith(tuple(ways))]
         if not labels:
             continue
-        worker = workers.get(model.side, role)
+        worker = workers.get(model.backend, role)
         worker.submit(jobs.Prepare(setup(name, model, jobs.RandomWeights(0), options)))
         busy.append((worker, [_Runner(text, worker, way) for text, way in labels]))
     for worker, mine in busy:

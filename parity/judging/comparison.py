@@ -108,7 +108,7 @@ class Comparison:
         return self.verdict in PASSES
 
     @property
-    def sides(self) -> tuple[str, str]:
+    def names(self) -> tuple[str, str]:
         """Return what to call the two: their frameworks, or "reference" and "candidate" where those are the same."""
         return names_of(self.reference, self.candidate)
 
@@ -156,10 +156,10 @@ def text(comparison: Comparison) -> str:
 def lines(comparison: Comparison) -> list[str]:
     """Return what there is to say before the verdict: culprits, unmatched layers, notes."""
     found = [f"note: {note}" for note in comparison.notes]
-    for side, names in comparison.unmatched.items():
+    for role, names in comparison.unmatched.items():
         if names:
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            found.append(f"only in the {side}: {', '.join(names[:8])}{more}")
+            found.append(f"only in the {role}: {', '.join(names[:8])}{more}")
     where = comparison.first_divergence
     if where is not None:
         layer = next(layer for layer in comparison.layers if (layer.layer, layer.call) == (where.layer, where.call))
@@ -184,7 +184,7 @@ def _summary(comparison: Comparison) -> str:
         noise = [max((layer.noise[i] for layer in comparison.layers), default=0.0) for i in range(2)]
         return (
             f"{start} {len(layers)} layers are the same function (worst float64 distance {worst:.1e}); "
-            f"float32 noise: {comparison.sides[0]} {noise[0]:.0f}u, {comparison.sides[1]} {noise[1]:.0f}u."
+            f"float32 noise: {comparison.names[0]} {noise[0]:.0f}u, {comparison.names[1]} {noise[1]:.0f}u."
         )
     if comparison.culprits:
         first, *others = comparison.culprits

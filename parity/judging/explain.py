@@ -44,7 +44,7 @@ def explained(
         inner = f"{call.layer}." if call.layer else ""
         if not call.leaf and any(other.layer != call.layer and other.layer.startswith(inner) for other in wrong):
             continue  # what it holds is to blame
-        words = _difference(call, partners.get(call.key), comparison.sides, states)
+        words = _difference(call, partners.get(call.key), comparison.names, states)
         if isinstance(result := replayed[call.key], str):
             words.append(f"it cannot take the reference's input: {result}")
         if not words and not call.leaf:
@@ -60,7 +60,7 @@ def explained(
     where = comparison.first_divergence
     if where is not None and not reasons:
         call = next(call for call in reference.calls if call.key == (where.layer, where.call))
-        words = _difference(call, partners.get(call.key), comparison.sides, states)
+        words = _difference(call, partners.get(call.key), comparison.names, states)
         parent = where.layer.rpartition(".")[0]
         words += [_forward(parent, "", comparison)] if where.where == "between" else []
         reasons[where.layer] = "; ".join(words or ["its output differs", *comparison.notes])
@@ -86,8 +86,8 @@ def _unknown(call: Call, result: Distance | str) -> str:
 def _forward(layer: str, kind: str, comparison: Comparison) -> str:
     """Return what to say of a layer whose parts are right while the whole is not."""
     inside = [
-        f"{name} is only in the {side}"
-        for side, names in comparison.unmatched.items()
+        f"{name} is only in the {role}"
+        for role, names in comparison.unmatched.items()
         for name in names
         if not layer or name.startswith(f"{layer}.")
     ]
@@ -95,17 +95,17 @@ def _forward(layer: str, kind: str, comparison: Comparison) -> str:
     return "; ".join([f"the forward code of {name} differs, what it calls is right", *inside[:4]])
 
 
-def _difference(call: Call, partner: Call | None, sides: tuple[str, str], states: States | None) -> list[str]:
+def _difference(call: Call, partner: Call | None, names: tuple[str, str], states: States | None) -> list[str]:
     """Return the differences of two paired calls in kind, configuration and weights."""
     if partner is None:
         return ["it has no partner of that name in the candidate"]
     words = [f"{call.config['node']} in the reference"] if "node" in call.config else []
     words += [f"{partner.config['node']} in the file"] if "node" in partner.config else []
     settings = _settings(call, partner) if call.leaf else []
-    words += in_words(settings, call, partner, sides)
+    words += in_words(settings, call, partner, names)
     modes = [one.config.get("training", False) for one in (call, partner)]
     if modes[0] != modes[1]:
-        words.append(f"in training mode in {sides[bool(modes[1])]}: call .eval() on the network")
+        words.append(f"in training mode in {names[bool(modes[1])]}: call .eval() on the network")
     if states is not None and call.leaf:
         words += _weights(call.layer, *states)
     return words

@@ -259,8 +259,8 @@ class _Bench:
         findings = []
         only = [sorted({*a.labels} - {*b.labels}) for a, b in ((ours, theirs), (theirs, ours))]
         if ours.labels and theirs.labels and any(only):
-            sides = [f"{', '.join(keys)} in the {role}" for keys, role in zip(only, _ROLES, strict=True) if keys]
-            findings.append(_Finding("invalid", f"outputs of one side alone: {'; '.join(sides)}"))
+            names = [f"{', '.join(keys)} in the {role}" for keys, role in zip(only, _ROLES, strict=True) if keys]
+            findings.append(_Finding("invalid", f"outputs of one side alone: {'; '.join(names)}"))
         elif len(ours.outputs) != len(theirs.outputs):
             words = f"{len(ours.outputs)} outputs in the reference, {len(theirs.outputs)} in the candidate"
             findings.append(_Finding("invalid", words))
@@ -349,8 +349,8 @@ def _tensor_pairs(ours: Call, theirs: Call) -> list[tuple[str, str]]:
 
 
 def _too_noisy(pair: tuple[float, float], limit: float) -> str:
-    sides = [name for name, value in zip(("the reference", "the candidate"), pair, strict=True) if not value <= limit]
-    return " and ".join(sides) + " computes in less than float32"
+    names = [name for name, value in zip(("the reference", "the candidate"), pair, strict=True) if not value <= limit]
+    return " and ".join(names) + " computes in less than float32"
 
 
 def _mismatch(expected: Array, actual: Array, gap: Distance, allowed: float) -> str:

@@ -99,7 +99,7 @@ def align(reference: Trace, candidate: Trace) -> Alignment:
     }
     pairs += [(a, b) for a in reference.calls if a.key == ("", 0) for b in candidate.calls if b.key == ("", 0)]
     order = {call.key: i for i, call in enumerate(reference.calls)}
-    inside = tuple(frozenset(call.key for units in found for call in units[side].calls) for side in (0, 1))
+    inside = tuple(frozenset(call.key for units in found for call in units[role].calls) for role in (0, 1))
     return Alignment(
         sorted(pairs, key=lambda pair: order[pair[0].key]), frozenset(folded), (inside[0], inside[1]), by_order=True
     )

@@ -201,19 +201,19 @@ def _rebuilt(model: ir.Model, names: Sequence[str], layers: Mapping[ir.Value, st
     return result
 
 
-def difference(ours: onnx.ModelProto, theirs: onnx.ModelProto, sides: tuple[str, str]) -> str:
+def difference(ours: onnx.ModelProto, theirs: onnx.ModelProto, backends: tuple[str, str]) -> str:
     """Return in words where two canonical files first differ: the node, and what each has; "" if nowhere."""
     for a, b in zip(ours.graph.node, theirs.graph.node, strict=False):
         for word, get in _PARTS.items():
             if get(a) != get(b):
-                return f"{a.name or b.name}: {word} differs: {sides[0]}={get(a)}, {sides[1]}={get(b)}"
+                return f"{a.name or b.name}: {word} differs: {backends[0]}={get(a)}, {backends[1]}={get(b)}"
     counts = len(ours.graph.node), len(theirs.graph.node)
     if counts[0] != counts[1]:
         longer = max(ours, theirs, key=lambda model: len(model.graph.node)).graph.node[min(counts)]
-        return f"{longer.name}: {longer.op_type} is only in {sides[counts[1] > counts[0]]}"
+        return f"{longer.name}: {longer.op_type} is only in {backends[counts[1] > counts[0]]}"
     for a, b in zip(ours.graph.initializer, theirs.graph.initializer, strict=False):
         if a != b:
-            return f"{a.name}: its numbers differ, or their order does: {sides[1]} has {b.name} {list(b.dims)} there"
+            return f"{a.name}: its numbers differ, or their order does: {backends[1]} has {b.name} {list(b.dims)} there"
     return "" if ours.graph == theirs.graph else "the declared shapes of inputs, outputs or values differ"
 
 

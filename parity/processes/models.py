@@ -9,7 +9,7 @@ from parity.atomic import check_writable as check_writable
 from parity.errors import ParityError
 from parity.zoo import NETWORKS, near
 
-SIDES = ("torch", "paddle")
+FRAMEWORKS = ("torch", "paddle")
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Model:
         target: A zoo name, MODULE_OR_FILE.py:callable, or the path of the ONNX file or the trace.
     """
 
-    side: str
+    backend: str
     target: str
 
     @property
     def twin(self) -> bool:
         """Return whether it is one of the zoo's networks."""
-        return self.side in SIDES and ":" not in self.target
+        return self.backend in FRAMEWORKS and ":" not in self.target
 
 
 def parse_model(text: str) -> Model:
@@ -36,18 +36,18 @@ def parse_model(text: str) -> Model:
     Raises:
         ParityError: If the side or the zoo name is unknown, with near matches, or the trace does not exist.
     """
-    side, _, target = text.partition(":")
-    if side in ("trace", "onnx"):
+    backend, _, target = text.partition(":")
+    if backend in ("trace", "onnx"):
         if not Path(target).is_file():
             raise ParityError(f"{text}: no such file")
-        return Model(side, target)
-    if side not in SIDES or not target:
+        return Model(backend, target)
+    if backend not in FRAMEWORKS or not target:
         raise ParityError(
             f"unknown model {text!r}; a model is a zoo name, torch:..., paddle:..., onnx:FILE or trace:FILE"
         )
     if ":" not in target and target not in NETWORKS:
         raise ParityError(unknown_network(target))
-    return Model(side, target)
+    return Model(backend, target)
 
 
 def parse_pair(model: str, candidate: str | None) -> tuple[str, tuple[Model, Model]]:
@@ -65,7 +65,7 @@ def parse_pair(model: str, candidate: str | None) -> tuple[str, tuple[Model, Mod
     if candidate is None:
         raise ParityError(f"{model}: against what? Name a second model: paddle:..., torch:..., onnx:FILE or trace:FILE")
     first, second = parse_model(model), parse_model(candidate)
-    named = next((each.target for each in (first, second) if each.side in SIDES), Path(first.target).name)
+    named = next((each.target for each in (first, second) if each.backend in FRAMEWORKS), Path(first.target).name)
     return named.rpartition(":")[2], (first, second)
 
 
@@ -77,9 +77,9 @@ def parse_export(model: str, only: str | None) -> tuple[str, tuple[Model, ...]]:
     """
     if ":" not in model:
         name, pair = parse_pair(model, None)
-        return name, tuple(each for each in pair if only in (None, each.side))
+        return name, tuple(each for each in pair if only in (None, each.backend))
     found = parse_model(model)
-    if found.side not in SIDES or only not in (None, found.side):
+    if found.backend not in FRAMEWORKS or only not in (None, found.backend):
         raise ParityError(f"{model}: no network of {only or 'torch or paddle'}, which is what can be exported")
     return found.target.rpartition(":")[2], (found,)
 
@@ -95,8 +95,8 @@ def parse_single(text: str) -> Model:
             raise ParityError(unknown_network(text))
         return Model("torch", text)
     model = parse_model(text)
-    if model.side not in SIDES:
-        what = "a trace holds no network" if model.side == "trace" else "an ONNX file has no layers to call"
+    if model.backend not in FRAMEWORKS:
+        what = "a trace holds no network" if model.backend == "trace" else "an ONNX file has no layers to call"
         raise ParityError(f"{text}: {what}; name a zoo name, torch:... or paddle:...")
     return model
 

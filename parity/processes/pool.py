@@ -61,13 +61,13 @@ class Workers:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def get(self, side: str, role: int = 0) -> Worker:
+    def get(self, backend: str, role: int = 0) -> Worker:
         """Return the worker of a side; `role` tells two models of the same framework apart."""
-        if (side, role) not in self._workers:
-            python = self.options.pythons.get(side) or sys.executable
-            worker = Worker(side, python, self.options.threads)
-            self._workers[side, role] = self._stack.enter_context(worker)
-        return self._workers[side, role]
+        if (backend, role) not in self._workers:
+            python = self.options.pythons.get(backend) or sys.executable
+            worker = Worker(backend, python, self.options.threads)
+            self._workers[backend, role] = self._stack.enter_context(worker)
+        return self._workers[backend, role]
 
     def restart(self) -> None:
         """End all workers; those needed next are started anew."""

@@ -11,7 +11,7 @@ from parity.atomic import check_writable as check_writable
 from parity.errors import ParityError
 from parity.picture import parse_shape
 from parity.processes import jobs
-from parity.processes.models import SIDES, Model
+from parity.processes.models import FRAMEWORKS, Model
 from parity.processes.pool import Options, Workers
 from parity.processes.workers import Worker, ask, wait
 from parity.weights.checkpoint import framework_of
@@ -27,7 +27,7 @@ def outline(model: Model, shape: str | None, options: Options, workers: Workers)
     published = NETWORKS[model.target].input if model.twin else (1, 3, 224, 224)
     numbers = published if shape is None else parse_shape(shape, published)
     job = jobs.Outline(network(model, options.num_classes), tuple(numbers), options.threads)
-    return ask(workers.get(model.side), job, options.timeout)
+    return ask(workers.get(model.backend), job, options.timeout)
 
 
 def describe_models(models: Iterable[Model], workers: Workers) -> list[list[tuple[str, str, dict[str, Any]]]]:
@@ -38,9 +38,11 @@ def describe_models(models: Iterable[Model], workers: Workers) -> list[list[tupl
     """
     live: list[Worker] = []
     for role, model in enumerate(models):
-        if model.side not in SIDES:
-            raise ParityError(f"{model.side}:{model.target}: name a network that can be built: torch:... or paddle:...")
-        worker = workers.get(model.side, role)
+        if model.backend not in FRAMEWORKS:
+            raise ParityError(
+                f"{model.backend}:{model.target}: name a network that can be built: torch:... or paddle:..."
+            )
+        worker = workers.get(model.backend, role)
         worker.submit(jobs.Layers(network(model)))
         live.append(worker)
     return [list(layers) for layers in wait(live, workers.options.timeout)]
@@ -48,7 +50,7 @@ def describe_models(models: Iterable[Model], workers: Workers) -> list[list[tupl
 
 def setup(name: str, model: Model, weights: jobs.Weights, options: Options) -> jobs.Setup:
     """Return what a job says of a model that is to run, with its weights and its device."""
-    if model.side == "onnx":  # its weights are its own, and `weights` says which the other side is to have
+    if model.backend == "onnx":  # its weights are its own, and `weights` says which the other side is to have
         own = jobs.OwnWeights("the file's")
         return jobs.Setup(name, network(model), own, options.device, options.threads)
     # What ONNX Runtime tells apart is one GPU to a framework.
@@ -61,7 +63,7 @@ def setup(name: str, model: Model, weights: jobs.Weights, options: Options) -> j
 
 def network(model: Model, num_classes: int | None = None) -> jobs.Network:
     """Return what a job says of the network it is about; `num_classes` is for a twin."""
-    if model.side == "onnx":
+    if model.backend == "onnx":
         return jobs.ModelFile(Path(model.target).resolve())
     return jobs.Twin(model.target, num_classes) if model.twin else jobs.Spec(model.target)
 
@@ -76,8 +78,8 @@ def input_shape(models: Iterable[Model], workers: Workers) -> tuple[int, int, in
         if model.twin:
             return NETWORKS[model.target].input
     for i, model in enumerate(models):
-        if model.side == "onnx":
-            reader = workers.get("onnx", int(all(each.side == "onnx" for each in models)) * i)
+        if model.backend == "onnx":
+            reader = workers.get("onnx", int(all(each.backend == "onnx" for each in models)) * i)
             shape = ask(reader, jobs.Shape(Path(model.target)), workers.options.timeout)
             if len(shape) != 4 or shape[1] is None:
                 return None

@@ -16,7 +16,7 @@ import numpy as np
 
 from parity.analysis.outline import Outline, outline
 from parity.analysis.survey import Finding, survey
-from parity.backends.load import load_side
+from parity.backends.load import load_backend
 from parity.errors import ParityError
 from parity.numerics.distance import Distance
 from parity.processes import jobs
@@ -39,7 +39,7 @@ class Session:
             name: "torch", "paddle" or "onnx".
             progress: Called with what is being done, how much of it is done, how much there is.
         """
-        self.side = load_side(name)
+        self.backend = load_backend(name)
         self.progress = progress
         self.network: Any = None
         self.ways: dict[str, Callable[[], Any]] = {}
@@ -59,43 +59,44 @@ class Session:
         digest = self._ready(setup).digest()
         manifest = {"model": setup.name, "weights": setup.weights.label, "state_sha256": digest}
         inputs = [np.load(path, allow_pickle=False) for path in job.inputs]
-        own = getattr(self.side, "record", None)  # a file has no layers to wrap: its side records it in its own way
-        _ = (own or partial(record, self.side))(
+        own = getattr(self.backend, "record", None)  # a file has no layers to wrap: its side records it in its own way
+        _ = (own or partial(record, self.backend))(
             self.network, inputs, job.path, manifest=manifest, gradients=job.gradients, progress=self.progress
         )
 
     def _ready(self, setup: jobs.Setup) -> State:
         """Build a network with its weights, and return those."""
         self.network = None  # gone before the next one comes
-        device = self.side.use(setup.device, setup.threads)
-        self.network = network = self.side.place(self._build(setup.network), device)
+        device = self.backend.use(setup.device, setup.threads)
+        self.network = network = self.backend.place(self._build(setup.network), device)
         weights = setup.weights
         if isinstance(weights, jobs.OwnWeights):
-            return self.side.get_state(network)
-        slots = self.side.slots(network)
+            return self.backend.get_state(network)
+        slots = self.backend.slots(network)
         if isinstance(weights, jobs.RandomWeights):
             state = hardened_state(slots, weights.seed)
         else:
             state = checkpoint.read(weights.file, slots, setup.family, weights.framework)
-        self.side.set_state(network, state, setup.name)
+        self.backend.set_state(network, state, setup.name)
         return state
 
     def _build(self, source: jobs.Network) -> Any:
         if isinstance(source, jobs.ModelFile):
-            return cast(Any, self.side).load(source.file)
+            return cast(Any, self.backend).load(source.file)
         if isinstance(source, jobs.Twin):
             classes = {} if source.num_classes is None else {"num_classes": source.num_classes}
-            return self.side.build(source.twin, **classes)
+            return self.backend.build(source.twin, **classes)
         try:
             network = _call(source.spec)
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
             theirs = [frame for frame in frames if not frame.filename.startswith((__file__, "<frozen"))]
             where = f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
-            raise ParityError(f"{self.side.NAME}:{source.spec}: {in_words(error)}{where}") from error
+            raise ParityError(f"{self.backend.NAME}:{source.spec}: {in_words(error)}{where}") from error
         if not hasattr(network, "forward"):
             raise ParityError(
-                f"{self.side.NAME}:{source.spec}: made an object of type {type(network).__name__}, which is no network"
+                f"{self.backend.NAME}:{source.spec}: made an object of type {type(network).__name__}, "
+                "which is no network"
             )
         return network
 
@@ -108,7 +109,7 @@ class Session:
         array, self.ways, refused = np.load(job.input, allow_pickle=False), {}, {}
         for way in job.ways:
             try:
-                call = cast(Any, self.side).runner(self.network, way, array)
+                call = cast(Any, self.backend).runner(self.network, way, array)
                 call()
                 self.ways[way] = call
             except Exception as error:  # a compiler that is missing, a file of another batch size: the others go on
@@ -128,52 +129,54 @@ class Session:
 
     @do.register
     def _layers(self, job: jobs.Layers) -> tuple[tuple[str, str, dict[str, Any]], ...]:
-        return tuple((name, *self.side.describe(layer)) for name, layer in self.side.layers(self._build(job.network)))
+        return tuple(
+            (name, *self.backend.describe(layer)) for name, layer in self.backend.layers(self._build(job.network))
+        )
 
     @do.register
     def _state(self, job: jobs.State) -> None:
-        self.side.get_state(self.network).save(job.path)
+        self.backend.get_state(self.network).save(job.path)
 
     @do.register
     def _replay(self, job: jobs.Replay) -> tuple[tuple[str, int, Distance | str], ...]:
         with Trace(job.reference) as reference:
-            found = replay(self.side, self.network, reference)
+            found = replay(self.backend, self.network, reference)
         return tuple((layer, number, gap) for (layer, number), gap in found.items())
 
     @do.register
     def _outline(self, job: jobs.Outline) -> Outline:
-        _ = self.side.use("cpu", job.threads)
+        _ = self.backend.use("cpu", job.threads)
         network = self._build(job.network)
         # A user's own network may look at the numbers on its way, and is run as it is.
         hollow = isinstance(job.network, jobs.Twin)
-        return outline(self.side, self.side.hollow(network) if hollow else network, job.shape)
+        return outline(self.backend, self.backend.hollow(network) if hollow else network, job.shape)
 
     @do.register
     def _survey(self, job: jobs.Survey) -> tuple[Finding, ...]:
-        _ = self.side.use("cpu", 1)
+        _ = self.backend.use("cpu", 1)
         report = lambda done: self.progress("pooling", done, len(job.sizes))
-        return tuple(survey(self.side, self._build(job.network), job.channels, job.sizes, report))
+        return tuple(survey(self.backend, self._build(job.network), job.channels, job.sizes, report))
 
     @do.register
     def _shape(self, job: jobs.Shape) -> tuple[int | None, ...]:
-        side = cast(Any, self.side)
-        return tuple(side.input_shape(side.load(job.file)))
+        backend = cast(Any, self.backend)
+        return tuple(backend.input_shape(backend.load(job.file)))
 
     @do.register
     def _export(self, job: jobs.Export) -> Mapping[str, str]:
         example = np.load(job.example, allow_pickle=False)
-        with inference_mode(self.side, self.network):
-            return self.side.export(self.network, example, job.path, job.opset, job.dynamic_size)
+        with inference_mode(self.backend, self.network):
+            return self.backend.export(self.network, example, job.path, job.opset, job.dynamic_size)
 
     @do.register
     def _outputs(self, job: jobs.Outputs) -> None:
         for source, folder in job.inputs:
-            for i, array in enumerate(outputs64(self.side, self.network, np.load(source, allow_pickle=False))):
+            for i, array in enumerate(outputs64(self.backend, self.network, np.load(source, allow_pickle=False))):
                 np.save(folder / f"{i}.npy", array)
 
     @do.register
     def _read(self, job: jobs.Read) -> None:
-        State(self.side.read_checkpoint(job.file)).save(job.path)
+        State(self.backend.read_checkpoint(job.file)).save(job.path)
 
 
 def _call(spec: str) -> Any:

@@ -25,7 +25,7 @@ OnProgress = Callable[["Worker", str, int, int], None]
 class Worker:
     """One framework in a process of its own; `with` it, so that it never outlives its owner."""
 
-    def __init__(self, side: str, python: str, threads: int):
+    def __init__(self, backend: str, python: str, threads: int):
         """Start the process; it imports its framework while the caller goes on.
 
         Args:
@@ -33,13 +33,13 @@ class Worker:
             python: The interpreter, which needs that framework, numpy and safetensors.
             threads: How many threads its operators may use.
         """
-        self.side = side
+        self.backend = backend
         # "-u" and a log file: the last words of a process that dies must not die in a buffer.
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (it has no name: nothing can be left of it)
         script = Path(__file__).with_name("worker.py")
         try:
             self._process = subprocess.Popen(
-                [python, "-u", str(script), side],
+                [python, "-u", str(script), backend],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
@@ -48,7 +48,7 @@ class Worker:
             )
         except OSError as error:
             self._log.close()
-            raise ParityError(f"--{side}-python {python}: cannot start it: {error.strerror}") from error
+            raise ParityError(f"--{backend}-python {python}: cannot start it: {error.strerror}") from error
         self._buffer = b""
         self._job: Job[Any] = Job()
 
@@ -115,7 +115,7 @@ class Worker:
             how = f"was killed by {name}" + (": out of memory?" if name == "SIGKILL" else "")
         else:
             how = f"ended with exit code {code}"
-        return f"{self.side} worker {how}. {self.last_words()}{self.full_disk()}"
+        return f"{self.backend} worker {how}. {self.last_words()}{self.full_disk()}"
 
     def full_disk(self) -> str:
         """Return what to do if there is no room for last words, nor for anything else beside them; "" if there is."""
@@ -181,7 +181,7 @@ def answers(
             left = deadline - time.monotonic()
             ready = selector.select(left) if left > 0 else []  # one that makes progress for ever is late too
             if not ready:
-                names = " and ".join(worker.side for worker in waiting)
+                names = " and ".join(worker.backend for worker in waiting)
                 raise ParityError(
                     f"{names} worker: no answer within {timeout:g} s. "
                     f"Allow more with --timeout. {waiting[0].last_words()}"

@@ -37,12 +37,12 @@ def show(comparison: Comparison, console: Console, all_layers: bool = False, wid
 
 def table(comparison: Comparison, all_layers: bool = False, width: int | None = None) -> Table:
     """Return one row a stage, or one a layer; what is least needed is left out where `width` is too narrow."""
-    numbers = ("float64", "allowed", *comparison.sides, "bound")
+    numbers = ("float64", "allowed", *comparison.names, "bound")
     columns = [
         Column("layer" if all_layers else "stage", right=False),
         Column("kind", right=False, spare=1),
         Column("output", spare=2),
-        *(Column(heading, spare=3 if heading in (*comparison.sides, "bound") else 0) for heading in numbers),
+        *(Column(heading, spare=3 if heading in (*comparison.names, "bound") else 0) for heading in numbers),
         Column("verdict", right=False),
     ]
     rows = [_cells(name, kind, layers) for name, kind, layers in _rows(comparison, all_layers)]

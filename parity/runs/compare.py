@@ -52,21 +52,25 @@ def compare_models(
         raise ParityError("--num-classes is for networks of the zoo; a callable chooses its own")
     if options.save_trace is not None:
         check_folder(options.save_trace)
-    same = models[0].side == models[1].side
-    pool = [None if model.side == "trace" else workers.get(model.side, same * i) for i, model in enumerate(models)]
+    same = models[0].backend == models[1].backend
+    pool = [
+        None if model.backend == "trace" else workers.get(model.backend, same * i) for i, model in enumerate(models)
+    ]
     live = [worker for worker in pool if worker is not None]
     with temporary_folder() as here:
         weights: jobs.Weights = jobs.OwnWeights()
         if live:
             np.save(here / "input.npy", load())
             weights = described_weights(options, workers, here)
-        paths = [Path(model.target) if model.side == "trace" else here / f"{i}.trace" for i, model in enumerate(models)]
+        paths = [
+            Path(model.target) if model.backend == "trace" else here / f"{i}.trace" for i, model in enumerate(models)
+        ]
         for worker, model, path in zip(pool, models, paths, strict=True):
             if worker is not None:
                 inputs = (here / "input.npy",)
                 worker.submit(jobs.Trace(setup(name, model, weights, options), inputs, path, options.gradients))
         report = on_progress and (
-            lambda worker, precision, done, total: on_progress(worker.side, precision, done, total)
+            lambda worker, precision, done, total: on_progress(worker.backend, precision, done, total)
         )
         _ = wait(live, options.timeout, report)
         if options.save_trace is not None:
@@ -82,11 +86,11 @@ def _explain(
     comparison: Comparison, reference: Trace, candidate: Trace, pool: list[Worker | None], here: Path, options: Options
 ) -> Comparison:
     replayed, states = {}, None
-    if pool[1] is not None and pool[1].side != "onnx":  # a file has no layers to call
+    if pool[1] is not None and pool[1].backend != "onnx":  # a file has no layers to call
         found = ask(pool[1], jobs.Replay(reference.path), options.timeout)
         replayed = {(layer, number): gap for layer, number, gap in found}
     both = [worker for worker in pool if worker is not None]
-    files = any(worker.side == "onnx" for worker in both)  # whose weights go by other names
+    files = any(worker.backend == "onnx" for worker in both)  # whose weights go by other names
     if len(both) == 2 and not files and reference.manifest["state_sha256"] != candidate.manifest["state_sha256"]:
         kept = [here / f"{i}.state" for i in range(2)]
         for worker, file in zip(both, kept, strict=True):
@@ -100,8 +104,8 @@ def _keep(name: str, models: tuple[Model, Model], paths: list[Path], folder: Pat
     make_folder(folder)
     roles = ("reference", "candidate")
     for model, path, role in zip(models, paths, roles, strict=True):
-        if model.side != "trace":
-            label = model.side if models[0].side != models[1].side else role
+        if model.backend != "trace":
+            label = model.backend if models[0].backend != models[1].backend else role
             with atomic(folder / f"{Path(name).stem}.{label}.trace.safetensors") as part:
                 _ = shutil.copyfile(path, part)
 

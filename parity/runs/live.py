@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from parity.backends.load import load_side
+from parity.backends.load import load_backend
 from parity.errors import ParityError
 from parity.judging.comparison import Comparison
 from parity.judging.explain import explained
 from parity.judging.judge import judge
 from parity.numerics.arrays import Array
 from parity.temporary import temporary_folder
+from parity.tracing.backend import Backend
 from parity.tracing.record import record
 from parity.tracing.replay import replay
-from parity.tracing.side import Side
 from parity.tracing.trace import Trace
 
 
-def side_of(network: Any) -> Side:
+def backend_of(network: Any) -> Backend:
     """Return the side of a live network.
 
     Raises:
@@ -30,7 +30,7 @@ def side_of(network: Any) -> Side:
     for name, kind in (("torch", "Module"), ("paddle", "Layer")):
         framework = sys.modules.get(name)  # who holds a network of a framework has imported it
         if framework is not None and isinstance(network, getattr(framework.nn, kind)):
-            return load_side(name)
+            return load_backend(name)
     raise ParityError(f"{type(network).__name__} is neither a torch.nn.Module nor a paddle.nn.Layer.")
 
 
@@ -74,19 +74,19 @@ def compare(
         _array(array, f"inputs[{i}]" if array is not inputs else "inputs")
         for i, array in enumerate(inputs if isinstance(inputs, (list, tuple)) else [inputs])
     ]
-    sides = side_of(reference), side_of(candidate)
+    backends = backend_of(reference), backend_of(candidate)
     if transfer:
-        sides[1].set_state(candidate, sides[0].get_state(reference), type(candidate).__name__)
+        backends[1].set_state(candidate, backends[0].get_state(reference), type(candidate).__name__)
     with temporary_folder() as folder:
         paths = [folder / "reference", folder / "candidate"]
-        for side, network, path in zip(sides, (reference, candidate), paths, strict=True):
-            record(side, network, arrays, path, gradients=gradients)
+        for backend, network, path in zip(backends, (reference, candidate), paths, strict=True):
+            record(backend, network, arrays, path, gradients=gradients)
         with Trace(paths[0]) as ours, Trace(paths[1]) as theirs:
             comparison = judge(type(reference).__name__, ours, theirs, values_only=values_only)
             if comparison.ok:
                 return comparison
-            states = sides[0].get_state(reference), sides[1].get_state(candidate)
-            return explained(comparison, ours, theirs, replay(sides[1], candidate, ours), states)
+            states = backends[0].get_state(reference), backends[1].get_state(candidate)
+            return explained(comparison, ours, theirs, replay(backends[1], candidate, ours), states)
 
 
 def _array(value: Any, what: str) -> Array:

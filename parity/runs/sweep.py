@@ -56,5 +56,7 @@ def _kept(path: Path, options: Options, image: Array) -> Comparison | None:
     except (OSError, ValueError):
         return None
     wanted = {"weights": f"random, seed {options.seed}", "input_sha256": input_digest([image])}
-    same = all(side.get(word) == value for side in (found.reference, found.candidate) for word, value in wanted.items())
+    same = all(
+        backend.get(word) == value for backend in (found.reference, found.candidate) for word, value in wanted.items()
+    )
     return found if same else None

@@ -21,13 +21,13 @@ from parity.layers import check_input, terms
 from parity.numerics.arrays import Array
 from parity.numerics.distance import distance
 from parity.numerics.fixed_random import projection
-from parity.tracing.side import Progress, Side
+from parity.tracing.backend import Backend, Progress
 from parity.tracing.trace import Call, Noise, TraceWriter
 from parity.tracing.watch import Seen, flatten, inference_mode, keys, leaves, watched
 
 
 def record(
-    side: Side,
+    backend: Backend,
     network: Any,
     inputs: Sequence[Array],
     path: str | os.PathLike[str],
@@ -55,13 +55,13 @@ def record(
             call different layers.
     """
     try:
-        _record(side, network, inputs, path, manifest or {}, gradients, progress)
+        _record(backend, network, inputs, path, manifest or {}, gradients, progress)
     except RecursionError as error:  # met between layers
         raise in_layer(type(network).__name__, error) from error
 
 
 def _record(
-    side: Side,
+    backend: Backend,
     network: Any,
     inputs: Sequence[Array],
     path: str | os.PathLike[str],
@@ -69,23 +69,23 @@ def _record(
     gradients: bool,
     progress: Progress | None,
 ) -> None:
-    recorder = _Recorder(side, network, path, gradients, progress)
-    with inference_mode(side, network), watched(recorder.layers, recorder.wrap):
-        with side.double(network) as changed64:
+    recorder = _Recorder(backend, network, path, gradients, progress)
+    with inference_mode(backend, network), watched(recorder.layers, recorder.wrap):
+        with backend.double(network) as changed64:
             recorder.run("float64", inputs)
-        with side.native(network) as changed32:
+        with backend.native(network) as changed32:
             recorder.run("float32", inputs)
-    found = {**side.manifest(network), "input_sha256": input_digest(inputs), **manifest}
+    found = {**backend.manifest(network), "input_sha256": input_digest(inputs), **manifest}
     if changed := list(dict.fromkeys([*changed64, *changed32])):
         found["changed_weights"] = changed
     recorder.close(found)
 
 
-def outputs64(side: Side, network: Any, array: Array) -> list[Array]:
+def outputs64(backend: Backend, network: Any, array: Array) -> list[Array]:
     """Return what the network makes of an input in float64, in evaluation mode, nothing recorded."""
-    with inference_mode(side, network), side.double(network), side.autograd(False):
-        made = network(side.to_tensor(array.astype(np.float64), network))
-        return [side.to_numpy(tensor) for tensor in flatten(made, side.is_tensor)]
+    with inference_mode(backend, network), backend.double(network), backend.autograd(False):
+        made = network(backend.to_tensor(array.astype(np.float64), network))
+        return [backend.to_numpy(tensor) for tensor in flatten(made, backend.is_tensor)]
 
 
 def input_digest(inputs: Iterable[Array]) -> str:
@@ -98,38 +98,38 @@ def input_digest(inputs: Iterable[Array]) -> str:
 
 class _Recorder:
     def __init__(
-        self, side: Side, network: Any, path: str | os.PathLike[str], gradients: bool, progress: Progress | None
+        self, backend: Backend, network: Any, path: str | os.PathLike[str], gradients: bool, progress: Progress | None
     ):
-        self.side, self.network, self.gradients, self.progress = side, network, gradients, progress
+        self.backend, self.network, self.gradients, self.progress = backend, network, gradients, progress
         self.writer = TraceWriter(path)
-        self.layers = list(side.layers(network))
-        self.leaves = leaves(side, self.layers)
+        self.layers = list(backend.layers(network))
+        self.leaves = leaves(backend, self.layers)
         self.calls: list[dict[str, Any]] = []
         self.precision = ""
         self.recording = False
 
     def run(self, precision: str, inputs: Sequence[Array]) -> None:
         self.precision, self.counts, self.position = precision, dict[str, int](), 0
-        self.seen, self.live = Seen(self.side.version), list[tuple[dict[str, Any], Any, str, Any, int]]()
+        self.seen, self.live = Seen(self.backend.version), list[tuple[dict[str, Any], Any, str, Any, int]]()
         dtype = np.float64 if precision == "float64" else np.float32
         arrays = [array.astype(dtype) if array.dtype.kind == "f" else array for array in inputs]
-        with self.side.autograd(self.gradients):
+        with self.backend.autograd(self.gradients):
             self.recording = True
-            outputs = self.network(*[self.side.to_tensor(array, self.network) for array in arrays])
+            outputs = self.network(*[self.backend.to_tensor(array, self.network) for array in arrays])
             self.recording = False  # backward calls layers again where memory is saved by recomputation
             if self.gradients:
-                self._backward(flatten(outputs, self.side.is_tensor))
+                self._backward(flatten(outputs, self.backend.is_tensor))
         if precision != "float64" and self.position != len(self.calls):
             raise ParityError(f"the float64 run made {len(self.calls)} layer calls, the float32 run {self.position}")
 
     def wrap(self, name: str, layer: Any, forward: Callable[..., Any]) -> Callable[..., Any]:
-        kind, config = self.side.describe(layer)
+        kind, config = self.backend.describe(layer)
         leaf = id(layer) in self.leaves
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
             if not self.recording:
                 return forward(*args, **kwargs)
-            inputs = flatten((args, kwargs), self.side.is_tensor)
+            inputs = flatten((args, kwargs), self.backend.is_tensor)
             if leaf and inputs:
                 check_input(name, kind, config, tuple(inputs[0].shape))
             number = self.counts.get(name, 0)
@@ -142,13 +142,15 @@ class _Recorder:
                 raise
             except Exception as error:
                 raise in_layer(name or kind, error) from error
-            outputs = flatten(result, self.side.is_tensor)
+            outputs = flatten(result, self.backend.is_tensor)
             if self.precision == "float64":
                 entry = {"layer": name, "number": number, "kind": kind, "leaf": leaf, "config": config, "inputs": names}
                 entry["outputs"] = tuple(self._store(tensor, name or kind) for tensor in outputs)
-                entry["labels"] = keys(result, self.side.is_tensor)
+                entry["labels"] = keys(result, self.backend.is_tensor)
                 entry["terms"] = terms(config, shape, tuple(outputs[0].shape) if outputs else ())
-                entry["replayable"] = bool(inputs) and not kwargs and all(self.side.is_tensor(value) for value in args)
+                entry["replayable"] = (
+                    bool(inputs) and not kwargs and all(self.backend.is_tensor(value) for value in args)
+                )
                 self.calls.append(entry)
             else:
                 entry = self._expect(name, number, len(outputs))
@@ -174,7 +176,7 @@ class _Recorder:
         with _readable(layer):
             name = self.seen.get(tensor)
             if name is None:
-                name = self.writer.add(self.side.to_numpy(tensor))
+                name = self.writer.add(self.backend.to_numpy(tensor))
                 self.seen.put(tensor, name)
         return name
 
@@ -182,29 +184,29 @@ class _Recorder:
         with _readable(layer):
             noise = self.seen.get(tensor)
             if noise is None:
-                noise = measured_noise(self.side.to_numpy(tensor), self.writer.read(name))
+                noise = measured_noise(self.backend.to_numpy(tensor), self.writer.read(name))
                 self.seen.put(tensor, noise)
         return noise
 
     def _watch_gradients(self, entry: dict[str, Any], layer: Any, outputs: list[Any]) -> None:
         wanted = {f"output {i}": tensor for i, tensor in enumerate(outputs)}
         if entry["number"] == 0:
-            wanted |= self.side.parameters(layer)
-        self.live += [(entry, layer, label, tensor, self.side.version(tensor)) for label, tensor in wanted.items()]
+            wanted |= self.backend.parameters(layer)
+        self.live += [(entry, layer, label, tensor, self.backend.version(tensor)) for label, tensor in wanted.items()]
 
     def _backward(self, outputs: list[Any]) -> None:
         # A tensor changed in place since stands for another one by now; the gradient of an output is its cotangent, and
         # asking Paddle for it cuts off everything behind it.
         ends = {id(tensor) for tensor in outputs}
         live = [
-            entry[:4] for entry in self.live if self.side.version(entry[3]) == entry[4] and id(entry[3]) not in ends
+            entry[:4] for entry in self.live if self.backend.version(entry[3]) == entry[4] and id(entry[3]) not in ends
         ]
         cotangents = [projection(tuple(tensor.shape)) for tensor in outputs]
-        gradients = self.side.gradients(outputs, cotangents, [tensor for _, _, _, tensor in live])
+        gradients = self.backend.gradients(outputs, cotangents, [tensor for _, _, _, tensor in live])
         for (entry, layer, label, _), gradient in zip(live, gradients, strict=True):
             if gradient is None:
                 continue
-            array = self.side.neutral(layer, label, self.side.to_numpy(gradient))
+            array = self.backend.neutral(layer, label, self.backend.to_numpy(gradient))
             if self.precision == "float64":
                 entry.setdefault("gradients", {})[label] = self.writer.add(array)
             elif label in entry.get("gradients", {}):

@@ -7,7 +7,7 @@ from typing import Any
 from parity.errors import ParityError
 from parity.layers import check_input
 from parity.numerics.distance import Distance, distance
-from parity.tracing.side import Side
+from parity.tracing.backend import Backend
 from parity.tracing.trace import Trace
 from parity.tracing.watch import flatten, inference_mode
 
@@ -15,30 +15,30 @@ from parity.tracing.watch import flatten, inference_mode
 Replay = dict[tuple[str, int], Distance | str]
 
 
-def replay(side: Side, network: Any, reference: Trace) -> Replay:
+def replay(backend: Backend, network: Any, reference: Trace) -> Replay:
     """Return how far each layer, given the reference's float64 input, is from the reference's float64 output.
 
     Runs on failure only. A layer whose call was more than tensors (keywords, numbers) is left out.
     """
-    layers = dict(side.layers(network))
+    layers = dict(backend.layers(network))
     found: Replay = {}
-    with inference_mode(side, network), side.double(network), side.autograd(False):
+    with inference_mode(backend, network), backend.double(network), backend.autograd(False):
         for call in reference.calls:
             if not call.replayable or call.layer not in layers:
                 continue
             layer = layers[call.layer]
             try:
                 if call.leaf:
-                    kind, config = side.describe(layer)
+                    kind, config = backend.describe(layer)
                     check_input(call.layer, kind, config, reference.shape(call.inputs[0]))
-                inputs = [side.to_tensor(reference.tensor(name), network) for name in call.inputs]
-                outputs = flatten(layer(*inputs), side.is_tensor)
+                inputs = [backend.to_tensor(reference.tensor(name), network) for name in call.inputs]
+                outputs = flatten(layer(*inputs), backend.is_tensor)
             except Exception as error:  # whatever a framework raises for a shape it cannot take
                 first = str(error).strip().split("\n")[0]
                 found[call.key] = first if isinstance(error, ParityError) else f"{type(error).__name__}: {first}"
                 continue
             gaps = [
-                distance(side.to_numpy(tensor), reference.tensor(name))
+                distance(backend.to_numpy(tensor), reference.tensor(name))
                 for tensor, name in zip(outputs, call.outputs, strict=False)
             ]
             found[call.key] = max(

@@ -7,13 +7,13 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from parity.tracing.side import Side
+from parity.tracing.backend import Backend
 
 
 @contextlib.contextmanager
-def inference_mode(side: Side, network: Any) -> Iterator[None]:
+def inference_mode(backend: Backend, network: Any) -> Iterator[None]:
     """Put a network that is in training mode into evaluation mode for a while; leave any other as it is."""
-    layers = [layer for _, layer in side.layers(network)]
+    layers = [layer for _, layer in backend.layers(network)]
     modes = [layer.training for layer in layers]
     if network.training:
         for layer in layers:
@@ -60,9 +60,9 @@ class Seen:
         self._values[id(tensor)] = (weakref.ref(tensor), self._version(tensor), value)
 
 
-def leaves(side: Side, layers: Iterable[tuple[str, Any]]) -> set[int]:
+def leaves(backend: Backend, layers: Iterable[tuple[str, Any]]) -> set[int]:
     """Return the `id` of every layer that holds no layers of its own."""
-    return {id(layer) for _, layer in layers if sum(1 for _ in side.layers(layer)) == 1}
+    return {id(layer) for _, layer in layers if sum(1 for _ in backend.layers(layer)) == 1}
 
 
 def keys(value: Any, is_tensor: Callable[[Any], bool]) -> tuple[str, ...]:

@@ -146,7 +146,7 @@ def _ordered(names: list[str], kept: str) -> list[str]:
     return order if known and sorted(order) == sorted(names) else names
 
 
-def check_fit(state: Mapping[str, Array], slots: Mapping[str, Slot], network: str, side: str) -> None:
+def check_fit(state: Mapping[str, Array], slots: Mapping[str, Slot], network: str, backend: str) -> None:
     """Return if every tensor of the state has its slot, every slot its tensor, and tied ones hold the same bits.
 
     Raises:
@@ -156,7 +156,7 @@ def check_fit(state: Mapping[str, Array], slots: Mapping[str, Slot], network: st
     lines += [f"{name}: unexpected, the network has no such tensor" for name in state.keys() - slots.keys()]
     for name in slots.keys() & state.keys():
         if slots[name].shape != state[name].shape:
-            lines.append(f"{name}: shape differs: {side}={slots[name].shape}, weights={state[name].shape}")
+            lines.append(f"{name}: shape differs: {backend}={slots[name].shape}, weights={state[name].shape}")
         elif state[name].dtype.kind != "f":
             lines.append(f"{name}: dtype {state[name].dtype} is not floating point")
         elif slots[name].tied in state and not same_bits(state[name], partner(state, slots[name])):

@@ -11,7 +11,7 @@ from facts import export_page
 
 from parity.analysis.export_cases import Case
 from parity.analysis.exporter_faults import FAULTS, met, sentence
-from parity.backends import paddle_side, torch_side
+from parity.backends import paddle_backend, torch_backend
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "onnx.md"
 HEADING = "## What the exporters get wrong\n"
@@ -30,8 +30,8 @@ T, P = torch.nn, paddle.nn
 
 
 def case(layer, **known):
-    side = torch_side if isinstance(layer, torch.nn.Module) else paddle_side
-    kind, config = side.describe(layer)
+    backend = torch_backend if isinstance(layer, torch.nn.Module) else paddle_backend
+    kind, config = backend.describe(layer)
     return Case(kind, config, **{"size": (8, 8), "opset": 18, "dynamic_size": False, **known})
 
 
@@ -85,14 +85,14 @@ def test_a_changed_row_would_be_seen_in_the_document(monkeypatch):
 # What holds the rows
 
 
-def wrong(row, side, results):
+def wrong(row, backend, results):
     """Return whether a row of docs/differences.md was measured, and is wrong in this exporter's file."""
     if row.endswith(", drop"):
         pools = row.removesuffix(", drop")
-        found = [p for p in results["pools"] if (p["exporter"], p["pools"], p["stratum"]) == (side, pools, "drop")]
+        found = [p for p in results["pools"] if (p["exporter"], p["pools"], p["stratum"]) == (backend, pools, "drop")]
         return bool(found) and all(p["onnxruntime"] < p["cells"] for p in found)
     found = results["operators"].get(row, {})
-    return side in found and export_page.fault(found[side]) != ""
+    return backend in found and export_page.fault(found[backend]) != ""
 
 
 def test_every_fault_is_measured():
@@ -112,9 +112,9 @@ def test_a_row_that_is_missing_or_right_is_no_measurement():
 
 def test_everything_measured_to_be_wrong_is_in_the_table():
     rows = {(fault.exporter, row) for fault in FAULTS for row in fault.measured}
-    for name, sides in exports.kept()["operators"].items():
-        for side, result in sides.items():
-            assert (export_page.fault(result) != "") == ((side, name) in rows), (side, name)
+    for name, backends in exports.kept()["operators"].items():
+        for backend, result in backends.items():
+            assert (export_page.fault(result) != "") == ((backend, name) in rows), (backend, name)
 
 
 def test_names_are_anchors_and_differ():

@@ -10,7 +10,7 @@ import torch
 
 from parity.analysis.lint import lint
 from parity.analysis.traps import TRAPS
-from parity.backends import paddle_side, torch_side
+from parity.backends import paddle_backend, torch_backend
 from parity.processes.models import Model
 from parity.processes.pool import Options, Workers
 from parity.processes.questions import describe_models
@@ -21,8 +21,8 @@ T, P = torch.nn, paddle.nn
 
 def found(network):
     """Return (layer, row, setting, level) of each finding."""
-    side = torch_side if isinstance(network, torch.nn.Module) else paddle_side
-    layers = [(name, *side.describe(layer)) for name, layer in side.layers(network)]
+    backend = torch_backend if isinstance(network, torch.nn.Module) else paddle_backend
+    layers = [(name, *backend.describe(layer)) for name, layer in backend.layers(network)]
     return [(finding.layer, finding.link.partition("#")[2], finding.trap, finding.level) for finding in lint(layers)]
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from parity import ParityError
 from parity.analysis.outline import outline
 from parity.analysis.summary import summarise
-from parity.backends import paddle_side, torch_side
+from parity.backends import paddle_backend, torch_backend
 from parity.zoo import NETWORKS
 
 PAGE = Path(__file__).parents[2] / "docs" / "source-claims.md"
@@ -40,8 +40,8 @@ def claim(words):
 
 def rows_of(name, shape=None, depth=None):
     """Return the rows of a network's summary by layer, and the summary."""
-    network = torch_side.hollow(torch_side.build(name))
-    result = summarise(name, "torch", outline(torch_side, network, shape or NETWORKS[name].input), depth)
+    network = torch_backend.hollow(torch_backend.build(name))
+    result = summarise(name, "torch", outline(torch_backend, network, shape or NETWORKS[name].input), depth)
     return {row.layer: row for row in result.rows}, result
 
 
@@ -78,7 +78,7 @@ def test_pooling_rounds_down_unless_told_otherwise():
 
 @claim("ResNet-50 has 15 residual blocks")
 def test_resnet50_has_sixteen_blocks():
-    network = torch_side.build("resnet50")
+    network = torch_backend.build("resnet50")
     stages = [
         sum(type(each).__name__ == "BottleneckBlock" for each in stage)
         for stage in (network.layer1, network.layer2, network.layer3, network.layer4)
@@ -90,8 +90,8 @@ def test_resnet50_has_sixteen_blocks():
 @claim("the bias of ResNet-50's first convolution has shape [3]")
 def test_the_first_convolution_has_no_bias():
     found = set()
-    for side in (torch_side, paddle_side):
-        slots = side.slots(side.build("resnet50"))
+    for backend in (torch_backend, paddle_backend):
+        slots = backend.slots(backend.build("resnet50"))
         found.add(("conv.conv.bias" in slots, slots["conv.conv.weight"].shape, slots["conv.batch_norm.bias"].shape))
     ((biased, weight, norm),) = found
     assert (biased, weight, norm) == (False, (64, 3, 7, 7), (64,))
@@ -143,7 +143,7 @@ def test_vgg11_has_eight_convolutions():
 def test_alexnet_as_printed_cannot_run():
     """The second number after the channels is a stride: 5x5 at stride 2 and 3x3 at stride 1, none of them padded."""
     said = {}
-    for side, layers, of in ((torch_side, torch.nn, "2d"), (paddle_side, paddle.nn, "2D")):
+    for backend, layers, of in ((torch_backend, torch.nn, "2d"), (paddle_backend, paddle.nn, "2D")):
         convolution, pooling = getattr(layers, f"Conv{of}"), getattr(layers, f"MaxPool{of}")
         for up in (False, True):
             printed = layers.Sequential(
@@ -152,7 +152,7 @@ def test_alexnet_as_printed_cannot_run():
                 *(convolution(8, 8, 3, 1), convolution(8, 8, 3, 1), convolution(8, 8, 3, 1)),
             )
             try:
-                outline(side, printed, (1, 1, 224, 224))
+                outline(backend, printed, (1, 1, 224, 224))
             except ParityError as error:
                 said.setdefault(up, set()).add(str(error))
     assert [len(words) for words in said.values()] == [1, 1]  # the same words on both sides

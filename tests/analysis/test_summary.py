@@ -16,7 +16,7 @@ import torch_cnn
 from parity import ParityError
 from parity.analysis.outline import Outline, outline
 from parity.analysis.summary import summarise
-from parity.backends import paddle_side, torch_side
+from parity.backends import paddle_backend, torch_backend
 from parity.zoo import NETWORKS
 
 IMAGENET = (1, 3, 224, 224)
@@ -33,12 +33,12 @@ ONE_EACH = (
 )
 
 
-def summed(network, shape, side=torch_side, depth=None):
-    return summarise("network", side.NAME, outline(side, network, shape), depth)
+def summed(network, shape, backend=torch_backend, depth=None):
+    return summarise("network", backend.NAME, outline(backend, network, shape), depth)
 
 
 def hollow(name):
-    return torch_side.hollow(torch_side.build(name))
+    return torch_backend.hollow(torch_backend.build(name))
 
 
 def fields(network, size, channels=1):
@@ -84,9 +84,9 @@ def test_bad_input_is_one_line_and_exit_2(arguments, words):
 
 def test_both_frameworks_refuse_an_image_in_the_same_words():
     said = set()
-    for side in (torch_side, paddle_side):
+    for backend in (torch_backend, paddle_backend):
         with pytest.raises(ParityError) as caught:
-            outline(side, side.build("alexnet"), (1, 3, 32, 32))
+            outline(backend, backend.build("alexnet"), (1, 3, 32, 32))
         said.add(str(caught.value))
     assert len(said) == 1
 
@@ -145,8 +145,8 @@ def test_totals_are_those_of_the_zoo(name):
 def test_both_sides_give_the_same_summary(name):
     shape = NETWORKS[name].input
     ours, theirs = (
-        summed(network, shape, side)
-        for network, side in ((hollow(name), torch_side), (paddle_side.build(name), paddle_side))
+        summed(network, shape, backend)
+        for network, backend in ((hollow(name), torch_backend), (paddle_backend.build(name), paddle_backend))
     )
     assert ours.rows == theirs.rows
     assert (ours.parameters, ours.macs, ours.activations) == (theirs.parameters, theirs.macs, theirs.activations)
@@ -276,7 +276,7 @@ def test_receptive_field_is_where_gradients_come_from(name, layer, size, known):
     shape = (1, network.input[1], size, size)
     depth = layer.count(".") + 1
     found = {row.layer: row.receptive_field for row in summed(hollow(name), shape, depth=depth).rows}
-    assert found[layer] == support(torch_side.build(name), layer, shape) == (known, known)
+    assert found[layer] == support(torch_backend.build(name), layer, shape) == (known, known)
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_at_most_one_framework_is_imported():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.endswith("set()\n"), done.stderr
     code = (
-        "import sys\nfrom parity.backends import torch_side as side\nfrom parity.analysis.outline import outline\n"
+        "import sys\nfrom parity.backends import torch_backend as side\nfrom parity.analysis.outline import outline\n"
         "outline(side, side.hollow(side.build('lenet5')), (1, 1, 28, 28))\n"
         "print({'torch', 'paddle'} & set(sys.modules))"
     )

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from torch_nets import net, wave
 
 from parity import Comparison
-from parity.backends.torch_side import get_state
+from parity.backends.torch_backend import get_state
 from parity.commands.program import main
 from parity.judging.comparison import SCHEMA, Culprit, Divergence, Layer
 from parity.weights.pdparams import write_pdparams
@@ -161,10 +161,10 @@ def test_truncated_weights(desk, recorded, ending):
     assert "\n" not in line
 
 
-@pytest.mark.parametrize(("side", "model"), [("torch", TORCH), ("paddle", PADDLE)])
-def test_a_gpu_that_is_not_there(desk, recorded, side, model):
+@pytest.mark.parametrize(("backend", "model"), [("torch", TORCH), ("paddle", PADDLE)])
+def test_a_gpu_that_is_not_there(desk, recorded, backend, model):
     line = refused(desk, recorded[0], f"{model}:net", *SMALL, "--device", "gpu", CUDA_VISIBLE_DEVICES="")
-    assert re.match(rf"--device gpu: {side} \S+ \(.*\) sees no GPU\. .*use --device cpu\.", line)
+    assert re.match(rf"--device gpu: {backend} \S+ \(.*\) sees no GPU\. .*use --device cpu\.", line)
 
 
 def test_an_interpreter_without_torch(desk, recorded, tmp_path):
@@ -338,7 +338,7 @@ def test_both_sides_of_the_zoo_can_be_named_in_either_order(tmp_path):
 @pytest.fixture(scope="module")
 def traces(own):
     """Two traces: a comparison that starts no worker."""
-    return [f"trace:{own[0]}/traces/net.{side}.trace.safetensors" for side in ("torch", "paddle")]
+    return [f"trace:{own[0]}/traces/net.{backend}.trace.safetensors" for backend in ("torch", "paddle")]
 
 
 def test_quiet_prints_one_line(traces):

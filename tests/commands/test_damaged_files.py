@@ -11,7 +11,7 @@ from PIL import Image
 from program import run
 
 from parity import ParityError
-from parity.backends import onnx_side, torch_side
+from parity.backends import onnx_backend, torch_backend
 from parity.onnx_files.model_file import CALLED, read
 from parity.picture import load_picture
 from parity.weights import blueprint
@@ -85,7 +85,7 @@ def test_every_error_of_zipfile_names_the_file(tmp_path, monkeypatch):
 def test_why_torch_refuses_a_file_is_said(tmp_path, monkeypatch):
     empty = tmp_path / "empty.pth"
     empty.touch()
-    assert refused(empty, torch_side.read_checkpoint, empty) == "the file is empty. Get it again."
+    assert refused(empty, torch_backend.read_checkpoint, empty) == "the file is empty. Get it again."
     path = pth(tmp_path / "a.pth")
     for error, words in ((MemoryError(), "does not fit the memory."), (EOFError(), "(weights_only=True): EOFError")):
 
@@ -93,7 +93,7 @@ def test_why_torch_refuses_a_file_is_said(tmp_path, monkeypatch):
             raise error
 
         monkeypatch.setattr(torch, "load", fails)
-        assert refused(path, torch_side.read_checkpoint, path).endswith(words)
+        assert refused(path, torch_backend.read_checkpoint, path).endswith(words)
 
 
 # Pictures
@@ -180,7 +180,7 @@ def test_functions_that_call_themselves_are_refused(tmp_path, bodies):
 
 
 def test_functions_that_are_used_as_functions_are_read(tmp_path):
-    file = onnx_side.load(saved(tmp_path / "d.onnx", doubling(6)))
+    file = onnx_backend.load(saved(tmp_path / "d.onnx", doubling(6)))
     assert [node.op_type for node in file.model.graph.node] == ["Relu"] * 64
     unused = calling(function(0, "Relu"), *doubling(26).functions[1:])
     assert len(read(saved(tmp_path / "unused.onnx", unused)).functions) == 27

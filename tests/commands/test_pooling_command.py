@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import torch_cnn
 from parity.analysis.survey import Finding, survey, walk
-from parity.backends import paddle_side, torch_side
+from parity.backends import paddle_backend, torch_backend
 from parity.commands.program import app
 from parity.errors import ParityError
 from parity.numerics.pooling import Pool
@@ -163,17 +163,17 @@ def real_windows(network, layers, make, size):
 @pytest.mark.parametrize("size", range(20, 33))
 def test_a_walk_is_what_each_framework_does(size):
     """Under both rules, from either framework's network: the shapes of the real run, without it."""
-    networks = {"torch": (torch_side, torch_chain()), "paddle": (paddle_side, paddle_chain())}
+    networks = {"torch": (torch_backend, torch_chain()), "paddle": (paddle_backend, paddle_chain())}
     real = {
         "torch": real_windows(networks["torch"][1], networks["torch"][1].named_modules(), torch.tensor, size),
         "paddle": real_windows(networks["paddle"][1], networks["paddle"][1].named_sublayers(), paddle.to_tensor, size),
     }
-    for side, network in networks.values():
+    for backend, network in networks.values():
         for rule in ("torch", "paddle"):
-            steps, refusal = walk(side, network, (1, 3, size, size), rule)
+            steps, refusal = walk(backend, network, (1, 3, size, size), rule)
             assert refusal is None
             assert [(step.layer, step.windows) for step in steps] == real[rule]
-        (found,) = survey(side, network, None, [size])
+        (found,) = survey(backend, network, None, [size])
         gaps = [ours[0] for ours, theirs in zip(real["torch"], real["paddle"], strict=True) if ours != theirs]
         assert list(found.parts) == gaps
         assert found.apart == bool(gaps)
@@ -183,7 +183,7 @@ def test_a_walk_is_what_each_framework_does(size):
 def test_a_network_of_the_zoo_is_walked_as_it_runs(name):
     size = 67
     network = torch_cnn.build(name).eval()
-    steps, refusal = walk(torch_side, network, (1, 3, size, size), "torch")
+    steps, refusal = walk(torch_backend, network, (1, 3, size, size), "torch")
     assert refusal is None
     assert [(step.layer, step.windows) for step in steps] == real_windows(
         network, network.named_modules(), torch.tensor, size
@@ -193,7 +193,7 @@ def test_a_network_of_the_zoo_is_walked_as_it_runs(name):
 def test_a_survey_leaves_the_network_as_it_was():
     network = torch_chain().train()
     before = [dict(layer.__dict__) for layer in network.modules()]
-    list(survey(torch_side, network, 3, [9, 1]))
+    list(survey(torch_backend, network, 3, [9, 1]))
     assert [dict(layer.__dict__) for layer in network.modules()] == before
 
 
@@ -206,7 +206,7 @@ def test_a_layer_called_again_and_one_with_indices():
         def forward(self, x):
             return self.pool(self.pool(x)[0])[0]
 
-    steps, refusal = walk(torch_side, Twice(), (1, 1, 10, 9), "torch")
+    steps, refusal = walk(torch_backend, Twice(), (1, 1, 10, 9), "torch")
     assert refusal is None
     assert [(step.layer, step.size, step.windows) for step in steps] == [
         ("pool", (10, 9), (5, 4)),
@@ -223,7 +223,7 @@ def test_branches_that_no_longer_fit_are_a_refusal():
         def forward(self, x):
             return self.one(x) + self.two(x)
 
-    even, odd = survey(torch_side, Forked(), 3, [8, 9])
+    even, odd = survey(torch_backend, Forked(), 3, [8, 9])
     assert even == Finding(8, ("one", "two"), (), (), {})
     assert odd.rounds == ("one", "two")
     assert set(odd.refused) == {"torch", "paddle"}

@@ -46,15 +46,15 @@ def export(workers, tmp_path):
     return exported
 
 
-def spec(side, tmp_path, code):
+def spec(backend, tmp_path, code):
     """Write a file that builds a network of one framework, in words both share, and return its SPEC."""
     words = {
         "torch": "import torch\nfrom torch import nn\nfrom torch.nn import functional as F\n",
         "paddle": "import paddle\nfrom paddle import nn\nfrom paddle.nn import functional as F\n",
     }
-    path = tmp_path / f"{side}_net.py"
-    path.write_text(words[side] + code)
-    return f"{side}:{path}:build"
+    path = tmp_path / f"{backend}_net.py"
+    path.write_text(words[backend] + code)
+    return f"{backend}:{path}:build"
 
 
 def files(folder):
@@ -111,8 +111,8 @@ def test_a_mis_export_leaves_no_file_and_its_operator_is_named(export, tmp_path)
     assert files(tmp_path) == []
 
 
-@pytest.mark.parametrize("side", ["torch", "paddle"])
-def test_an_exporter_that_gets_one_eps_off_by_a_tenth_is_found_out(side, export, monkeypatch, tmp_path):
+@pytest.mark.parametrize("backend", ["torch", "paddle"])
+def test_an_exporter_that_gets_one_eps_off_by_a_tenth_is_found_out(backend, export, monkeypatch, tmp_path):
     """float32 cannot see it; the exporter's graph in float64 does."""
 
     def tampered(job, names, prove=_Job.prove):
@@ -124,7 +124,7 @@ def test_an_exporter_that_gets_one_eps_off_by_a_tenth_is_found_out(side, export,
         return prove(job, names)
 
     monkeypatch.setattr(_Job, "prove", tampered)
-    (file,) = export(f"{side}:resnet18", (3, 64, 64))
+    (file,) = export(f"{backend}:resnet18", (3, 64, 64))
     assert file.noise < file.bound
     assert "the exporter's file means another function" in file.reason
     assert re.search(r"proved right: \S+ \(BatchNormalization\)", file.reason)
@@ -150,10 +150,10 @@ def test_an_exporter_that_gets_one_eps_off_by_a_tenth_is_found_out(side, export,
         ("paddle", "nn.Pad2D(1, mode='circular')", "use --opset 19"),
     ],
 )
-def test_what_an_exporter_gets_wrong_is_refused_with_the_layer_and_the_reason(side, layer, words, export, tmp_path):
-    conv = "nn.Conv2d(3, 4, 3)" if side == "torch" else "nn.Conv2D(3, 4, 3)"
+def test_what_an_exporter_gets_wrong_is_refused_with_the_layer_and_the_reason(backend, layer, words, export, tmp_path):
+    conv = "nn.Conv2d(3, 4, 3)" if backend == "torch" else "nn.Conv2D(3, 4, 3)"
     with pytest.raises(ParityError, match=re.escape(words)) as caught:
-        export(spec(side, tmp_path, f"def build():\n    return nn.Sequential({conv}, {layer})\n"), (3, 8, 8))
+        export(spec(backend, tmp_path, f"def build():\n    return nn.Sequential({conv}, {layer})\n"), (3, 8, 8))
     assert "\n" not in str(caught.value)
     assert files(tmp_path) == []
 
@@ -222,11 +222,13 @@ build = Net
 """
 
 
-@pytest.mark.parametrize("side", ["torch", "paddle"])
-def test_a_constant_off_by_three_millionths_is_found_out_and_its_rounding_is_not(side, export, monkeypatch, tmp_path):
+@pytest.mark.parametrize("backend", ["torch", "paddle"])
+def test_a_constant_off_by_three_millionths_is_found_out_and_its_rounding_is_not(
+    backend, export, monkeypatch, tmp_path
+):
     """A file keeps 0.1 as a float32, 1.5e-8 off."""
-    code = SCALED if side == "torch" else SCALED.replace("Module", "Layer").replace("Conv2d", "Conv2D")
-    (file,) = export(spec(side, tmp_path, code), (3, 16, 16))
+    code = SCALED if backend == "torch" else SCALED.replace("Module", "Layer").replace("Conv2d", "Conv2D")
+    (file,) = export(spec(backend, tmp_path, code), (3, 16, 16))
     assert file.ok, file.reason
 
     def tampered(job, names, prove=_Job.prove):
@@ -246,7 +248,7 @@ def test_a_constant_off_by_three_millionths_is_found_out_and_its_rounding_is_not
         return prove(job, names)
 
     monkeypatch.setattr(_Job, "prove", tampered)
-    (file,) = export(spec(side, tmp_path, code), (3, 16, 16))
+    (file,) = export(spec(backend, tmp_path, code), (3, 16, 16))
     assert "means another function" in file.reason
     assert files(tmp_path) == []
 
@@ -266,7 +268,7 @@ def test_both_frameworks_write_the_same_bytes(name, export, tmp_path):
         assert file.distance < file.allowance / 10
         made = model_file.read(file.path)
         told = {entry.key: entry.value for entry in made.metadata_props}
-        assert told["parity.framework"] == file.side
+        assert told["parity.framework"] == file.backend
         assert told["parity.verdict"] == file.verdict
         assert (made.graph.input[0].name, made.graph.output[0].name) == ("image", "logits")
         del made.metadata_props[:]  # as docs/onnx.md says
@@ -381,10 +383,10 @@ def test_nothing_is_installed_meanwhile(tmp_path):
 def test_one_layer_is_exported_right_from_both(layer, export, tmp_path):
     """By default those that paddle2onnx writes as chance has it, were their attributes not mended before."""
     found = []
-    for side, text in zip(("torch", "paddle"), LAYERS[layer], strict=False):
-        conv = {"torch": "nn.Conv2d(3, 4, 3, padding=1)", "paddle": "nn.Conv2D(3, 4, 3, padding=1)"}[side]
+    for backend, text in zip(("torch", "paddle"), LAYERS[layer], strict=False):
+        conv = {"torch": "nn.Conv2d(3, 4, 3, padding=1)", "paddle": "nn.Conv2D(3, 4, 3, padding=1)"}[backend]
         code = f"def build():\n    return nn.Sequential({conv}, {text})\n"
-        found += export(spec(side, tmp_path, code), (3, 8, 8))
+        found += export(spec(backend, tmp_path, code), (3, 8, 8))
     assert all(file.ok for file in found), found
     assert (difference(found) == "") == LAYERS[layer][2], difference(found)
 

@@ -75,7 +75,7 @@ def test_the_files_are_made_where_none_are_given(tmp_path):
     done = parity("lenet5", *words, "--json", tmp_path / "x.json")
     assert done.returncode == 0, done.stderr
     rows = {row["way"]: row for row in json.loads((tmp_path / "x.json").read_text())["rows"]}
-    made, absent = ([f"onnx lenet5.{side}{raw}.onnx" for raw in ("", ".raw")] for side in ("torch", "paddle"))
+    made, absent = ([f"onnx lenet5.{backend}{raw}.onnx" for raw in ("", ".raw")] for backend in ("torch", "paddle"))
     assert set(rows) == {*made, *absent}
     assert all(rows[way]["p50"] > 0 and not rows[way]["refused"] for way in made)
     assert all("cannot import" in rows[way]["refused"] for way in absent)
@@ -89,6 +89,6 @@ def test_every_way_to_run_a_network(tmp_path):
     found = json.loads((tmp_path / "x.json").read_text())
     assert {row["way"] for row in found["rows"]} == {
         "torch eager", "torch channels-last", "torch compile", "paddle eager", "paddle inference",
-        *(f"onnx lenet5.{side}{raw}.onnx" for side in ("torch", "paddle") for raw in ("", ".raw")),
+        *(f"onnx lenet5.{backend}{raw}.onnx" for backend in ("torch", "paddle") for raw in ("", ".raw")),
     }  # fmt: skip
     assert all(row["p50"] > 0 or row["refused"] for row in found["rows"])

@@ -136,20 +136,20 @@ OPERATORS = {
 DEFAULT_OPSET = {"torch": 18, "paddle": 17}
 
 
-def operator_tasks(side, names=None):
+def operator_tasks(backend, names=None):
     """Return the tasks of a framework's operators."""
     return [
-        {"name": name, "opset": DEFAULT_OPSET[side]}
+        {"name": name, "opset": DEFAULT_OPSET[backend]}
         for name, row in OPERATORS.items()
-        if not row[side == "paddle"].startswith("no ") and (names is None or name in names)
+        if not row[backend == "paddle"].startswith("no ") and (names is None or name in names)
     ]
 
 
-def pool_tasks(side, sample=None, opsets=None):
+def pool_tasks(backend, sample=None, opsets=None):
     """Return the tasks of a framework's pools: a kind, an opset, and the cells of one stratum."""
     return [
         {"pools": kind, "opset": opset, "stratum": stratum, "cells": chosen}
-        for opset in opsets or OPSETS[side]
+        for opset in opsets or OPSETS[backend]
         for kind in KINDS
         for stratum, chosen in (sample or cells()).items()
     ]

@@ -14,16 +14,16 @@ def render(results):
     for (exporter, *words), written in opsets.items():
         text.append(f"| {' | '.join([exporter, ', '.join(written), *words])} |\n")
     text.append(_OPERATORS)
-    for name, sides in results["operators"].items():
-        said = [_operator(sides.get(side)) for side in ("torch", "paddle")]
+    for name, backends in results["operators"].items():
+        said = [_operator(backends.get(backend)) for backend in ("torch", "paddle")]
         text.append(f"| `{name}` | {' | '.join(said)} |\n")
     text.append(_WRONG)
-    for side in ("paddle", "torch"):
-        for name, sides in results["operators"].items():
-            if side in sides and (how := fault(sides[side])):
+    for backend in ("paddle", "torch"):
+        for name, backends in results["operators"].items():
+            if backend in backends and (how := fault(backends[backend])):
                 row = OPERATORS[name]
                 shapes = ", then ".join(" x ".join(map(str, shape)) for shape in row[2:])
-                text.append(f"| {_EXPORTERS[side]} | {name} | `{row[side == 'paddle']}` | {shapes} | {how} |\n")
+                text.append(f"| {_EXPORTERS[backend]} | {name} | `{row[backend == 'paddle']}` | {shapes} | {how} |\n")
     return "".join(text)
 
 

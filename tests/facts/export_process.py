@@ -11,13 +11,13 @@ from pathlib import Path
 from facts.export_operators import KINDS, OPERATORS
 
 
-def main(side, folder):
+def main(backend, folder):
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what exporters print, from C too
     tasks = json.load(sys.stdin)
-    export = {"torch": _export_torch, "paddle": _export_paddle}[side]
+    export = {"torch": _export_torch, "paddle": _export_paddle}[backend]
     for task in tasks:
-        answers.write(json.dumps((_pools if "pools" in task else _one)(side, export, task, Path(folder))) + "\n")
+        answers.write(json.dumps((_pools if "pools" in task else _one)(backend, export, task, Path(folder))) + "\n")
 
 
 def _numbers(*shape):
@@ -26,25 +26,25 @@ def _numbers(*shape):
     return (np.random.default_rng([*shape]).standard_normal(shape)).astype("f4")
 
 
-def _one(side, export, task, folder):
+def _one(backend, export, task, folder):
     import numpy as np
     import onnx
 
-    code, shape, *other = OPERATORS[task["name"]][side == "paddle"], *OPERATORS[task["name"]][2:]
+    code, shape, *other = OPERATORS[task["name"]][backend == "paddle"], *OPERATORS[task["name"]][2:]
     training = "training mode" in task["name"]
     example = _numbers(*shape)
     x = _numbers(*other[0]) if other else example
     if "of NaN" in task["name"]:
         x = np.full_like(x, np.nan)
     try:
-        network = _network(side, code, training)
+        network = _network(backend, code, training)
         file = folder / "model.onnx"
         export(network, [example], file, task["opset"], bool(other))
     except BaseException as error:  # paddle2onnx raises SystemExit
         return {"export": f"raises {type(error).__name__}"}
     if training:
         network.eval()
-    right = _run(side, network, [x])[0]
+    right = _run(backend, network, [x])[0]
     written = onnx.load(str(file)).opset_import[0].version
     found = {"export": "written" if written == task["opset"] else f"written at opset {written}"}
     for runtime in (_onnxruntime, _reference):
@@ -55,13 +55,13 @@ def _one(side, export, task, folder):
     return found
 
 
-def _pools(side, export, task, folder):
+def _pools(backend, export, task, folder):
     import onnx
     import onnx.utils
 
     chosen = task["cells"]
     inputs = [_numbers(1, 2, cell[0], cell[0]) for cell in chosen]
-    if side == "torch":
+    if backend == "torch":
         import torch.nn.functional as functional
     else:
         import paddle.nn.functional as functional
@@ -71,16 +71,16 @@ def _pools(side, export, task, folder):
         counted = task["pools"] == KINDS[1]
         pool, more = (
             functional.avg_pool2d,
-            {"count_include_pad": counted} if side == "torch" else {"exclusive": not counted},
+            {"count_include_pad": counted} if backend == "torch" else {"exclusive": not counted},
         )
 
     def forward(xs):
         return [pool(x, k, s, p, ceil_mode=c, **more) for x, (_, k, s, p, c) in zip(xs, chosen, strict=True)]
 
-    network = _function(side, forward)
+    network = _function(backend, forward)
     file = folder / "pools.onnx"
     export(network, inputs, file, task["opset"], False)
-    outputs = _run(side, network, inputs)
+    outputs = _run(backend, network, inputs)
     model = onnx.load(str(file))
     found = []
     whole = onnx.utils.Extractor(model)
@@ -123,8 +123,8 @@ def _reference(file, inputs):
     return evaluator.run(None, dict(zip(evaluator.input_names, inputs, strict=True)))
 
 
-def _function(side, forward):
-    if side == "torch":
+def _function(backend, forward):
+    if backend == "torch":
         import torch
 
         class Function(torch.nn.Module):  # pyright: ignore[reportRedeclaration]
@@ -140,8 +140,8 @@ def _function(side, forward):
     return Function()
 
 
-def _network(side, code, training):
-    if side == "torch":
+def _network(backend, code, training):
+    if backend == "torch":
         import torch
         import torch.nn.functional as TF
 
@@ -153,13 +153,13 @@ def _network(side, code, training):
 
         paddle.seed(0)
         words = {"P": paddle.nn, "PF": PF}
-    network = eval(code, {**words, "F": lambda forward: _function(side, forward)})
+    network = eval(code, {**words, "F": lambda forward: _function(backend, forward)})
     (network.train if training else network.eval)()
     return network
 
 
-def _run(side, network, inputs):
-    if side == "torch":
+def _run(backend, network, inputs):
+    if backend == "torch":
         import torch
 
         with torch.no_grad():

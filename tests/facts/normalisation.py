@@ -81,7 +81,7 @@ def bn_variance():
 
 @row("BatchNorm", *AGREE, "training's outputs and running mean, evaluation with the same statistics", PROVED)
 def bn_outputs():
-    def side(which_one):
+    def backend(which_one):
         def run(shape, eps):
             layer = norms(0.25, eps)[which_one]
             x = (T, P)[which_one](batch(*shape))
@@ -98,7 +98,7 @@ def bn_outputs():
 
         return run
 
-    return agree(side(0), side(1), [((4, 3, 5, 6), 1e-3), ((2, 3, 9, 1), 1e-5), ((7, 3, 2, 2), 0.2)], 1e-5)
+    return agree(backend(0), backend(1), [((4, 3, 5, 6), 1e-3), ((2, 3, 9, 1), 1e-5), ((7, 3, 2, 2), 0.2)], 1e-5)
 
 
 @row(

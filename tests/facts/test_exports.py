@@ -30,32 +30,36 @@ def pool_size(cell, rule):
 def sample():
     """Both exporters at once, each in a process of its own, on operators and on one opset's max pools."""
 
-    def run(side):
-        operators = export_operators.operator_tasks(side, SAMPLE[side])
+    def run(backend):
+        operators = export_operators.operator_tasks(backend, SAMPLE[backend])
         pools = [
             task
-            for task in export_operators.pool_tasks(side, POOLS, [export_operators.DEFAULT_OPSET[side]])
+            for task in export_operators.pool_tasks(backend, POOLS, [export_operators.DEFAULT_OPSET[backend]])
             if task["pools"] == "max"
         ]
         pools = [{**pools[0], "cells": [cell for task in pools for cell in task["cells"]]}]
-        *found, cells = exports.measure(side, operators + pools)
+        *found, cells = exports.measure(backend, operators + pools)
         return {task["name"]: result for task, result in zip(operators, found, strict=True)}, cells["cells"]
 
     with ThreadPoolExecutor(2) as both:
         return dict(zip(SAMPLE, both.map(run, SAMPLE), strict=True))
 
 
-@pytest.mark.parametrize("side", SAMPLE)
-def test_sampled_operators_are_as_on_file(side, sample):
+@pytest.mark.parametrize("backend", SAMPLE)
+def test_sampled_operators_are_as_on_file(backend, sample):
     file = exports.kept()["operators"]
-    assert sample[side][0] == {name: file[name][side] for name in export_operators.OPERATORS if name in SAMPLE[side]}
+    assert sample[backend][0] == {
+        name: file[name][backend] for name in export_operators.OPERATORS if name in SAMPLE[backend]
+    }
 
 
-@pytest.mark.parametrize("side", SAMPLE)
-def test_onnx_runtime_places_torchs_windows_whoever_wrote_the_file(side, sample):
+@pytest.mark.parametrize("backend", SAMPLE)
+def test_onnx_runtime_places_torchs_windows_whoever_wrote_the_file(backend, sample):
     cells = [cell for chosen in POOLS.values() for cell in chosen]
-    own = [pool_size(cell, side) == pool_size(cell, "torch") for cell in cells]
-    assert [found["onnxruntime"] for found in sample[side][1]] == ["equal" if same else "another shape" for same in own]
+    own = [pool_size(cell, backend) == pool_size(cell, "torch") for cell in cells]
+    assert [found["onnxruntime"] for found in sample[backend][1]] == [
+        "equal" if same else "another shape" for same in own
+    ]
 
 
 def test_sample_is_stratified_as_the_closed_forms_say():
@@ -72,7 +76,7 @@ def test_sample_is_stratified_as_the_closed_forms_say():
 def test_paddles_adaptive_pools_are_wrong_where_predicted():
     """It writes windows of stride s = H // o and length H - (o - 1)s: right where those are floor .. ceil of iH/o."""
     seen = {}
-    for name, sides in exports.kept()["operators"].items():
+    for name, backends in exports.kept()["operators"].items():
         if found := re.fullmatch(r"Adaptive\w+\((\d+)\) of (\d+) x \2", name):
             out, size = map(int, found.groups())
             stride = size // out
@@ -80,7 +84,7 @@ def test_paddles_adaptive_pools_are_wrong_where_predicted():
             windows = [(i * size // out, -(-(i + 1) * size // out)) for i in range(out)]
             right = windows == [(i * stride, i * stride + length) for i in range(out)]
             seen[name] = "raises Fail" if out > size else "equal" if right else "other values"
-            assert sides["paddle"]["onnxruntime"] == seen[name], name
+            assert backends["paddle"]["onnxruntime"] == seen[name], name
     assert len(set(seen.values())) == 3
 
 
@@ -91,8 +95,8 @@ def test_opsets_are_written_as_asked():
 def test_file_and_tables_hold_the_same_rows():
     results = exports.kept()
     assert list(results["operators"]) == list(export_operators.OPERATORS)
-    per_side = [len(export_operators.pool_tasks(side)) for side in export_operators.OPSETS]
-    assert len(results["pools"]) == sum(per_side) == 54
+    per_backend = [len(export_operators.pool_tasks(backend)) for backend in export_operators.OPSETS]
+    assert len(results["pools"]) == sum(per_backend) == 54
 
 
 def test_a_silent_fault_is_listed_and_a_right_export_is_not():

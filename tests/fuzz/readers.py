@@ -23,7 +23,7 @@ from safetensors.torch import save
 from torch import nn
 
 from parity import Comparison, ParityError, State, Trace
-from parity.backends import onnx_side, torch_side
+from parity.backends import onnx_backend, torch_backend
 from parity.judging.explain import explained
 from parity.judging.judge import judge
 from parity.numerics.distance import Distance
@@ -102,7 +102,7 @@ def _saved(**options: Any) -> bytes:
 
 def _pth(folder: Path) -> list[Reader]:
     zipped = [_written(lambda path: write_pth(_weights(), path), folder), _saved()]
-    by_torch = (_mapped(torch_side.read_checkpoint, "torch"),)
+    by_torch = (_mapped(torch_backend.read_checkpoint, "torch"),)
     both = (_mapped(read_pth, "torch"), check_pth, *by_torch)
     zips, others = _torch_payloads(zipped=True), [*_torch_payloads(zipped=False), *payloads()]
     old = [_saved(_use_new_zipfile_serialization=False)]
@@ -165,7 +165,7 @@ IMAGE = np.random.default_rng(1).standard_normal((1, 1, 6, 6)).astype(np.float32
 def _trace(folder: Path) -> list[Reader]:
     seeds = []
     for gradients, slope in ((False, 0.01), (True, 0.01), (True, 0.02)):
-        record(torch_side, _network(slope), [IMAGE], folder / "trace", gradients=gradients)  # pyright: ignore
+        record(torch_backend, _network(slope), [IMAGE], folder / "trace", gradients=gradients)  # pyright: ignore
         seeds.append(write_header(*read_header((folder / "trace").read_bytes())))
     partner = folder / "partner"
     partner.write_bytes(seeds[1])
@@ -219,10 +219,10 @@ def _graph(functions: bool) -> bytes:
 
 def _onnx(folder: Path) -> list[Reader]:
     def step(path: Path) -> None:
-        network = onnx_side.load(path)
-        onnx_side.get_state(network).digest()
-        onnx_side.input_shape(network)
-        onnx_side.record(network, [IMAGE], folder / "onnx-trace")
+        network = onnx_backend.load(path)
+        onnx_backend.get_state(network).digest()
+        onnx_backend.input_shape(network)
+        onnx_backend.record(network, [IMAGE], folder / "onnx-trace")
 
     seeds = [_graph(functions=True), _graph(functions=False)]
     return [Reader("ONNX", ".onnx", seeds, (structures.protobuf_fields,), (step,), 12)]

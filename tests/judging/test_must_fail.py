@@ -262,14 +262,14 @@ def test_half_precision_is_told_from_float32(pair):
 
 
 def test_a_gpu_result_with_tf32_on_is_never_rounding(tmp_path, pair):
-    from parity.backends import paddle_side, torch_side
+    from parity.backends import paddle_backend, torch_backend
     from parity.tracing.record import record
 
-    for side, net, path, flags in (
-        (torch_side, pair[0], tmp_path / "a", {}),
-        (paddle_side, pair[1], tmp_path / "b", {"tf32": True}),
+    for backend, net, path, flags in (
+        (torch_backend, pair[0], tmp_path / "a", {}),
+        (paddle_backend, pair[1], tmp_path / "b", {"tf32": True}),
     ):
-        record(side, net, [IMAGE], path, manifest=flags)
+        record(backend, net, [IMAGE], path, manifest=flags)
     result = judge("tf32", Trace(tmp_path / "a"), Trace(tmp_path / "b"))
     assert result.verdict == "precision"
     assert result.notes == ("TF32 was on: paddle",)

@@ -30,8 +30,8 @@ def test_resnet50_passes_on_a_gpu_with_tf32_off(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(report.read_text())
-    assert [found[side]["tf32"] for side in ("reference", "candidate")] == [False, False]
-    assert {found[side]["device"] for side in ("reference", "candidate")} == {"cuda", "gpu"}
+    assert [found[backend]["tf32"] for backend in ("reference", "candidate")] == [False, False]
+    assert {found[backend]["device"] for backend in ("reference", "candidate")} == {"cuda", "gpu"}
 
 
 def test_a_gpu_that_was_asked_for_and_is_not_there_is_an_error_not_a_skip():

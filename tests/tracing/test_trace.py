@@ -9,28 +9,28 @@ import torch
 from pairs import IMAGE, small
 
 from parity import ParityError, Trace, compare
-from parity.backends import paddle_side, torch_side
+from parity.backends import paddle_backend, torch_backend
 from parity.numerics.distance import distance, root_mean_square
 from parity.tracing.record import record
 from parity.tracing.trace import TraceWriter
 
 
-@pytest.fixture(params=[(torch_side, 0), (paddle_side, 1)], ids=["torch", "paddle"])
-def sided(request, device):
-    side, index = request.param
-    return side, small(device)[index]
+@pytest.fixture(params=[(torch_backend, 0), (paddle_backend, 1)], ids=["torch", "paddle"])
+def backed(request, device):
+    backend, index = request.param
+    return backend, small(device)[index]
 
 
-def nn_of(side):
-    return torch.nn.Module if side is torch_side else paddle.nn.Layer
+def nn_of(backend):
+    return torch.nn.Module if backend is torch_backend else paddle.nn.Layer
 
 
-def traced(side, network, path, image=IMAGE, **options):
-    record(side, network, [image], path, **options)
+def traced(backend, network, path, image=IMAGE, **options):
+    record(backend, network, [image], path, **options)
     return Trace(path)
 
 
-def test_what_is_no_trace_is_refused(tmp_path, sided):
+def test_what_is_no_trace_is_refused(tmp_path, backed):
     path = tmp_path / "t"
     for content in (b"", b"x" * 100, b"\xff" * 8 + b"{}"):
         path.write_bytes(content)
@@ -44,9 +44,9 @@ def test_what_is_no_trace_is_refused(tmp_path, sided):
         Trace(path)
 
 
-def test_every_layer_call_is_recorded_in_order(sided, tmp_path):
-    side, network = sided
-    trace = traced(side, network, tmp_path / "t")
+def test_every_layer_call_is_recorded_in_order(backed, tmp_path):
+    backend, network = backed
+    trace = traced(backend, network, tmp_path / "t")
     leaves = [call for call in trace.calls if call.leaf]
     assert [call.layer for call in leaves[:4]] == ["0.conv", "0.batch_norm", "0.act", "1"]
     assert trace.calls[-1].layer == ""
@@ -60,15 +60,15 @@ def test_every_layer_call_is_recorded_in_order(sided, tmp_path):
 
 def test_both_sides_describe_their_layers_in_the_same_words(tmp_path, device):
     traces = [
-        traced(side, net, tmp_path / side.NAME)
-        for side, net in zip((torch_side, paddle_side), small(device), strict=True)
+        traced(backend, net, tmp_path / backend.NAME)
+        for backend, net in zip((torch_backend, paddle_backend), small(device), strict=True)
     ]
     described = [[(c.layer, c.kind, c.config, c.terms) for c in trace.calls if c.leaf] for trace in traces]
     assert described[0] == described[1]
 
 
-def test_a_tensor_that_layers_share_is_stored_once(sided, tmp_path):
-    trace = traced(*sided, tmp_path / "t")
+def test_a_tensor_that_layers_share_is_stored_once(backed, tmp_path):
+    trace = traced(*backed, tmp_path / "t")
     calls = {call.layer: call for call in trace.calls}
     assert calls["0.conv"].outputs == calls["0.batch_norm"].inputs
     assert calls["0.act"].outputs == calls["0"].outputs == calls["1"].inputs
@@ -77,16 +77,16 @@ def test_a_tensor_that_layers_share_is_stored_once(sided, tmp_path):
 
 
 def test_a_shared_layer_gets_call_numbers(tmp_path):
-    for side, nn in ((torch_side, torch.nn), (paddle_side, paddle.nn)):
+    for backend, nn in ((torch_backend, torch.nn), (paddle_backend, paddle.nn)):
         relu = nn.ReLU()
-        trace = traced(side, nn.Sequential(relu, nn.Flatten(), relu), tmp_path / "t")
+        trace = traced(backend, nn.Sequential(relu, nn.Flatten(), relu), tmp_path / "t")
         assert [(call.layer, call.number) for call in trace.calls if call.kind == "ReLU"] == [("0", 0), ("0", 1)]
 
 
-def test_nothing_done_in_place_later_reaches_the_record(sided, tmp_path):
-    side, network = sided
+def test_nothing_done_in_place_later_reaches_the_record(backed, tmp_path):
+    backend, network = backed
 
-    class InPlace(nn_of(side)):
+    class InPlace(nn_of(backend)):
         def __init__(self):
             super().__init__()
             self.net = network
@@ -98,85 +98,85 @@ def test_nothing_done_in_place_later_reaches_the_record(sided, tmp_path):
             z.add_(z)
             return self.net[1](z)
 
-    trace = traced(side, InPlace().eval() or InPlace(), tmp_path / "t")
+    trace = traced(backend, InPlace().eval() or InPlace(), tmp_path / "t")
     first, second = (call for call in trace.calls if call.layer == "net.1")
     assert first.inputs != second.inputs
     assert np.array_equal(trace.tensor(second.inputs[0]), 2 * trace.tensor(first.inputs[0]))
 
 
-def test_the_network_is_left_as_it_was_found(sided, tmp_path):
-    side, network = sided
+def test_the_network_is_left_as_it_was_found(backed, tmp_path):
+    backend, network = backed
     network.train()
     network[0].eval()
-    before = side.get_state(network)
-    modes = [layer.training for _, layer in side.layers(network)]
-    tensors = [id(tensor) for _, layer in side.layers(network) for tensor in layer._parameters.values()]
-    eps = [getattr(layer, "eps", None) for _, layer in side.layers(network)]
-    traced(side, network, tmp_path / "t", gradients=True)
-    assert side.get_state(network).differences(before) == []
-    assert [layer.training for _, layer in side.layers(network)] == modes
-    assert [id(tensor) for _, layer in side.layers(network) for tensor in layer._parameters.values()] == tensors
-    assert [getattr(layer, "eps", None) for _, layer in side.layers(network)] == eps
-    assert all("forward" not in layer.__dict__ for _, layer in side.layers(network))
+    before = backend.get_state(network)
+    modes = [layer.training for _, layer in backend.layers(network)]
+    tensors = [id(tensor) for _, layer in backend.layers(network) for tensor in layer._parameters.values()]
+    eps = [getattr(layer, "eps", None) for _, layer in backend.layers(network)]
+    traced(backend, network, tmp_path / "t", gradients=True)
+    assert backend.get_state(network).differences(before) == []
+    assert [layer.training for _, layer in backend.layers(network)] == modes
+    assert [id(tensor) for _, layer in backend.layers(network) for tensor in layer._parameters.values()] == tensors
+    assert [getattr(layer, "eps", None) for _, layer in backend.layers(network)] == eps
+    assert all("forward" not in layer.__dict__ for _, layer in backend.layers(network))
     assert all(p.grad is None for p in network.parameters())
 
 
-def test_it_is_left_as_it_was_found_when_a_layer_fails_too(sided, tmp_path):
-    side, network = sided
-    before = side.get_state(network)
+def test_it_is_left_as_it_was_found_when_a_layer_fails_too(backed, tmp_path):
+    backend, network = backed
+    before = backend.get_state(network)
     with pytest.raises(ParityError, match=r"0\.conv: Conv2d takes 3 channels, its input's shape is \(2, 1, 33, 31\)"):
-        traced(side, network, tmp_path / "t", IMAGE[:, :1])
-    assert side.get_state(network).differences(before) == []
-    assert all("forward" not in layer.__dict__ for _, layer in side.layers(network))
+        traced(backend, network, tmp_path / "t", IMAGE[:, :1])
+    assert backend.get_state(network).differences(before) == []
+    assert all("forward" not in layer.__dict__ for _, layer in backend.layers(network))
 
 
-def test_statistics_that_a_layer_in_training_mode_moves_are_put_back(sided, tmp_path):
-    side, network = sided
+def test_statistics_that_a_layer_in_training_mode_moves_are_put_back(backed, tmp_path):
+    backend, network = backed
     network[0].batch_norm.train()
-    before = side.get_state(network)
-    traced(side, network, tmp_path / "t")
-    assert side.get_state(network).differences(before) == []
+    before = backend.get_state(network)
+    traced(backend, network, tmp_path / "t")
+    assert backend.get_state(network).differences(before) == []
 
 
-def added(side, weight):
+def added(backend, weight):
     with torch.no_grad(), paddle.no_grad():
-        weight.add_((torch if side is torch_side else paddle).ones_like(weight))
+        weight.add_((torch if backend is torch_backend else paddle).ones_like(weight))
 
 
-def behind_the_counter(side, weight):
-    if side is torch_side:
+def behind_the_counter(backend, weight):
+    if backend is torch_backend:
         weight.data.add_(1)
     else:
         weight.get_tensor().set(weight.numpy() + 1, paddle.CPUPlace())
 
 
 @pytest.mark.parametrize("change", [added, behind_the_counter])
-def test_weights_that_a_forward_changes_are_put_back_and_named(sided, tmp_path, change):
-    side, network = sided
+def test_weights_that_a_forward_changes_are_put_back_and_named(backed, tmp_path, change):
+    backend, network = backed
 
-    class Moving(nn_of(side)):
+    class Moving(nn_of(backend)):
         def __init__(self):
             super().__init__()
             self.net = network
 
         def forward(self, x):
-            change(side, self.net[0].conv.weight)
+            change(backend, self.net[0].conv.weight)
             return self.net(x)
 
     moving = Moving()
     moving.eval()
-    before, held = side.get_state(moving), moving.net[0].conv.weight
-    trace = traced(side, moving, tmp_path / "t")
+    before, held = backend.get_state(moving), moving.net[0].conv.weight
+    trace = traced(backend, moving, tmp_path / "t")
     assert trace.manifest["changed_weights"] == ["net.0.conv.weight"]
     assert moving.net[0].conv.weight is held
-    assert side.get_state(moving).differences(before) == []
+    assert backend.get_state(moving).differences(before) == []
     weight = next(call for call in trace.calls if call.layer == "net.0.conv")
     assert weight.noise[0].relative < 1e-5  # each run started from the same weights
     comparison = compare(moving, moving, IMAGE, transfer=False)
     assert comparison.verdict == "exact"
     assert [note for note in comparison.notes if note.endswith("put back: net.0.conv.weight")] == list(comparison.notes)
     assert len(comparison.notes) == 2
-    assert "changed_weights" not in traced(side, network, tmp_path / "still").manifest
+    assert "changed_weights" not in traced(backend, network, tmp_path / "still").manifest
 
 
 def test_a_forward_that_puts_another_weight_in_place_is_undone(tmp_path):
@@ -189,7 +189,7 @@ def test_a_forward_that_puts_another_weight_in_place_is_undone(tmp_path):
     held = network.weight
     with torch.no_grad():
         network.bias[0] = float("nan")  # equal to itself only by its bits
-    assert traced(torch_side, network, tmp_path / "t", IMAGE[0, 0, :4, :4]).manifest["changed_weights"] == ["weight"]
+    assert traced(torch_backend, network, tmp_path / "t", IMAGE[0, 0, :4, :4]).manifest["changed_weights"] == ["weight"]
     assert network.weight is held
 
 
@@ -199,9 +199,9 @@ def test_a_forward_that_puts_another_weight_in_place_is_undone(tmp_path):
 )
 def test_a_window_larger_than_its_input_is_refused_in_the_same_words(tmp_path, shape, words):
     """Paddle would return a tensor of negative shape and die when it is read."""
-    for side, conv in ((torch_side, torch.nn.Conv2d), (paddle_side, paddle.nn.Conv2D)):
+    for backend, conv in ((torch_backend, torch.nn.Conv2d), (paddle_backend, paddle.nn.Conv2D)):
         with pytest.raises(ParityError, match=words):
-            traced(side, conv(3, 4, 5, padding=1), tmp_path / "t", np.zeros(shape, np.float32))
+            traced(backend, conv(3, 4, 5, padding=1), tmp_path / "t", np.zeros(shape, np.float32))
 
 
 def test_runs_that_part_by_precision_are_refused(tmp_path):
@@ -214,7 +214,7 @@ def test_runs_that_part_by_precision_are_refused(tmp_path):
             return (self.a if x.dtype == torch.float64 else self.b)(x)
 
     with pytest.raises(ParityError, match="b: the float64 and the float32 run part here"):
-        traced(torch_side, Fickle(), tmp_path / "t")
+        traced(torch_backend, Fickle(), tmp_path / "t")
 
 
 def test_an_array_keeps_its_shape_and_its_dtype(tmp_path):
@@ -246,7 +246,7 @@ def test_a_header_larger_than_its_room_moves_the_data(tmp_path):
 def test_gradients_are_the_frameworks_own(tmp_path):
     network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
     x = IMAGE[0, 0, :5, :4]
-    trace = traced(torch_side, network, tmp_path / "t", x, gradients=True)
+    trace = traced(torch_backend, network, tmp_path / "t", x, gradients=True)
     from parity.numerics.fixed_random import projection
 
     y = network.double()(torch.from_numpy(x).double())
@@ -267,15 +267,15 @@ def test_layers_that_backward_calls_again_are_recorded_once(tmp_path):
         def forward(self, x):
             return self.b(checkpoint(self.a, x, use_reentrant=False))
 
-    trace = traced(torch_side, Saving(), tmp_path / "t", IMAGE[0, 0, :5, :4], gradients=True)
+    trace = traced(torch_backend, Saving(), tmp_path / "t", IMAGE[0, 0, :5, :4], gradients=True)
     assert [(call.layer, call.number) for call in trace.calls] == [("a", 0), ("b", 0), ("", 0)]
     assert set(trace.calls[0].gradients) == {"output 0", "weight", "bias"}
 
 
-def test_the_manifest_says_how_the_run_was_made(sided, tmp_path):
-    side, network = sided
-    manifest = traced(side, network, tmp_path / "t").manifest
-    assert manifest["framework"] == side.NAME
+def test_the_manifest_says_how_the_run_was_made(backed, tmp_path):
+    backend, network = backed
+    manifest = traced(backend, network, tmp_path / "t").manifest
+    assert manifest["framework"] == backend.NAME
     assert manifest["tf32"] is False
     assert {"version", "python", "device", "dtype", "threads", "deterministic", "input_sha256"} <= manifest.keys()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from parity import Comparison, ParityError, Trace
-from parity.backends import torch_side
+from parity.backends import torch_backend
 from parity.judging.explain import explained
 from parity.judging.judge import judge
 from parity.tracing.record import record
@@ -27,7 +27,7 @@ def recorded(tmp_path_factory):
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.ReLU()).eval()
     image = np.random.default_rng(0).normal(size=(1, 1, 5, 5)).astype(np.float32)
-    record(torch_side, network, [image], path, gradients=True, manifest={"state_sha256": ""})
+    record(torch_backend, network, [image], path, gradients=True, manifest={"state_sha256": ""})
     return path
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import paddle_cnn.scratch
 import torch_cnn.scratch
 
-SIDES = ((torch_cnn.scratch, torch.tensor), (paddle_cnn.scratch, paddle.to_tensor))
+BACKENDS = ((torch_cnn.scratch, torch.tensor), (paddle_cnn.scratch, paddle.to_tensor))
 NINE = np.arange(9.0).reshape(3, 3)
 FOUR = np.array([[0.0, 1.0], [2.0, 3.0]])
 
@@ -20,7 +20,7 @@ paddle.set_device("cpu")
 def on_both(name, *arguments, **options):
     """Return what the operation gives on numpy arrays, once both sides have given the same, shape and dtype too."""
     results = []
-    for module, tensor in SIDES:
+    for module, tensor in BACKENDS:
         given_ = [tensor(a) if isinstance(a, np.ndarray) else a for a in arguments]
         options_ = {key: tensor(a) if isinstance(a, np.ndarray) else a for key, a in options.items()}
         result = getattr(module, name)(*given_, **options_)
@@ -142,7 +142,7 @@ def correlations(draw):
     ],
 )
 def test_bad_input_is_refused_in_the_same_words(words, name, arguments):
-    for module, tensor in SIDES:
+    for module, tensor in BACKENDS:
         with pytest.raises(ValueError) as caught:
             getattr(module, name)(*[tensor(a) if isinstance(a, np.ndarray) else a for a in arguments])
         assert str(caught.value) == words
@@ -340,7 +340,7 @@ def test_all_of_it_is_differentiable():
     source = np.random.default_rng(6)
     arrays = source.random((2, 6, 6)), source.random((3, 2, 3, 3)), source.random(3), source.random(3)
     gradients = []
-    for module, tensor in SIDES:
+    for module, tensor in BACKENDS:
         x, kernel, gamma, beta = (tensor(a) for a in arrays)
         if module is torch_cnn.scratch:
             x.requires_grad_()

@@ -8,7 +8,7 @@ import torch
 
 import paddle_cnn
 import torch_cnn
-from parity.backends import paddle_side, torch_side
+from parity.backends import paddle_backend, torch_backend
 from parity.zoo import NETWORKS
 
 NAMES = list(NETWORKS)
@@ -45,9 +45,9 @@ def test_torch_twin_shows_the_numbers_of_the_zoo(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_paddle_twin_has_the_same_weights_in_the_same_order(name):
     with torch.device("meta"):
-        ours = torch_side.slots(torch_cnn.build(name))
-    network = paddle_side.build(name)
-    theirs = paddle_side.slots(network)
+        ours = torch_backend.slots(torch_cnn.build(name))
+    network = paddle_backend.build(name)
+    theirs = paddle_backend.slots(network)
     assert list(ours.items()) == list(theirs.items())
     trained = sum(math.prod(p.shape) for p in network.parameters() if not p.stop_gradient)
     assert trained == NETWORKS[name].parameters

@@ -28,7 +28,7 @@ import paddle_cnn
 import torch_cnn
 from parity import ParityError, State
 from parity.atomic import atomic
-from parity.backends import paddle_side, torch_side
+from parity.backends import paddle_backend, torch_backend
 from parity.numerics.fixed_random import projection
 from parity.processes import jobs
 from parity.processes.workers import Worker, ask
@@ -43,7 +43,7 @@ TENSORS = {"a.weight": WEIGHT, "a.bias": BIAS}
 MEGABYTE = 1 << 20
 
 
-READERS = {".pdparams": read_pdparams, ".safetensors": State.load, ".pth": torch_side.read_checkpoint}
+READERS = {".pdparams": read_pdparams, ".safetensors": State.load, ".pth": torch_backend.read_checkpoint}
 
 
 def refused(path, content):
@@ -149,7 +149,7 @@ def test_a_pickle_that_names_anything_but_arrays_is_refused_by_that_name(name, t
     assert f"it asks for {name}, which weights have no need of; nothing was run" in refused(path, content)
     (tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(ParityError, match=r"refused by torch\.load"):
-        torch_side.read_checkpoint(tmp_path / "w.pth")
+        torch_backend.read_checkpoint(tmp_path / "w.pth")
     assert not marker.exists()
 
 
@@ -188,7 +188,7 @@ def test_a_call_hidden_deep_in_a_pickle_is_refused(place, protocol, tmp_path):
     assert "it asks for posix.system" in line or (protocol < 2 and "it holds the instruction" in line)
     (tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(ParityError, match=r"refused by torch\.load"):
-        torch_side.read_checkpoint(tmp_path / "w.pth")
+        torch_backend.read_checkpoint(tmp_path / "w.pth")
     assert not marker.exists()
 
 
@@ -443,7 +443,7 @@ def test_a_flipped_bit_in_our_own_file_is_refused_or_harmless(tmp_path):
 
 def test_a_flipped_bit_in_a_torch_zip_is_refused_or_harmless(tmp_path):
     path, whole = files(tmp_path)["torch"]
-    found = Counter(flipped(path, whole, torch_side.read_checkpoint))
+    found = Counter(flipped(path, whole, torch_backend.read_checkpoint))
     assert {shows for inside, shows in found if inside} == {None}
     assert found[False, True] == 0
     assert found[False, None] > 100
@@ -599,7 +599,7 @@ def read_any(path, slots, family=""):
     framework = checkpoint.framework_of(path)
     if framework == "torch":
         plain = path.with_suffix(".plain.safetensors")
-        State(torch_side.read_checkpoint(path)).save(plain)
+        State(torch_backend.read_checkpoint(path)).save(plain)
         path = plain
     return checkpoint.read(path, slots, family, framework)
 
@@ -607,33 +607,33 @@ def read_any(path, slots, family=""):
 def fill(twins, path):
     """Give both twins a file's weights; return the two states they hold then."""
     states = []
-    for side, twin in zip((torch_side, paddle_side), twins, strict=True):
-        state = read_any(path, side.slots(twin), "resnet")
-        assert list(state) == list(side.slots(twin))
-        side.set_state(twin, state)
-        states.append(side.get_state(twin))
+    for backend, twin in zip((torch_backend, paddle_backend), twins, strict=True):
+        state = read_any(path, backend.slots(twin), "resnet")
+        assert list(state) == list(backend.slots(twin))
+        backend.set_state(twin, state)
+        states.append(backend.get_state(twin))
     assert states[0].differences(states[1]) == []
     return states[0]
 
 
 @pytest.fixture(scope="module")
 def twins():
-    return torch_side.build("resnet18", num_classes=10), paddle_side.build("resnet18", num_classes=10)
+    return torch_backend.build("resnet18", num_classes=10), paddle_backend.build("resnet18", num_classes=10)
 
 
 IMAGE = projection((2, 3, 64, 64))
 
 
-def outputs(side, network):
+def outputs(backend, network):
     network.eval()
-    with side.double(network), side.autograd(False):
-        return side.to_numpy(network(side.to_tensor(IMAGE, network)))
+    with backend.double(network), backend.autograd(False):
+        return backend.to_numpy(network(backend.to_tensor(IMAGE, network)))
 
 
 @pytest.mark.parametrize("ending", [".pth", ".pt", ".legacy.pth", ".wrapped.pth", ".safetensors"])
 def test_torchvisions_weights_make_both_twins_torchvisions_network(ending, twins, tmp_path):
     theirs = torchvision.models.resnet18(num_classes=10)
-    torch_side.set_state(theirs, hardened_state(torch_side.slots(theirs), 5))
+    torch_backend.set_state(theirs, hardened_state(torch_backend.slots(theirs), 5))
     theirs.bn1.num_batches_tracked += 7
     path, content = tmp_path / f"w{ending}", theirs.state_dict()
     if ending == ".safetensors":
@@ -651,9 +651,9 @@ def test_torchvisions_weights_make_both_twins_torchvisions_network(ending, twins
     ):
         assert bits_of({"": state[ours]}) == bits_of({"": content[name].numpy()})
     if ending == ".pth":
-        expected = outputs(torch_side, theirs)
-        assert np.array_equal(outputs(torch_side, twins[0]), expected)
-        np.testing.assert_allclose(outputs(paddle_side, twins[1]), expected, rtol=1e-11, atol=1e-12)
+        expected = outputs(torch_backend, theirs)
+        assert np.array_equal(outputs(torch_backend, twins[0]), expected)
+        np.testing.assert_allclose(outputs(paddle_backend, twins[1]), expected, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("make", ["paddle.vision", "the twin"])
@@ -662,28 +662,28 @@ def test_paddles_weights_make_both_twins_that_network(make, twins, tmp_path):
         theirs = paddle_cnn.build("resnet18", num_classes=10)
     else:
         theirs = paddle.vision.models.resnet18(num_classes=10)
-    given = hardened_state(paddle_side.slots(theirs), 6)
-    paddle_side.set_state(theirs, given)
+    given = hardened_state(paddle_backend.slots(theirs), 6)
+    paddle_backend.set_state(theirs, given)
     path = tmp_path / "w.pdparams"
     paddle.save(theirs.state_dict(), str(path))
     state = fill(twins, path)
     assert len(state) == len(theirs.state_dict())
     assert sorted(array.tobytes() for array in state.values()) == sorted(array.tobytes() for array in given.values())
-    expected = outputs(paddle_side, theirs)
-    assert np.array_equal(outputs(paddle_side, twins[1]), expected)
-    np.testing.assert_allclose(outputs(torch_side, twins[0]), expected, rtol=1e-11, atol=1e-12)
+    expected = outputs(paddle_backend, theirs)
+    assert np.array_equal(outputs(paddle_backend, twins[1]), expected)
+    np.testing.assert_allclose(outputs(torch_backend, twins[0]), expected, rtol=1e-11, atol=1e-12)
 
 
 def test_a_state_file_goes_from_either_twin_to_the_other(twins, tmp_path):
-    for seed, (side, twin) in enumerate(zip((torch_side, paddle_side), twins, strict=True)):
-        side.set_state(twin, hardened_state(side.slots(twin), seed))
-        given = side.get_state(twin)
+    for seed, (backend, twin) in enumerate(zip((torch_backend, paddle_backend), twins, strict=True)):
+        backend.set_state(twin, hardened_state(backend.slots(twin), seed))
+        given = backend.get_state(twin)
         given.save(tmp_path / "w.safetensors")
         assert fill(twins, tmp_path / "w.safetensors").digest() == given.digest()
 
 
 def test_a_file_that_names_a_tensor_twice_is_refused(tmp_path):
-    slots = torch_side.slots(torch_cnn.build("resnet18"))
+    slots = torch_backend.slots(torch_cnn.build("resnet18"))
     for twice in ({"conv1.weight", "conv.conv.weight"}, {"fc.running_mean", "fc._mean"}):
         State(dict.fromkeys(sorted({"fc.bias", *twice}), BIAS)).save(tmp_path / "w.safetensors")
         with pytest.raises(ParityError, match=" and ".join(map(re.escape, sorted(twice))) + " are two tensors for"):
@@ -693,16 +693,16 @@ def test_a_file_that_names_a_tensor_twice_is_refused(tmp_path):
 def test_another_networks_file_is_named_tensor_by_tensor_and_changes_nothing(twins, tmp_path):
     theirs = torchvision.models.resnet18(num_classes=5)
     torch.save({**theirs.state_dict(), "head.weight": torch.ones(2)}, tmp_path / "w.pth")
-    for side, twin in zip((torch_side, paddle_side), twins, strict=True):
-        before = side.get_state(twin)
+    for backend, twin in zip((torch_backend, paddle_backend), twins, strict=True):
+        before = backend.get_state(twin)
         with pytest.raises(ParityError) as caught:
-            side.set_state(twin, read_any(tmp_path / "w.pth", side.slots(twin), "resnet"), "resnet18")
+            backend.set_state(twin, read_any(tmp_path / "w.pth", backend.slots(twin), "resnet"), "resnet18")
         assert str(caught.value).split("\n  ")[1:] == [
-            f"fc.bias: shape differs: {side.NAME}=(10,), weights=(5,)",
-            f"fc.weight: shape differs: {side.NAME}=(10, 512), weights=(5, 512)",
+            f"fc.bias: shape differs: {backend.NAME}=(10,), weights=(5,)",
+            f"fc.weight: shape differs: {backend.NAME}=(10, 512), weights=(5, 512)",
             "head.weight: unexpected, the network has no such tensor",
         ]
-        assert before.differences(side.get_state(twin)) == []
+        assert before.differences(backend.get_state(twin)) == []
 
 
 def square(nn):
@@ -712,9 +712,9 @@ def square(nn):
 def test_every_format_of_one_network_is_one_state(tmp_path):
     """A square Linear is turned in Paddle's file because it is one; a square Embedding is not."""
     ours, theirs = square(torch.nn), square(paddle.nn)
-    given = hardened_state(torch_side.slots(ours))
-    torch_side.set_state(ours, given)
-    paddle_side.set_state(theirs, given)
+    given = hardened_state(torch_backend.slots(ours))
+    torch_backend.set_state(ours, given)
+    paddle_backend.set_state(theirs, given)
     given.save(tmp_path / "a.safetensors")
     safetensors.torch.save_file(ours.state_dict(), tmp_path / "b.safetensors")
     torch.save(ours.state_dict(), tmp_path / "c.pth")
@@ -724,7 +724,7 @@ def test_every_format_of_one_network_is_one_state(tmp_path):
     paddle.save(dict(theirs.state_dict()), str(tmp_path / "f.pdparams"))
     paddle.save({"StructuredToParameterName@@": {}, **theirs.state_dict()}, str(tmp_path / "g.pdparams"))
     write_pdparams({name: value.numpy() for name, value in theirs.state_dict().items()}, tmp_path / "h.pdparams")
-    read = {path.name: read_any(path, torch_side.slots(ours)) for path in sorted(tmp_path.iterdir())}
+    read = {path.name: read_any(path, torch_backend.slots(ours)) for path in sorted(tmp_path.iterdir())}
     assert len(read) == 10
     for name, state in read.items():
         assert list(state) == list(given), name
@@ -767,7 +767,7 @@ def test_bfloat16_in_a_safetensors_file_is_widened(tmp_path):
 
 def test_bfloat16_in_a_torch_file_is_widened(tmp_path):
     torch.save({"a": torch.tensor([1.0, 3.14]).bfloat16()}, tmp_path / "w.pth")
-    assert bits_of(torch_side.read_checkpoint(tmp_path / "w.pth")) == bits_of({"a": np.float32([1, 3.140625])})
+    assert bits_of(torch_backend.read_checkpoint(tmp_path / "w.pth")) == bits_of({"a": np.float32([1, 3.140625])})
 
 
 def test_a_state_file_keeps_order_types_shapes_and_bits(tmp_path):
@@ -800,7 +800,7 @@ def test_paddles_names_of_other_layers_tensors_are_neutral_ones(tmp_path):
     """PReLU's `_weight` and InstanceNorm's `scale`; a tensor of that name in a layer of the user's own keeps it."""
     network = paddle.nn.Sequential(paddle.nn.PReLU(4), paddle.nn.InstanceNorm2D(4))
     network.scale = network.create_parameter([4])
-    slots = paddle_side.slots(network)
+    slots = paddle_backend.slots(network)
     assert list(slots) == ["scale", "0.weight", "1.weight", "1.bias"]
     paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
     state = checkpoint.read(tmp_path / "w.pdparams", slots, "")
@@ -811,9 +811,9 @@ def test_paddles_names_of_other_layers_tensors_are_neutral_ones(tmp_path):
 def test_statistics_under_paddles_names_are_batch_norms(tmp_path):
     norm = paddle.nn.Sequential(paddle.nn.BatchNorm2D(3))
     for network, prefix in ((norm, "0."), (norm[0], "")):
-        given = hardened_state(paddle_side.slots(network), 3)
-        paddle_side.set_state(network, given)
+        given = hardened_state(paddle_backend.slots(network), 3)
+        paddle_backend.set_state(network, given)
         paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
-        read = read_any(tmp_path / "w.pdparams", paddle_side.slots(network))
+        read = read_any(tmp_path / "w.pdparams", paddle_backend.slots(network))
         assert [f"{prefix}{role}" for role in ("weight", "bias", "running_mean", "running_var")] == list(read)
         assert given.differences(read) == []

@@ -11,7 +11,7 @@ import torchvision
 
 import torch_cnn
 from parity import compare
-from parity.backends import paddle_side, torch_side
+from parity.backends import paddle_backend, torch_backend
 from parity.errors import ParityError
 from parity.numerics.distance import distance
 from parity.numerics.fixed_random import projection
@@ -55,24 +55,24 @@ def names_in(state, name, framework="torch"):
     return neutral(state, blueprint.slots(name), NETWORKS[name].family, framework, HERE)
 
 
-def output(side, network):
+def output(backend, network):
     """Return what the network makes of the image in float64."""
-    with side.double(network), side.autograd(False):
-        return side.to_numpy(network(side.to_tensor(IMAGE, network)))
+    with backend.double(network), backend.autograd(False):
+        return backend.to_numpy(network(backend.to_tensor(IMAGE, network)))
 
 
-def hold_against(side, network, state, name):
+def hold_against(backend, network, state, name):
     """Both twins with this State are the same function as each other, and as the network it came from."""
     slots = blueprint.slots(name)
     check_fit(state, slots, name, "twin")
     twins = {}
-    for each in (torch_side, paddle_side):
+    for each in (torch_backend, paddle_backend):
         twins[each] = each.build(name)
         each.set_state(twins[each], State(state), name)
-    result = compare(twins[torch_side], twins[paddle_side], IMAGE, transfer=False)
+    result = compare(twins[torch_backend], twins[paddle_backend], IMAGE, transfer=False)
     assert result.ok, str(result)
     whole = next(layer for layer in result.layers if layer.layer == "")
-    wanted = output(side, network)
+    wanted = output(backend, network)
     for each, twin in twins.items():
         assert distance(output(each, twin), wanted).relative <= whole.allowance
 
@@ -142,7 +142,7 @@ def test_names_and_shapes_are_torchvisions(name):
 def test_a_blueprint_is_what_torch_builds():
     for name in NETWORKS:
         with torch.device("meta"):
-            assert list(blueprint.slots(name).items()) == list(torch_side.slots(torch_cnn.build(name)).items())
+            assert list(blueprint.slots(name).items()) == list(torch_backend.slots(torch_cnn.build(name)).items())
     assert list(blueprint.slots("lenet5", num_classes=3).values())[-1].shape == (3,)
 
 
@@ -155,14 +155,14 @@ def test_a_blueprint_leaves_torch_as_it_is():
 @pytest.mark.parametrize("name", some(STANDARD))
 def test_torchvisions_weights_give_torchvisions_outputs(name):
     network = torchvisions(name)
-    torch_side.set_state(network, hardened_state(torch_side.slots(network)))
-    tensors = {own: torch_side.to_numpy(value) for own, value in network.state_dict().items()}
-    hold_against(torch_side, network, names_in(tensors, name)[0], name)
+    torch_backend.set_state(network, hardened_state(torch_backend.slots(network)))
+    tensors = {own: torch_backend.to_numpy(value) for own, value in network.state_dict().items()}
+    hold_against(torch_backend, network, names_in(tensors, name)[0], name)
 
 
 @pytest.mark.parametrize("name", some(IN_PADDLE))
 def test_paddles_weights_give_paddles_outputs(name):
     network = paddles(name)
-    paddle_side.set_state(network, hardened_state(paddle_side.slots(network)))
+    paddle_backend.set_state(network, hardened_state(paddle_backend.slots(network)))
     tensors = {own: value.numpy() for own, value in network.state_dict().items()}
-    hold_against(paddle_side, network, names_in(tensors, name, "paddle")[0], name)
+    hold_against(paddle_backend, network, names_in(tensors, name, "paddle")[0], name)

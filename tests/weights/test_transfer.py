@@ -16,7 +16,7 @@ import torch
 import torchvision
 
 import parity.numerics.arrays
-from parity.backends import paddle_side, torch_side
+from parity.backends import paddle_backend, torch_backend
 from parity.commands.transfer import by_torch
 from parity.errors import ParityError
 from parity.numerics.arrays import alongside, pieces
@@ -190,7 +190,7 @@ def test_paddles_networks_take_what_is_written(tmp_path):
     state = hardened_state(blueprint.slots("densenet121"))
     state.save(tmp_path / "a.safetensors")
     for layout, network in (
-        ("twin", paddle_side.build("densenet121")),
+        ("twin", paddle_backend.build("densenet121")),
         ("paddle.vision", paddle.vision.models.densenet121()),
     ):
         transfer(tmp_path / "a.safetensors", tmp_path / "b.pdparams", "densenet121", layout)
@@ -204,16 +204,16 @@ def test_paddles_networks_take_what_is_written(tmp_path):
 def test_the_twins_themselves_take_what_is_written(lenet, tmp_path):
     source, state = lenet
     transfer(source, tmp_path / "b.pth", "lenet5")
-    network = torch_side.build("lenet5")
+    network = torch_backend.build("lenet5")
     network.load_state_dict(torch.load(tmp_path / "b.pth", weights_only=True), strict=True)
-    assert state.differences(torch_side.get_state(network)) == []
+    assert state.differences(torch_backend.get_state(network)) == []
 
 
 @pytest.mark.parametrize("form", ["plain", "wrapped", "parameters", "with an optimizer", "legacy"])
 def test_what_torch_saves_is_read_in_each_of_its_forms(form, lenet, tmp_path):
     """The last two are left to torch itself."""
-    network = torch_side.build("lenet5")
-    torch_side.set_state(network, lenet[1])
+    network = torch_backend.build("lenet5")
+    torch_backend.set_state(network, lenet[1])
     content = {
         "plain": network.state_dict(),
         "wrapped": {"epoch": 3, "loss": 0.5, "note": None, "state_dict": network.state_dict()},
@@ -236,8 +236,8 @@ def test_views_of_one_storage_are_read_as_torch_reads_them(tmp_path):
 
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_what_paddle_saves_is_read(protocol, lenet, tmp_path):
-    network = paddle_side.build("lenet5")
-    paddle_side.set_state(network, lenet[1])
+    network = paddle_backend.build("lenet5")
+    paddle_backend.set_state(network, lenet[1])
     paddle.save(network.state_dict(), str(tmp_path / "a.pdparams"), protocol=protocol)
     transfer(tmp_path / "a.pdparams", tmp_path / "b.safetensors", "lenet5")
     assert lenet[1].differences(State.load(tmp_path / "b.safetensors")) == []

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.backends.load import load_side
+from parity.backends.load import load_backend
 from parity.weights.hardened import hardened_state
 from parity.zoo import NETWORKS
 
@@ -27,15 +27,15 @@ def rival(framework: str, name: str) -> Any:
 
 if __name__ == "__main__":
     framework, name, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    side = load_side(framework)
-    _ = side.use("cpu", 1)  # one thread: two networks that take turns are not to wait for each other's threads
-    networks = {"twin": side.build(name), "rival": rival(framework, name)}
+    backend = load_backend(framework)
+    _ = backend.use("cpu", 1)  # one thread: two networks that take turns are not to wait for each other's threads
+    networks = {"twin": backend.build(name), "rival": rival(framework, name)}
     for network in networks.values():
-        side.set_state(network, hardened_state(side.slots(network)), name)
+        backend.set_state(network, hardened_state(backend.slots(network)), name)
         network.eval()
-    image = side.to_tensor(np.zeros(NETWORKS[name].input, np.float32) + np.float32(0.5), networks["twin"])
+    image = backend.to_tensor(np.zeros(NETWORKS[name].input, np.float32) + np.float32(0.5), networks["twin"])
     taken: dict[str, list[float]] = {who: [] for who in networks}
-    with side.autograd(False):
+    with backend.autograd(False):
         for turn in range(rounds + 2):
             for who in sorted(networks, reverse=turn % 2 == 1):
                 start = time.perf_counter()

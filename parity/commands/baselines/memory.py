@@ -8,13 +8,13 @@ import sys
 
 import numpy as np
 
-from parity.backends.load import load_side
+from parity.backends.load import load_backend
 
 if __name__ == "__main__":
     framework, name, shape, saving = sys.argv[1:]
     image = np.zeros(tuple(map(int, shape.split(","))), np.float32)
-    side = load_side(framework)
-    _ = side.use("cpu", 1)
+    backend = load_backend(framework)
+    _ = backend.use("cpu", 1)
     network = importlib.import_module(f"{framework}_cnn").build(name, memory_efficient=saving == "1")
     network.train()
-    network(side.to_tensor(image, network)).sum().backward()
+    network(backend.to_tensor(image, network)).sum().backward()

@@ -41,13 +41,13 @@ def memory(
 def _rows(models: Sequence[str], batch: int, rounds: int) -> Iterator[Row]:
     from parity.zoo import NETWORKS
 
-    for model, side in itertools.product(models, ("torch", "paddle")):
+    for model, backend in itertools.product(models, ("torch", "paddle")):
         shape = ",".join(map(str, (batch, *NETWORKS[model].input[1:])))
-        step = [sys.executable, str(BASELINES / "memory.py"), side, model, shape]
+        step = [sys.executable, str(BASELINES / "memory.py"), backend, model, shape]
         wall, peak = (list(taken.values()) for taken in turns({"0": [*step, "0"], "1": [*step, "1"]}, rounds))
         row = {
             "model": model,
-            "side": side,
+            "side": backend,
             "batch": batch,
             "megabytes": peak,
             "memory_ratio": peak[1] / peak[0],
@@ -55,4 +55,4 @@ def _rows(models: Sequence[str], batch: int, rounds: int) -> Iterator[Row]:
             "time_ratio": wall[1] / wall[0],
         }
         sizes = f"{peak[0]:.0f}", f"{peak[1]:.0f}", f"{row['memory_ratio']:.2f}"
-        yield row, (model, side, *sizes, f"{wall[0]:.2f}", f"{wall[1]:.2f}", f"{row['time_ratio']:.2f}")
+        yield row, (model, backend, *sizes, f"{wall[0]:.2f}", f"{wall[1]:.2f}", f"{row['time_ratio']:.2f}")

@@ -1,4 +1,4 @@
-"""The door to PyTorch: the only file of the core that imports it. Same verbs as `paddle_side.py`."""
+"""The door to PyTorch: the only file of the core that imports it. Same verbs as `paddle_backend.py`."""
 
 from __future__ import annotations
 

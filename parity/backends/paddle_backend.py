@@ -1,4 +1,4 @@
-"""The door to PaddlePaddle: the only file of the core that imports it. Same verbs as `torch_side.py`.
+"""The door to PaddlePaddle: the only file of the core that imports it. Same verbs as `torch_backend.py`.
 
 Written for 2.6 and 3.3 alike: who has a GPU may have either.
 """

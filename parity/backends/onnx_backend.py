@@ -1,4 +1,4 @@
-"""The door to ONNX files and ONNX Runtime. As far as a file can be a network, the same verbs as `torch_side.py`.
+"""The door to ONNX files and ONNX Runtime. As far as a file can be a network, the same verbs as `torch_backend.py`.
 
 A file has no layers to call: its Trace has one call for each node that makes numbers, named after the layer it came
 from where the file says so. `parity/judging/pairing.py` finds the partners.
@@ -26,8 +26,8 @@ from parity.onnx_files import runtime
 from parity.onnx_files.float64 import Nudge, evaluate
 from parity.onnx_files.model_file import read, write
 from parity.temporary import temporary_folder
+from parity.tracing.backend import Progress
 from parity.tracing.record import input_digest, measured_noise
-from parity.tracing.side import Progress
 from parity.tracing.trace import Call, Noise, TraceWriter
 from parity.weights.state import State
 

@@ -11,7 +11,7 @@ from parity.numerics.arrays import Array
 from parity.weights.state import Slot, State
 
 
-class Side(Protocol):
+class Backend(Protocol):
     """The door to one framework, a module: the only code that imports it. Same verbs on each."""
 
     NAME: str

@@ -15,7 +15,7 @@ from onnx_nodes import one_node
 from pairs import IMAGE, small
 
 from parity import ParityError, Trace
-from parity.backends import onnx_side, paddle_side, torch_side
+from parity.backends import onnx_backend, paddle_backend, torch_backend
 from parity.judging.judge import judge
 from parity.onnx_files import runtime
 from parity.onnx_files.float64 import Nudge, evaluate
@@ -53,12 +53,12 @@ def exported(pair, tmp_path_factory):
 @pytest.fixture(scope="module")
 def reference(pair, tmp_path_factory):
     path = tmp_path_factory.mktemp("trace") / "torch"
-    record(torch_side, pair[0], [IMAGE_OF_FILE], path)
+    record(torch_backend, pair[0], [IMAGE_OF_FILE], path)
     return path
 
 
 def traced(file, path, image=IMAGE_OF_FILE):
-    onnx_side.record(onnx_side.load(file), [image], path)
+    onnx_backend.record(onnx_backend.load(file), [image], path)
     return Trace(path)
 
 
@@ -95,11 +95,11 @@ def refused(match, call, *args):
 
 def test_what_is_no_onnx_file_is_refused(tmp_path, exported):
     path = tmp_path / "x.onnx"
-    refused("no such file", onnx_side.load, path)
+    refused("no such file", onnx_backend.load, path)
     whole = (exported / "paddle.onnx").read_bytes()
     for content in (b"", b"no onnx at all", whole[:100], whole[: len(whole) // 2], whole[:-1]):
         path.write_bytes(content)
-        refused("no ONNX file|no valid ONNX file", onnx_side.load, path)
+        refused("no ONNX file|no valid ONNX file", onnx_backend.load, path)
         refused("refuses it", runtime.open_session, path, str(path))
 
 
@@ -109,12 +109,12 @@ def test_data_outside_the_files_folder_is_not_read(tmp_path):
     (tmp_path / "in/link").symlink_to("../secret")
     for location in ("../secret", "../../../../../../etc/passwd", str(tmp_path / "secret"), "link"):
         path = external(tmp_path / "in/m.onnx", location)
-        refused("outside the file's folder", onnx_side.load, path)
+        refused("outside the file's folder", onnx_backend.load, path)
         refused("refuses it", runtime.open_session, path, "m.onnx")  # what `predict` relies on: it has no onnx
-    refused("is missing", onnx_side.load, external(tmp_path / "in/m.onnx", "nothing"))
+    refused("is missing", onnx_backend.load, external(tmp_path / "in/m.onnx", "nothing"))
     np.arange(4, dtype=np.float32).tofile(tmp_path / "in/data")
-    file = onnx_side.load(external(tmp_path / "in/m.onnx", "data"))
-    assert np.array_equal(onnx_side.get_state(file)["w"], np.arange(4))
+    file = onnx_backend.load(external(tmp_path / "in/m.onnx", "data"))
+    assert np.array_equal(onnx_backend.get_state(file)["w"], np.arange(4))
 
 
 def test_a_cycle_and_an_opset_the_runtime_lacks_are_refused(tmp_path):
@@ -122,9 +122,9 @@ def test_a_cycle_and_an_opset_the_runtime_lacks_are_refused(tmp_path):
     value = helper.make_tensor_value_info
     graph = helper.make_graph(nodes, "g", [value("x", 1, [4])], [value("b", 1, [4])])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "cycle.onnx")
-    refused("breaks ONNX's rules", onnx_side.load, tmp_path / "cycle.onnx")
+    refused("breaks ONNX's rules", onnx_backend.load, tmp_path / "cycle.onnx")
     one_node(tmp_path / "new.onnx", helper.make_node("Relu", ["x0"], ["y"]), [4], opset=99)
-    refused("[Oo]pset|version", onnx_side.load, tmp_path / "new.onnx")
+    refused("[Oo]pset|version", onnx_backend.load, tmp_path / "new.onnx")
     refused("refuses it: .*opset", runtime.open_session, tmp_path / "new.onnx", "new.onnx")
 
 
@@ -151,9 +151,9 @@ def test_a_gpu_that_is_not_there_is_never_the_cpu_under_its_name(exported, monke
 
 
 def test_gradients_of_a_file_are_refused(exported, tmp_path):
-    file = onnx_side.load(exported / "paddle.onnx")
+    file = onnx_backend.load(exported / "paddle.onnx")
     with pytest.raises(ParityError, match="no gradients"):
-        onnx_side.record(file, [IMAGE_OF_FILE], tmp_path / "t", gradients=True)
+        onnx_backend.record(file, [IMAGE_OF_FILE], tmp_path / "t", gradients=True)
 
 
 def batch_norm(graph, number=2):
@@ -185,7 +185,7 @@ def test_what_rounding_its_constants_to_float32_makes_is_allowed_and_no_more(tmp
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(network, (torch.from_numpy(image),), tmp_path / "m.onnx", dynamo=True, verbose=False)
-    record(torch_side, network, [image], tmp_path / "torch")
+    record(torch_backend, network, [image], tmp_path / "torch")
     model, changed = onnx.load(tmp_path / "m.onnx"), 0
     with Trace(tmp_path / "torch") as ours, traced(tmp_path / "m.onnx", tmp_path / "right", image) as theirs:
         result = judge("scaled", ours, theirs)
@@ -257,9 +257,9 @@ def test_what_is_wrong_at_the_outputs_alone_is_wrong(reference, exported, tmp_pa
 
 
 @pytest.mark.parametrize("source, distance", [("torch", 1e-12), ("paddle", 1e-12), ("folded", 3e-6)])
-@pytest.mark.parametrize("side", [torch_side, paddle_side], ids=["torch", "paddle"])
-def test_the_exporters_files_are_the_network(source, distance, side, pair, exported, tmp_path):
-    record(side, pair[side is paddle_side], [IMAGE_OF_FILE], tmp_path / "network")
+@pytest.mark.parametrize("backend", [torch_backend, paddle_backend], ids=["torch", "paddle"])
+def test_the_exporters_files_are_the_network(source, distance, backend, pair, exported, tmp_path):
+    record(backend, pair[backend is paddle_backend], [IMAGE_OF_FILE], tmp_path / "network")
     result = judged(tmp_path / "network", exported / f"{source}.onnx", tmp_path)
     assert result.verdict == "rounding", str(result)
     assert max(layer.distance for layer in result.layers) < distance
