@@ -161,12 +161,12 @@ def alone(code: str, *values: Any) -> tuple[int, Any]:
 
 _HEAD = """# Where torch and Paddle differ
 
-Written by `make docs` from the measurements in `tests/facts` and `tests/exports.py`; do not edit.
+Written by `make docs` from the measurements in `tests/facts`; do not edit.
 Versions when last written: {versions}; one x86-64 CPU, no GPU.
 
-**silent**: no exception tells you. **loud**: one of the two raises. The words under torch and Paddle are what the test
-of that row measures: `pytest tests/facts/test_differences.py -k NAME`; it fails, and prints the row as it is now, when
-a release of either changes it.
+**silent**: nothing warns you. **loud**: one of the two raises. Each row has a test, which measures the words under
+torch and Paddle: `pytest tests/facts/test_differences.py -k NAME`. If a release of either framework changes the row,
+the test fails and prints the row as it is now.
 
 ## The frameworks
 

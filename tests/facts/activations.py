@@ -84,7 +84,7 @@ def float32_settings():
     "activations",
     "NaN",
     "0",
-    "relu(NaN): a network that has diverged may look healthy in Paddle",
+    "relu(NaN): a network whose training has diverged may look healthy in Paddle",
     "`parity compare` calls NaN `invalid`",
 )
 def relu_nan():
@@ -132,7 +132,7 @@ def clip_gradient():
 @row(
     "activations",
     "one of them",
-    "all, in equal parts",
+    "all n of them, 1 / n each",
     "which of equal elements gets the gradient of max over an axis",
     "nothing, as above",
 )
@@ -143,7 +143,7 @@ def max_gradient():
 
         return measure
 
-    rules = {"one of them": lambda n: np.eye(n)[-1], "all, in equal parts": lambda n: np.full(n, 1 / n)}
+    rules = {"one of them": lambda n: np.eye(n)[-1], "all n of them, 1 / n each": lambda n: np.full(n, 1 / n)}
     cases = [(2,), (5,)]
     found = which(share(lambda x: x.max(1).values, torch), cases, rules)
     return found, which(share(lambda x: x.max(axis=1), paddle), cases, rules)
@@ -190,7 +190,7 @@ def softmax_clip():
     return found, which(lambda *case: PF.log_softmax(P(logits(*case)), 0), cases, rules)
 
 
-HIDES = "hides it, but in the tail of rows of 8 and more"
+HIDES = "hides it, except in the tail of rows of 8 and more"
 
 
 @row(
@@ -224,7 +224,7 @@ def softmax_nan():
     "the NaN",
     "the largest number",
     "what argmax finds in a row with a NaN",
-    "`parity compare` compares arrays, no argmax",
+    "`parity compare` compares arrays; it computes no argmax",
 )
 def argmax_nan():
     def lines(size, place):

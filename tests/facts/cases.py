@@ -12,8 +12,8 @@ LOWEST = -float(np.finfo(np.float32).max)
 PROVED = "`parity compare` judges it layer by layer"
 LINTED = "`parity lint` warns"
 POOLED = (
-    "`parity/numerics/pooling.py` has the closed form, `paddle_cnn/pooling.py` layers that do as torch; `parity "
-    "pooling`, `parity lint` say where the two part"
+    "`parity/numerics/pooling.py` has the closed form, `paddle_cnn/pooling.py` has layers that do as torch; `parity "
+    "pooling` and `parity lint` report where the two differ"
 )
 
 

@@ -31,7 +31,12 @@ def conv_plain():
     return agree(conv(torch), conv(paddle), cases)
 
 
-@row("convolution", *AGREE, "padding='same' at stride 1: of an odd total the extra pixel lies right and below", PROVED)
+@row(
+    "convolution",
+    *AGREE,
+    "padding='same' at stride 1: if the total is odd, the extra pixel is at the right and at the bottom",
+    PROVED,
+)
 def conv_same():
     def spelt(size, k):
         x, w = T(draw(1, 2, size, size)), T(draw(3, 2, k, k))
@@ -56,7 +61,7 @@ def conv_same():
     "convolution",
     "raises ValueError",
     "ceil(H / s) windows, as TensorFlow",
-    "padding='same' at a stride above 1; the extra pixel lies right and below",
+    "padding='same' at a stride above 1; the extra pixel is at the right and at the bottom",
     LINTED,
 )
 def conv_same_stride():
@@ -77,7 +82,7 @@ def conv_same_stride():
     )
 
 
-@row("convolution", "dilated as told", "computes with dilation 1", "padding='same' with a dilation above 1", LINTED)
+@row("convolution", "uses the dilation", "computes with dilation 1", "padding='same' with a dilation above 1", LINTED)
 def conv_same_dilation():
     def spelt(size, k, dilation):
         total = dilation * (k - 1)
@@ -85,7 +90,7 @@ def conv_same_dilation():
         x = TF.pad(T(draw(1, 2, size, size)), (before, after, before, after))
         return TF.conv2d(x, T(draw(3, 2, k, k)), dilation=dilation)
 
-    rules = {"dilated as told": spelt, "computes with dilation 1": lambda size, k, dilation: spelt(size, k, 1)}
+    rules = {"uses the dilation": spelt, "computes with dilation 1": lambda size, k, dilation: spelt(size, k, 1)}
     cases = [(12, 3, 2), (11, 5, 2), (15, 3, 4), (9, 4, 3)]
 
     def ours(size, k, dilation):
@@ -121,7 +126,7 @@ def truncated(what, cases):
     "convolution",
     "raises RuntimeError",
     TRUNCATED,
-    "a kernel larger than the padded input: C's division, toward zero, and no check",
+    "a kernel larger than the padded input: C's division rounds toward zero, and nothing is checked",
     "none: check H + 2p >= d(k - 1) + 1 yourself; `parity compare` reports a worker that dies",
 )
 def conv_large_kernel():

@@ -64,9 +64,9 @@ def _ends(words):
 _POOLS = f"""## ONNX: pooling
 
 {len(STRATA) * EACH} pools, {EACH} of each stratum, through both exporters (torch `onnx.export(dynamo=True)`;
-`paddle.jit.save`, then `paddle2onnx.export`), each at three opsets: in how many cells ONNX Runtime and onnx's reference
-evaluator reproduce the framework that the file came from. *plain*: no window reaches past the padding; *overhang*:
-`ceil_mode`, one does; *drop*: it starts in the padding, where Paddle keeps it and torch does not.
+`paddle.jit.save`, then `paddle2onnx.export`), each at three opsets. The table counts in how many cases ONNX Runtime and
+onnx's reference evaluator reproduce the framework that the file came from. *plain*: no window reaches past the padding.
+*overhang*: under `ceil_mode` one does. *drop*: that window starts in the padding; Paddle keeps it, torch does not.
 `pytest -m zoo tests/facts/test_exports.py` measures all of this again.
 
 | exporter | opset | pooling | stratum | ONNX Runtime | onnx.reference |
@@ -84,9 +84,9 @@ ONNX Runtime and onnx.reference reproduce the framework.
 _WRONG = """
 ## ONNX: what an exporter writes wrongly
 
-<a id="onnx-wrong"></a>The smallest model that shows it, the shape of its input, and what ONNX Runtime makes of the file
-against the framework's own output. T and P are `torch.nn` and `paddle.nn`, TF and PF their `functional`, F a network of
-a function. LogSoftmax and NaN: the file is right, it is Paddle that computes something else.
+<a id="onnx-wrong"></a>The smallest model that shows the fault, the shape of its input, and ONNX Runtime's result
+compared with the framework's own. T and P are `torch.nn` and `paddle.nn`, TF and PF their `functional`, F a network of one
+function. LogSoftmax and NaN: the file is right, and Paddle computes something else.
 
 | exporter | operator | model | input | what happens |
 |---|---|---|---|---|

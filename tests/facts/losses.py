@@ -97,8 +97,8 @@ def loss_all_ignored():
 
 @row(
     "losses",
-    "smooths the weighted",
-    "weighs by the smoothed label, sum and divisor",
+    "smooths the weighted terms",
+    "weighs rows by their smoothed labels",
     "cross entropy with label_smoothing and weight, mean",
     OUTSIDE,
 )
@@ -119,7 +119,7 @@ def loss_smoothing_weight():
     def weight():
         return np.abs(draw(5, seed=3)) + 0.2
 
-    rules = {"smooths the weighted": torchs, "weighs by the smoothed label, sum and divisor": paddles}
+    rules = {"smooths the weighted terms": torchs, "weighs rows by their smoothed labels": paddles}
     cases = [(0.15,), (0.4,)]
     return tuple(
         which(lambda eps, f=f: entropy(f, label_smoothing=eps, weight=weight()), cases, rules) for f in (torch, paddle)
@@ -130,7 +130,7 @@ def loss_smoothing_weight():
     "losses",
     "(N,)",
     "(N, 1)",
-    "shape of cross entropy with reduction='none' under label smoothing: subtract the two and numpy makes N x N of it",
+    "shape of cross entropy with reduction='none' under label smoothing: their difference is N x N",
     OUTSIDE,
 )
 def loss_none_shape():
@@ -169,7 +169,7 @@ def loss_labels():
     "losses",
     "huber / delta",
     "huber",
-    "what smooth_l1_loss with a threshold (torch beta, Paddle delta) is; equal at 1 alone",
+    "smooth_l1_loss with a threshold (torch beta, Paddle delta); equal at 1 alone",
     OUTSIDE,
 )
 def loss_smooth_l1():

@@ -25,16 +25,16 @@ def batch(*shape, seed=0):
 
 @row(
     "BatchNorm",
-    "the part of the new value",
-    "the part that is kept",
-    "what momentum says: Paddle's 0.9 is torch's 0.1, their defaults",
-    "both sides speak torch's; `parity compare` names a momentum that differs",
+    "the weight of the new value",
+    "the weight of the old value",
+    "what momentum means: Paddle's 0.9 is torch's 0.1, their defaults",
+    "both backends use torch's; `parity compare` notes a momentum that differs",
 )
 def bn_momentum():
     def keeps(momentum):
         return np.full(3, 0.0) * momentum + (1 - momentum) * batch(4, 3, 5, 6).mean((0, 2, 3))
 
-    rules = {"the part of the new value": lambda m: keeps(1 - m), "the part that is kept": keeps}
+    rules = {"the weight of the new value": lambda m: keeps(1 - m), "the weight of the old value": keeps}
 
     def ours(momentum):
         layer = torch.nn.BatchNorm2d(3, momentum=momentum)
@@ -54,10 +54,10 @@ def bn_momentum():
     "BatchNorm",
     "divides by M - 1",
     "divides by M",
-    "variance that training writes down, M values a channel; both normalise by M. After training the outputs of "
+    "variance that training stores, M values per channel; both normalise by M. After training the outputs of "
     "evaluation differ: "
     "1 % of the variance at M = 100",
-    "`paddle_cnn/batch_norm.py` has a layer that writes torch's; `parity compare` gives both sides the same statistics",
+    "`paddle_cnn/batch_norm.py` has a layer that stores torch's; `parity compare` gives both networks the same ones",
 )
 def bn_variance():
     def moved(by):
@@ -105,7 +105,7 @@ def bn_outputs():
     "BatchNorm",
     "float64",
     "float32",
-    "precision that eps is kept in within a float64 kernel: 1e-5 is 9.99999975e-6",
+    "precision of eps in a float64 kernel: 1e-5 is 9.99999975e-6",
     "while torch traces in float64 its eps is rounded to float32 too, see contract.md",
 )
 def bn_eps():
@@ -130,7 +130,7 @@ def bn_eps():
     "BatchNorm",
     "raises ValueError",
     "returns its input",
-    "one value a channel in training: Paddle leaves out gamma and beta, and its statistics alone",
+    "one value per channel in training: Paddle applies no gamma and beta, and does not update its statistics",
     "`parity compare` runs in evaluation",
 )
 def bn_one_value():
@@ -140,13 +140,13 @@ def bn_one_value():
     x = batch(1, 3, 1, 1)
     found = which(lambda: theirs(P(x)), [()], {"returns its input": lambda: x}, 0)
     kept = not theirs._mean.numpy().any() and (theirs._variance.numpy() == 1).all()
-    return which(lambda: ours(T(x)), [()], {}), found if kept else f"{found}; moves its statistics"
+    return which(lambda: ours(T(x)), [()], {}), found if kept else f"{found}; updates its statistics"
 
 
 @row(
     "BatchNorm",
     "no such switch",
-    "evaluation: of the batch, and moves them",
+    "evaluation: of the batch, and updates its own",
     "use_global_stats=False: which statistics evaluation uses. torch's track_running_stats=False keeps none",
     LINTED,
 )
@@ -157,7 +157,7 @@ def bn_batch_statistics():
     y = theirs(P(x)).numpy()
     expected = plain(TF.batch_norm(T(x), None, None, training=True))
     words = "of the batch" if alike(expected, y, 1e-5) else "its own"
-    words += ", and moves them" if theirs._mean.numpy().any() else ", and leaves them"
+    words += ", and updates its own" if theirs._mean.numpy().any() else ", unchanged"
     return _switch("use_global_stats"), f"evaluation: {words}"
 
 
@@ -168,7 +168,7 @@ def _switch(word):
 @row(
     "BatchNorm",
     "no such switch",
-    "training: its own, and leaves them",
+    "training: its own, unchanged",
     "use_global_stats=True: which statistics training uses; torch's layer.eval() does that",
     LINTED,
 )
@@ -176,7 +176,7 @@ def bn_global_statistics():
     theirs = norms(use_global_stats=True)[1]
     x = batch(4, 3, 5, 6)
     words = "its own" if alike(x / math.sqrt(1 + 1e-5), theirs(P(x)).numpy(), 1e-5) else "of the batch"
-    words += ", and moves them" if theirs._mean.numpy().any() else ", and leaves them"
+    words += ", and updates its own" if theirs._mean.numpy().any() else ", unchanged"
     return _switch("use_global_stats"), f"training: {words}"
 
 
@@ -202,7 +202,7 @@ def bn_no_momentum():
     "BatchNorm",
     "buffers running_mean, running_var, num_batches_tracked",
     "parameters _mean, _variance",
-    "where the statistics live: Paddle's parameters() counts them, untrained, and it keeps no count of batches",
+    "where the statistics are: Paddle's parameters() includes them, not trained, and it keeps no count of batches",
     "a State calls them running_mean and running_var, and counts no batches; the parameters counted are the trained "
     "ones",
 )

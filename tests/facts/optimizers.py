@@ -122,7 +122,7 @@ def rmsprop_eps():
     "optimizers",
     "no",
     "yes",
-    "whether RMSProp's momentum remembers the learning rate: they part when it changes",
+    "whether RMSProp's momentum contains the learning rate: they differ when it changes",
     OUTSIDE,
 )
 def rmsprop_momentum():

@@ -91,7 +91,7 @@ def pool_ceil_usual():
     "pooling",
     "no such window",
     "max: -3.4e38; average: NaN, or 0 or -0",
-    "what Paddle's extra window holds: it sees no pixel",
+    "the value in Paddle's extra window, which covers no pixel",
     POOLED,
 )
 def pool_ceil_values():
@@ -152,7 +152,7 @@ def avg_pool_divisor():
     "raises RuntimeError",
     "divides by windows cut off at H + top, W + left",
     "average pooling with a padding of [top, bottom, left, right] and exclusive=False: wrong where bottom or right "
-    "is another",
+    "differs from top or left",
     LINTED,
 )
 def avg_pool_four_paddings():
@@ -202,12 +202,12 @@ def max_pool_dilation():
 @row(
     "pooling",
     "raises RuntimeError",
-    "takes it; -3.4e38 where a window sees no pixel",
+    "takes it; -3.4e38 where a window covers no pixel",
     "padding above half the kernel",
     LINTED,
 )
 def pool_wide_padding():
-    name = "takes it; -3.4e38 where a window sees no pixel"
+    name = "takes it; -3.4e38 where a window covers no pixel"
 
     def spelt(size, k, p):
         x = np.pad(draw(1, 1, size, size), ((0, 0), (0, 0), (p, p), (p, p)), constant_values=LOWEST)
@@ -250,7 +250,7 @@ def max_pool_indices():
     "pooling",
     "1 / n",
     "float32(1 / n)",
-    "what average pooling's gradient is multiplied by, in float64 too: 2^-24 off at most",
+    "factor in average pooling's gradient, in float64 too: off by at most 2^-24",
     "Paddle's float64 run here computes it exactly",
 )
 def avg_pool_gradient():
@@ -271,8 +271,8 @@ def avg_pool_gradient():
 @row(
     "pooling",
     "NaN if any is",
-    "starts anew behind it",
-    "NaN in a window of max pooling: Paddle's maximum is of what follows it, NaN only if nothing does",
+    "starts again after it",
+    "NaN in a window of max pooling: Paddle takes the maximum of what follows it; NaN only if nothing follows",
     "`parity compare` calls NaN `invalid`, on either side or both",
 )
 def max_pool_nan():
@@ -288,7 +288,7 @@ def max_pool_nan():
         behind = draw(1, 1, k, k).ravel()[place + 1 :]
         return np.full((1, 1, 1, 1), behind.max() if behind.size else np.nan)
 
-    rules = {"NaN if any is": lambda k, place: np.full((1, 1, 1, 1), np.nan), "starts anew behind it": anew}
+    rules = {"NaN if any is": lambda k, place: np.full((1, 1, 1, 1), np.nan), "starts again after it": anew}
     cases = [(k, place) for k in (2, 3, 6) for place in (0, 1, k, k * k - 2, k * k - 1)]
     return which(lines(torch, TF.max_pool2d), cases, rules), which(lines(paddle, PF.max_pool2d), cases, rules)
 
@@ -318,7 +318,7 @@ def max_pool_ties():
 @row(
     "adaptive pooling",
     *AGREE,
-    "average and maximum, gradients too: window i spans floor(iH / o) .. ceil((i + 1)H / o); the exporters part, see "
+    "average and maximum, gradients too: window i spans floor(iH / o) .. ceil((i + 1)H / o); the exporters differ, see "
     "below",
     PROVED,
 )

@@ -64,8 +64,8 @@ def interpolate_align_mode():
     "interpolation",
     "float64",
     "float32",
-    "where an output's pixel lies in a float64 input, reckoned in: bilinear, 2e-6 apart for 9 pixels of noise, 2e-4 "
-    "for 512",
+    "precision in which the position of an output's pixel in a float64 input is computed: bilinear, 2e-6 apart for 9 "
+    "pixels of noise, 2e-4 for 512",
     "Paddle's float64 run here computes it exactly",
 )
 def interpolate_place():

@@ -58,13 +58,13 @@ def dtype_int():
 @row(
     "dtypes",
     "raises RuntimeError",
-    "cuts the fraction off",
+    "drops the fraction",
     "mean of whole numbers",
     "the project feeds floating numbers",
 )
 def dtype_mean():
     cases = [([3, 4],), ([1, 1, 3],), ([7, 8, 8],)]
-    rules = {"cuts the fraction off": lambda x: sum(x) // len(x)}
+    rules = {"drops the fraction": lambda x: sum(x) // len(x)}
     return which(lambda x: torch.tensor(x).mean(), cases, rules), which(lambda x: P(x).mean(), cases, rules)
 
 
