@@ -85,8 +85,8 @@ _WRONG = """
 ## ONNX: what an exporter writes wrongly
 
 <a id="onnx-wrong"></a>The smallest model that shows the fault, the shape of its input, and ONNX Runtime's result
-compared with the framework's own. T and P are `torch.nn` and `paddle.nn`, TF and PF their `functional`, F a network of one
-function. LogSoftmax and NaN: the file is right, and Paddle computes something else.
+compared with the framework's own. T and P are `torch.nn` and `paddle.nn`, TF and PF their `functional`, F a network of
+one function. LogSoftmax and NaN: the file is right, and Paddle computes something else.
 
 | exporter | operator | model | input | what happens |
 |---|---|---|---|---|
