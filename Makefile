@@ -50,7 +50,7 @@ fuzz: $(STAMP) ## damaged and hostile files for every reader, minutes
 
 docs: $(STAMP) ## write docs/source-claims.md, docs/differences.md and the table of docs/onnx.md anew
 	$(BIN)/python tests/analysis/test_source_claims.py
-	$(BIN)/python tests/analysis/test_exporter_faults.py
+	PYTHONPATH=tests $(BIN)/python tests/analysis/test_exporter_faults.py
 	$(BIN)/python tests/differences.py
 
 bench: $(STAMP) ## speed and memory of the main job against the bare floor

@@ -1,8 +1,10 @@
 """A few hundred mutants for every reader, each run the same; `make fuzz` gives them a hundred thousand."""
 
+import contextlib
 import dataclasses
 import io
 import json
+import multiprocessing
 import os
 import pickle
 import random
@@ -13,6 +15,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from fuzz import structures
@@ -158,6 +161,23 @@ def test_a_crash_costs_one_mutant_and_no_other():
     assert len(crashed) > 3
     assert count.told == {"crash: SIGSEGV": crashed}
     assert count.outcomes == {"crash": len(crashed), "ParityError": 40 - len(crashed)}
+
+
+def test_if_the_parent_is_killed_nothing_is_left():
+    forking = multiprocessing.get_context("fork")
+    told, sending = forking.Pipe(duplex=False)
+
+    def tells_and_hangs(path):
+        sending.send(os.getpid())
+        hangs(path)
+
+    parent = forking.Process(target=fuzz, args=(reader(tells_and_hangs), 1))
+    parent.start()
+    child = psutil.Process(told.recv())
+    parent.kill()
+    parent.join()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        child.wait(60)
 
 
 def test_the_table_has_a_row_for_each_reader_and_a_sum():

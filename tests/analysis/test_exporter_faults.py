@@ -78,7 +78,7 @@ def test_the_document_shows_the_table():
 
 
 def test_a_changed_row_would_be_seen_in_the_document(monkeypatch):
-    monkeypatch.setattr("test_exporter_faults.FAULTS", FAULTS[1:])
+    monkeypatch.setitem(globals(), "FAULTS", FAULTS[1:])
     assert PAGE.read_text() != page(PAGE.read_text())
 
 

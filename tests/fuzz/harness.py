@@ -1,6 +1,7 @@
 """Gives mutants to readers in forked processes, and counts how each ends."""
 
 import contextlib
+import ctypes
 import faulthandler
 import multiprocessing
 import os
@@ -24,6 +25,7 @@ FAULTS = ("other exception", "crash", "hang", "code run")  # none of these may b
 OUTCOMES = ("clean", "ParityError", *FAULTS)
 HEADROOM = 3 << 29  # bytes that a reader may take: 1.5 GB
 _HOSTILE = 0.2  # of the mutants, where a format can hold code
+_PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 _BATCH = 2000  # mutants for one process
 
 
@@ -94,7 +96,7 @@ def _batch(reader: Reader, numbers: range, seed: int, seconds: float, folder: Pa
     """Yield how mutants end; the one that ends its process is the last."""
     forking = multiprocessing.get_context("fork")
     answers, sending = forking.Pipe(duplex=False)
-    child = forking.Process(target=_serve, args=(reader, numbers, seed, seconds, folder, sending))
+    child = forking.Process(target=_serve, args=(reader, numbers, seed, folder, sending))
     child.start()
     sending.close()
     try:
@@ -125,9 +127,9 @@ def _end(child: BaseProcess, hung: float, folder: Path, reader: Reader) -> tuple
     return ("hang", f"over {hung:g} s", 0, hung) if hung else ("crash", words, 0, 0.0)
 
 
-def _serve(reader: Reader, numbers: range, seed: int, seconds: float, folder: Path, sending: Connection) -> None:
+def _serve(reader: Reader, numbers: range, seed: int, folder: Path, sending: Connection) -> None:
     """Send how each mutant ends."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # if the parent is killed, nobody else ends what hangs
     faulthandler.disable()  # a crash is counted, not shown
     os.chdir(folder)
     with Path(os.devnull).open("r+b") as null:  # what libraries print
@@ -143,7 +145,6 @@ def _serve(reader: Reader, numbers: range, seed: int, seconds: float, folder: Pa
         path.unlink(missing_ok=True)  # a new file: the old one may still be mapped
         path.write_bytes(mutant(reader, seed, number))
         start = time.monotonic()
-        signal.setitimer(signal.ITIMER_REAL, seconds + 5)  # if the parent is killed, nobody else ends what hangs
         outcome, words = _outcome(reader, path)
         took = time.monotonic() - start
         if left := _left(folder, reader):
