@@ -148,7 +148,8 @@ def test_a_pickle_that_names_anything_but_arrays_is_refused_by_that_name(name, t
     content = calling(*GADGETS[name](marker))
     assert f"it asks for {name}, which weights have no need of; nothing was run" in refused(path, content)
     (tmp_path / "w.pth").write_bytes(content)
-    with pytest.raises(ParityError, match=r"refused by torch\.load"):
+    # torch makes a bytearray of any size for a file, or finds no memory for it; nothing else.
+    with pytest.raises(ParityError, match=r"refused by torch\.load|damaged, or too large"):
         torch_backend.read_checkpoint(tmp_path / "w.pth")
     assert not marker.exists()
 
@@ -187,7 +188,8 @@ def test_a_call_hidden_deep_in_a_pickle_is_refused(place, protocol, tmp_path):
     # The older protocols spell text in instructions that Paddle's writer does not use.
     assert "it asks for posix.system" in line or (protocol < 2 and "it holds the instruction" in line)
     (tmp_path / "w.pth").write_bytes(content)
-    with pytest.raises(ParityError, match=r"refused by torch\.load"):
+    # torch makes a bytearray of any size for a file, or finds no memory for it; nothing else.
+    with pytest.raises(ParityError, match=r"refused by torch\.load|damaged, or too large"):
         torch_backend.read_checkpoint(tmp_path / "w.pth")
     assert not marker.exists()
 
