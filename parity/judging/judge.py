@@ -148,7 +148,7 @@ def _training_notes(alignment: Alignment, names: tuple[str, str]) -> list[str]:
     for ours, theirs in alignment.pairs:
         if ours.leaf and theirs.leaf:
             _, training = differing_settings((ours.kind, ours.config), (theirs.kind, theirs.config), 4)
-            for words in in_words(training, ours, theirs, names):
+            for words in describe_settings(training, ours, theirs, names):
                 where.setdefault(words, []).append(ours.layer)
     return [
         f"in training alone: {words} ({', '.join(found[:3])}{f' and {len(found) - 3} more' if len(found) > 3 else ''})"
@@ -156,7 +156,7 @@ def _training_notes(alignment: Alignment, names: tuple[str, str]) -> list[str]:
     ]
 
 
-def in_words(settings: Sequence[str], ours: Call, theirs: Call, names: tuple[str, str]) -> list[str]:
+def describe_settings(settings: Sequence[str], ours: Call, theirs: Call, names: tuple[str, str]) -> list[str]:
     """Return a sentence for each setting: what it is on each side; "kind" stands for the kind."""
     found = []
     for word in settings:
@@ -281,7 +281,7 @@ class _Bench:
             settings = [word for word in settings if word != "kind"] if ours.kind == theirs.kind else []
         if not settings:
             return layer
-        words = "; ".join([*in_words(settings, ours, theirs, self.names), SAME_OUTPUT])
+        words = "; ".join([*describe_settings(settings, ours, theirs, self.names), SAME_OUTPUT])
         return replace(layer, verdict="different", reason=words)
 
     def _agree(self, a: str, b: str, reach: _Reach) -> bool:

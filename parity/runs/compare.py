@@ -12,7 +12,7 @@ from parity.atomic import atomic, check_folder, make_folder
 from parity.atomic import check_writable as check_writable
 from parity.errors import ParityError
 from parity.judging.comparison import Comparison
-from parity.judging.explain import explained
+from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
 from parity.numerics.arrays import Array
 from parity.processes import jobs
@@ -97,7 +97,7 @@ def _explain(
             worker.submit(jobs.State(file))
         _ = wait(both, options.timeout)
         states = State.load(kept[0]), State.load(kept[1])
-    return explained(comparison, reference, candidate, replayed, states)
+    return with_culprits(comparison, reference, candidate, replayed, states)
 
 
 def _keep(name: str, models: tuple[Model, Model], paths: list[Path], folder: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from parity.backends.load import load_backend
 from parity.errors import ParityError
 from parity.judging.comparison import Comparison
-from parity.judging.explain import explained
+from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
 from parity.numerics.arrays import Array
 from parity.temporary import temporary_folder
@@ -86,7 +86,7 @@ def compare(
             if comparison.ok:
                 return comparison
             states = backends[0].get_state(reference), backends[1].get_state(candidate)
-            return explained(comparison, ours, theirs, replay(backends[1], candidate, ours), states)
+            return with_culprits(comparison, ours, theirs, replay(backends[1], candidate, ours), states)
 
 
 def _array(value: Any, what: str) -> Array:
