@@ -22,7 +22,7 @@ from parity.errors import ParityError
 from parity.json_codec import DecodeError, decode, encode
 from parity.numerics.arrays import Array
 from parity.numerics.distance import Distance
-from parity.safetensors_file import CODES, WORDS, Scratch, Writer, read_header
+from parity.safetensors_file import FORMAT_NAMES, NUMPY_DTYPES, Scratch, Writer, read_header
 
 # 2: Paddle's float64 is exact, outputs have keys. A trace of schema 1 holds errors that no allowance covers now.
 SCHEMA = 2
@@ -142,7 +142,7 @@ class Trace:
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """Return a tensor's dtype without loading it."""
-        return np.dtype(CODES[self._entries[name]["dtype"]])
+        return np.dtype(NUMPY_DTYPES[self._entries[name]["dtype"]])
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _problem(call: Call, entries: Mapping[str, Any]) -> str:
         for name in names.values() if isinstance(names, Mapping) else names:
             if name not in entries:
                 return f"{word}: the file holds no tensor {name!a:.40}"
-            if entries[name]["dtype"] not in CODES:
+            if entries[name]["dtype"] not in NUMPY_DTYPES:
                 return f"{word}: tensor {name!a:.40} is of dtype {entries[name]['dtype']}, which no trace holds"
     if len(call.noise) != len(call.outputs):
         return f"noise: {len(call.noise)} of them for {len(call.outputs)} outputs"
@@ -201,7 +201,7 @@ class TraceWriter:
         Raises:
             ParityError: If its dtype is one that a trace cannot hold.
         """
-        if array.dtype.str not in WORDS:
+        if array.dtype.str not in FORMAT_NAMES:
             raise ParityError(f"a layer's tensor has dtype {array.dtype}, which a trace cannot hold")
         name = f"t{self._count}"
         self._writer.add(name, array)
