@@ -179,7 +179,8 @@ class Writer:
             view = view[self._file.write(view) :]
 
     def _move_back(self, by: int) -> None:
-        chunk, handle, start = 1 << 24, self._file.fileno(), 8 + self._reserved
+        chunk = 1 << 24
+        handle, start = self._file.fileno(), 8 + self._reserved
         for position in range(start + self._end, start, -chunk):
             low = max(start, position - chunk)
             _ = os.pwrite(handle, os.pread(handle, position - low, low), low + by)

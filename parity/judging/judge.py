@@ -171,14 +171,16 @@ class _Judge:
     """Both Traces, and the distance of every pair of tensors."""
 
     def __init__(self, reference: Trace, candidate: Trace, alignment: Alignment, threads: int, values_only: bool):
-        self.reference, self.candidate, self.paired = reference, candidate, alignment.pairs
+        self.reference, self.candidate = reference, candidate
+        self.pairs = alignment.pairs
         self.by_order, self.values_only = alignment.by_order, values_only
         self.names = names_of(reference.manifest, candidate.manifest)
         self.tf32 = any(trace.manifest.get("tf32") for trace in (reference, candidate))
         calls = reference.calls
         grown = growth(calls)
-        folded = list(itertools.accumulate(int(call.key in alignment.folded) for call in calls))
-        self.forward = {call.key: _Reach(own, count) for call, own, count in zip(calls, grown, folded, strict=True)}
+        folded = itertools.accumulate(1 if call.key in alignment.folded else 0 for call in calls)
+        reaches = map(_Reach, grown, folded)
+        self.forward = {call.key: reach for call, reach in zip(calls, reaches, strict=True)}
         # A gradient has passed the whole network forward, and the layers behind its own backward. In float32 it is
         # shown, not judged: where an activation is within rounding of ReLU's kink, the gradient jumps by more than any
         # bound on rounding.
@@ -186,7 +188,7 @@ class _Judge:
         self.buffers = threading.local()
         pairs = dict.fromkeys(
             pair
-            for reference_call, candidate_call in self.paired
+            for reference_call, candidate_call in self.pairs
             for pair in tensor_pairs(reference_call, candidate_call)
         )
         with ThreadPoolExecutor(threads) as pool:
@@ -200,7 +202,7 @@ class _Judge:
 
     def layers(self) -> list[Layer]:
         layers, agree = list[Layer](), True
-        for reference_call, candidate_call in self.paired:
+        for reference_call, candidate_call in self.pairs:
             layer = self._layer(reference_call, candidate_call)
             if layer.reason.endswith(MUST_BE_EQUAL):
                 before = "all floating tensors before it agree" if agree else "so do floating tensors before it"

@@ -71,7 +71,8 @@ def distance(actual: Array, expected: Array) -> Distance:
 
 def _largest_gap(actual: Array, expected: Array) -> tuple[float, int, float]:
     """Return the largest gap of two flat arrays, the index of the first such, and the largest finite |expected|."""
-    largest, worst, highest = -1.0, 0, 0.0
+    largest, worst = -1.0, 0
+    highest = 0.0
     for start in range(0, actual.size, _CHUNK):
         chunk = expected[start : start + _CHUNK]
         gap = _gap(actual[start : start + _CHUNK], chunk)

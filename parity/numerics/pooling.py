@@ -101,7 +101,8 @@ def output_size(size: int, pool: Pool, rule: str) -> int:
     divides toward zero where torch floors.
     """
     _check_choice("rule", rule, RULES)
-    kernel, stride, padding, dilation = axis = _axis(pool)
+    axis = _axis(pool)
+    kernel, stride, padding, dilation = axis
     if size < 1:
         raise ParityError(f"pool: input length is {size}, needs at least 1")
     refuses = f"{rule} refuses {pool} at length {size}"

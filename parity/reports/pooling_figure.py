@@ -147,4 +147,4 @@ def _cell(finding: Finding, layer: str) -> int:
         return 3
     if layer in finding.parts or layer not in finding.layers:
         return 2
-    return int(layer in finding.rounds)
+    return 1 if layer in finding.rounds else 0

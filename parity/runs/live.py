@@ -46,8 +46,8 @@ def compare(
     """Return whether two live networks compute the same function, layer by layer.
 
     Mode, dtype, hooks, gradients and weights of both are unchanged afterwards, except that with `transfer` the
-    candidate keeps the reference's weights. A network in training mode is compared in evaluation mode; a single layer left in
-    training mode within a network in evaluation mode is compared, and reported, as it is.
+    candidate keeps the reference's weights. A network in training mode is compared in evaluation mode; a single layer
+    left in training mode within a network in evaluation mode is compared, and reported, as it is.
 
     Args:
         reference: A torch.nn.Module or paddle.nn.Layer held to be right.

@@ -110,7 +110,8 @@ class _Recorder:
     def __init__(
         self, backend: Backend, network: Any, path: str | os.PathLike[str], gradients: bool, progress: OnProgress | None
     ):
-        self.backend, self.network, self.gradients, self.progress = backend, network, gradients, progress
+        self.backend, self.network = backend, network
+        self.gradients, self.progress = gradients, progress
         self.writer = TraceWriter(path)
         self.layers = list(backend.layers(network))
         self.leaves = leaves(backend, self.layers)
@@ -119,7 +120,9 @@ class _Recorder:
         self.recording = False
 
     def run(self, precision: str, inputs: Sequence[Array]) -> None:
-        self.precision, self.counts, self.position = precision, dict[str, int](), 0
+        self.precision = precision
+        self.counts = dict[str, int]()
+        self.position = 0
         self.cache = TensorCache(self.backend.version)
         self.watched = list[_Watched]()
         dtype = np.float64 if precision == "float64" else np.float32
