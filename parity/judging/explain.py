@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from parity.judging.bounds import allowance, growth
-from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, is_within, layers_within
+from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
 from parity.judging.judge import describe_settings
 from parity.layers import KINDS, differing_settings
 from parity.numerics.arrays import Array, same_bits
@@ -37,19 +37,18 @@ def with_culprits(
         (layer.layer, layer.call): candidate_calls.get((layer.partner, layer.partner_call))
         for layer in comparison.layers
     }
-    differing = [
-        call for call in reference.calls if call.key in replayed and not _agrees(call, reference, replayed[call.key])
-    ]
+    judged = {(layer.layer, layer.call): layer for layer in comparison.layers}
+    differing = [call for call in reference.calls if replayed and _differs(call, reference, replayed, judged)]
     reasons: dict[str, str] = {}
     for call in differing:
         if not call.leaf and any(is_within(other.layer, call.layer) for other in differing):
             continue  # a layer within it is the culprit
         differences = _differences(call, partners.get(call.key), comparison.names, states)
-        if isinstance(result := replayed[call.key], str):
+        if isinstance(result := replayed.get(call.key), str):
             differences.append(f"it cannot take the reference's input: {result}")
         if not differences and not call.leaf:
             differences = [_forward(call.layer, call.kind, comparison, replayed)]
-        _ = reasons.setdefault(call.layer, "; ".join(differences) or _unknown(call, result))
+        _ = reasons.setdefault(call.layer, "; ".join(differences) or _unknown(call, result, judged))
     for layer in comparison.layers:  # what a float64 replay does not show
         if layer.verdict == "different" and layer.reason.endswith(SAME_OUTPUT):
             _ = reasons.setdefault(layer.layer, layer.reason)
@@ -69,19 +68,28 @@ def with_culprits(
     return dataclasses.replace(comparison, culprits=culprits)
 
 
-def _agrees(call: Call, reference: Trace, result: Distance | str) -> bool:
+def _differs(call: Call, reference: Trace, replayed: Replay, judged: Mapping[tuple[str, int], Layer]) -> bool:
+    """Return whether a layer's own function differs: by its replay, or, if it has none, where its inputs agree."""
+    result = replayed.get(call.key)
+    if result is None:
+        layer = judged.get(call.key)
+        if layer is None or not layer.leaf or layer.reason.endswith(SAME_OUTPUT):
+            return False
+        return layer.inputs_agree and layer.verdict in ("different", "invalid")
     if isinstance(result, str):
-        return False
+        return True
     grown = growth([call] if call.leaf else reference.calls)[-1]
     elements = math.prod(reference.shape(call.outputs[0])) if call.outputs else 1
-    return result.relative <= allowance(grown, result.peak, elements)
+    return not result.relative <= allowance(grown, result.peak, elements)
 
 
-def _unknown(call: Call, result: Distance | str) -> str:
-    if not isinstance(result, str) and math.isnan(result.relative):
+def _unknown(call: Call, result: Distance | str | None, judged: Mapping[tuple[str, int], Layer]) -> str:
+    if not isinstance(result, Distance):
+        return judged[call.key].reason
+    if math.isnan(result.relative):
         return "NaN on both sides: look for it in the input and the weights"
-    gap = "" if isinstance(result, str) else f" (distance {result.relative:.3g} on the reference's own input)"
-    return f"{call.kind} of the same configuration and weights, yet another function{gap}"
+    gap = f"distance {result.relative:.3g} on the reference's own input"
+    return f"{call.kind} of the same configuration and weights, yet another function ({gap})"
 
 
 def _forward(layer: str, kind: str, comparison: Comparison, replayed: Replay) -> str:

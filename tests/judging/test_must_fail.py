@@ -244,6 +244,29 @@ def test_a_forward_is_not_said_to_call_what_is_right_where_nothing_it_calls_was_
     assert "is right" not in str(result)
 
 
+def test_a_layer_called_by_keyword_is_the_culprit_and_not_the_forward_that_calls_it():
+    """It cannot be replayed from its recorded tensors, but its inputs agree and its output does not."""
+
+    class Scale(torch.nn.Module):
+        def __init__(self, factor):
+            super().__init__()
+            self.factor = factor
+
+        def forward(self, x):
+            return self.factor * x
+
+    class Network(torch.nn.Sequential):
+        def forward(self, x):
+            return self[1](x=self[0](x))
+
+    layer = torch.nn.Conv2d(3, 3, 3)
+    result = compare(Network(layer, Scale(2.0)), Network(layer, Scale(2.5)), IMAGE, transfer=False)
+    ((name, reason),) = culprits(result).items()
+    assert name == "1"
+    assert "elements differ" in reason
+    assert "is right" not in str(result)
+
+
 def test_an_input_that_differs_at_the_first_layer_is_behind_no_output_that_agrees(tmp_path):
     class Scaled(torch.nn.Sequential):
         def forward(self, x):
