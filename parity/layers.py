@@ -1,7 +1,7 @@
-"""The one table of layer kinds: their settings in neutral words, and what the core needs to know of each.
+"""The one table of layer kinds: their settings by neutral names, and the facts that the core needs of each.
 
-Kinds and words are torch's own names; every backend translates its layers into them. A new kind is a line here, and a
-line in a backend where its own spelling differs.
+Names of kinds and settings are torch's; every backend translates its layers into them. A new kind is a line here, and a
+line in a backend where its own name differs.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Kind:
-    """What is known of one kind of layer.
+    """The facts about one kind of layer.
 
     Attributes:
-        settings: Neutral words of its configuration, torch's attribute names.
+        settings: Neutral names of its configuration: torch's attribute names.
         training: Those of them that matter in training alone.
         float32: Those that Paddle and ONNX keep as float32 within a float64 kernel (tests/judging/test_right_ports.py).
         weighted: Whether it sums products of weights and inputs.
-        pointwise: Whether it leaves a map's size as it is, and each pixel depends on that pixel alone.
-        like: The kind of a file's node that does the same, or that it is a special case of.
+        pointwise: Whether a map's size stays the same, and each pixel depends on that pixel alone.
+        like: The kind of a file's node that computes the same, or of which it is a special case.
     """
 
     settings: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ _PAIRS = {"kernel_size", "stride", "padding", "dilation", "output_padding", "out
 
 
 def known(kind: str) -> Kind:
-    """Return what is known of a kind; of one that is not in the table, nothing."""
+    """Return the facts about a kind; for one that is not in the table, the defaults."""
     return KINDS.get(kind, _UNKNOWN)
 
 
@@ -117,15 +117,15 @@ def is_weighted(config: Config) -> bool:
 
 
 def has_weights(kind: str, config: Config) -> bool:
-    """Return whether a layer brings weights of its own that change what a network computes."""
+    """Return whether a layer has weights of its own that change the network's function."""
     return is_weighted(config) or "num_features" in config
 
 
 def terms(config: Config, before: Sequence[int], after: Sequence[int]) -> int:
-    """Return the length of the longest sum that one output element is made of, at least 1.
+    """Return the length of the longest sum in one output element, at least 1.
 
-    An interpolation counts as 12 terms a pixel of its input's longer side n: along each of two axes an element lies at
-    a place computed with 3 roundings of numbers up to n, and the pixels on either side of it differ by 2 peaks.
+    An interpolation counts as 12 terms a pixel of its input's longer side n: along each of two axes the position of an
+    element is computed with 3 roundings of numbers up to n, and the pixels next to it differ by up to 2 peaks.
 
     Args:
         config: Neutral configuration.
@@ -146,15 +146,15 @@ def terms(config: Config, before: Sequence[int], after: Sequence[int]) -> int:
 def check_input(layer: str, kind: str, config: Config, shape: tuple[int, ...]) -> None:
     """Return if a layer can take an input of this shape.
 
-    Needed before Paddle runs: where a window is larger than its padded input it may return a tensor of negative shape,
-    and the process dies when that is read (docs/differences.md).
+    Needed before Paddle runs: where a window is larger than its padded input, Paddle may return a tensor of negative
+    shape, and the process dies when that is read (docs/differences.md).
 
     Raises:
-        ParityError: Naming the layer and the numbers, in the same words for every framework.
+        ParityError: With the layer and the numbers, in the same words for every framework.
     """
-    takes = config.get("in_channels", config.get("num_features"))
-    if takes is not None and shape[1:2] != (takes,):
-        raise ParityError(f"{layer}: {kind} takes {takes} channels, its input's shape is {shape}.")
+    channels = config.get("in_channels", config.get("num_features"))
+    if channels is not None and shape[1:2] != (channels,):
+        raise ParityError(f"{layer}: {kind} takes {channels} channels, its input's shape is {shape}.")
     if "in_features" in config and shape[-1:] != (config["in_features"],):
         raise ParityError(
             f"{layer}: {kind} takes {config['in_features']} features, its input's shape is {shape}. "
@@ -168,14 +168,14 @@ def check_input(layer: str, kind: str, config: Config, shape: tuple[int, ...]) -
         d * (k - 1) + 1 for k, d in zip(config["kernel_size"], config.get("dilation", [1] * len(size)), strict=True)
     ]
     if any(length + a + b < window for length, a, b, window in zip(size, before, after, reach, strict=True)):
-        spelt = ["x".join(map(str, numbers)) for numbers in (reach, size, padding)]
+        window, area, pad = ("x".join(map(str, numbers)) for numbers in (reach, size, padding))
         raise ParityError(
-            f"{layer}: {kind}: a window of {spelt[0]} does not fit its input of {spelt[1]} (padding {spelt[2]}). "
+            f"{layer}: {kind}: a window of {window} does not fit its input of {area} (padding {pad}). "
             "Use a larger image."
         )
 
 
-# Kinds that are another one with these settings.
+# Kinds that are a special case of another: that one's name, and the settings that make it so.
 _SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
     "ReLU6": ("Hardtanh", {"min_val": 0.0, "max_val": 6.0}),
     "ConstantPad2d": ("Pad2d", {"mode": "constant"}),
@@ -190,22 +190,22 @@ _SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def evaluated(kind: str, config: Config, rank: int) -> tuple[str, dict[str, Any]]:
-    """Return a kind and configuration in evaluation mode, spelt in one way: equal ones are the same function.
+    """Return a kind and configuration in evaluation mode, in canonical form: equal ones are the same function.
 
-    Left out are settings without effect whatever the input: those of training, padding that is counted or filled in
-    some way where there is none, a dilation of single pixels, align_corners of nearest neighbours.
+    Settings without effect on any input are left out: those of training, the mode of a padding of 0, the dilation of
+    single pixels, align_corners of nearest neighbours.
 
     Args:
         kind: Neutral kind, one of KINDS.
         config: Neutral configuration.
-        rank: Number of axes of the input, which negative ones count from.
+        rank: Number of axes of the input, to resolve negative ones.
     """
     training = {*known(kind).training, "training"}
     if kind in KINDS and known(kind).like == "Identity":
         return ("Identity", {}) if "mode" not in config else (kind, {"mode": config["mode"], "p": config["p"]})
     settings = {word: value for word, value in config.items() if word not in training}
-    kind, more = _SPECIAL.get(kind, (kind, {}))
-    settings |= more
+    kind, implied = _SPECIAL.get(kind, (kind, {}))
+    settings |= implied
     for word in {"dim", "start_dim", "end_dim"} & settings.keys():
         if isinstance(settings[word], int):
             settings[word] %= rank
@@ -218,14 +218,14 @@ def evaluated(kind: str, config: Config, rank: int) -> tuple[str, dict[str, Any]
     if kind == "Upsample":
         if isinstance(settings.get("scale_factor"), (int, float)):
             settings["scale_factor"] = [settings["scale_factor"]] * (rank - 2)
-        idle = {"nearest": ("align_corners", "align_mode"), "bicubic": ("align_mode",)}.get(settings["mode"], ())
-        idle = (*idle, "align_mode") if settings.get("align_corners") else idle
-        settings = {word: value for word, value in settings.items() if word not in idle}
+        unused = {"nearest": ("align_corners", "align_mode"), "bicubic": ("align_mode",)}.get(settings["mode"], ())
+        unused = (*unused, "align_mode") if settings.get("align_corners") else unused
+        settings = {word: value for word, value in settings.items() if word not in unused}
     return kind, settings
 
 
 def _padding(settings: Config) -> dict[str, Any]:
-    """Return padding as two numbers, and dilation as 1 where the kernel is, as far as that says the same."""
+    """Return padding as one number an axis, and dilation as 1 where the kernel is, if that is the same function."""
     padding, kernel = settings["padding"], settings.get("kernel_size", [])
     dilation = [d if k > 1 else 1 for d, k in zip(settings.get("dilation", [1] * len(kernel)), kernel, strict=True)]
     if padding == "valid":
@@ -243,8 +243,8 @@ def differing_settings(
 ) -> tuple[list[str], list[str]]:
     """Return the settings in which two layers are different functions, and those that differ in training alone.
 
-    "kind" stands for the kind itself. Kinds that are not in the table, and words that only one of the two has, tell
-    nothing.
+    "kind" stands for the kind itself. Kinds that are not in the table, and settings that only one of the two has, are
+    not compared.
 
     Args:
         reference: Neutral kind and configuration.
@@ -253,19 +253,20 @@ def differing_settings(
     """
     if reference[0] not in KINDS or candidate[0] not in KINDS:
         return [], []
-    ours, theirs = evaluated(*reference, rank), evaluated(*candidate, rank)
-    if ours[0] != theirs[0]:  # of one kind, and not one function: Paddle's Dropout in its other mode
+    reference_kind, expected = evaluated(*reference, rank)
+    candidate_kind, actual = evaluated(*candidate, rank)
+    if reference_kind != candidate_kind:  # of one kind, and not one function: Paddle's Dropout in its other mode
         return ["kind" if reference[0] != candidate[0] else "mode"], []
-    words = sorted(ours[1].keys() & theirs[1].keys() - {"node", "constant"})
+    words = sorted(expected.keys() & actual.keys() - {"node", "constant"})
     training = sorted({*known(reference[0]).training} & reference[1].keys() & candidate[1].keys())
     return (
-        [word for word in words if not _same(ours[1][word], theirs[1][word])],
+        [word for word in words if not _same(expected[word], actual[word])],
         [word for word in training if not _same(reference[1][word], candidate[1][word])],
     )
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Return whether two settings are the same; numbers as float32, which is how precisely files keep them."""
+    """Return whether two settings are equal; numbers as float32, the precision in which files hold them."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, (int, float)) and isinstance(other, (int, float)) and float in (type(one), type(other)):

@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.layers import check_input
 from parity.tracing.backend import Backend
-from parity.tracing.watch import Seen, flatten, inference_mode, leaves, watched
+from parity.tracing.watch import TensorCache, flatten, inference_mode, leaves, watched
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class _Watcher:
         self.leaves = leaves(backend, self.layers)
         self.tensors: list[Tensor] = []
         self.calls: list[LayerCall] = []
-        self._seen = Seen(backend.version)
+        self._seen = TensorCache(backend.version)
         self._counted: set[int] = set()
         self._within: list[list[int]] = [[]]  # for each open call of a layer of layers: what code in it can reach
 

@@ -26,7 +26,7 @@ from parity.onnx_files import runtime
 from parity.onnx_files.float64 import Nudge, evaluate
 from parity.onnx_files.model_file import read, write
 from parity.temporary import temporary_folder
-from parity.tracing.backend import Progress
+from parity.tracing.backend import OnProgress
 from parity.tracing.record import input_digest, measured_noise
 from parity.tracing.trace import Call, Noise, TraceWriter
 from parity.weights.state import State
@@ -148,7 +148,7 @@ def record(
     *,
     manifest: Mapping[str, Any] | None = None,
     gradients: bool = False,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> None:
     """Run the file in float32, by the runtime, and in float64, by `onnx_float64`; write the Trace to `path`.
 

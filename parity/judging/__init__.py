@@ -1,1 +1,1 @@
-"""Pair two runs, bound what rounding explains, judge, and say which layer is wrong."""
+"""Pair two runs, bound rounding, judge every layer, and name the culprits."""

@@ -1,4 +1,4 @@
-"""How far apart rounding may bring two tensors: every allowance, derived. docs/contract.md has the derivation."""
+"""How far apart rounding alone may bring two tensors: every bound and allowance. docs/contract.md derives them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterable
 
 from parity import layers
-from parity.numerics.distance import ROUNDOFF32, ROUNDOFF64, Distance
+from parity.numerics.distance import ROUNDOFF32, ROUNDOFF64
 from parity.tracing.trace import Call
 
-# What a network's conditioning may make of float64 roundings on their way through it. Float64 has room for it: the
-# smallest mistake we know, one eps off by a tenth, is four orders of magnitude above the allowance this leads to.
+# By how much a network's conditioning may amplify float64 roundings. Float64 has room for it: the smallest mistake we
+# know, one eps off by a tenth, is four orders of magnitude above the resulting allowance.
 HEADROOM = 2.0**6
 # One in a million: the chance that arithmetic alone takes the worst element of a tensor past its bound.
 CHANCE = 1e-6
@@ -20,9 +20,9 @@ CHANCE = 1e-6
 def growth(calls: Iterable[Call]) -> list[float]:
     """Return, after each call, how far roundings may have grown: the root of the sum of each layer's square.
 
-    A layer whose terms have weights of either sign rounds them independently, so it adds sqrt(n) for n terms (Higham
-    and Mary, A New Approach to Probabilistic Rounding Error Analysis, SIAM J. Sci. Comput. 2019). A pooling layer adds
-    terms that may all be alike, as a plain picture's are: then all roundings go one way, and it adds n (Wilkinson).
+    Weights of either sign make the roundings of n terms independent, so such a layer adds sqrt(n) (Higham and Mary, A
+    New Approach to Probabilistic Rounding Error Analysis, SIAM J. Sci. Comput. 2019). A pooling layer adds terms that
+    may all be equal, as in a plain picture: then all roundings have the same sign, and it adds n (Wilkinson).
     """
     squares = (
         0 if not call.leaf else call.terms if layers.is_weighted(call.config) else call.terms**2 for call in calls
@@ -42,20 +42,14 @@ def bound(grown: float, peak: float, elements: int) -> float:
 
 
 def allowance(grown: float, peak: float, elements: int) -> float:
-    """Return the largest float64 distance of two right ports: both sides' roundings, and headroom."""
+    """Return the largest float64 distance of two correct ports: the roundings of both, and headroom."""
     return 2 * HEADROOM * ROUNDOFF64 * bound(grown, peak, elements)
 
 
 def folding(layers_folded: float, peak: float, elements: int) -> float:
     """Return the largest distance that rounding folded weights to float32 explains.
 
-    BatchNorm folded into a convolution is rounded to float32 once. Each product of a sum is then off by a rounding of
-    its own, so the sum is off by one roundoff of its size, not by sqrt(n): the growth of as many terms as layers.
+    A BatchNorm folded into a convolution is rounded to float32 once. Each product of a sum then has a rounding of its
+    own, so the sum is off by one roundoff of its size, not by sqrt(n): the growth of as many terms as layers.
     """
     return ROUNDOFF32 * bound(math.sqrt(layers_folded), peak, elements) if layers_folded else 0.0
-
-
-def explained(call: Call, gap: Distance, elements: int) -> float:
-    """Return the largest float64 distance that one layer's own rounding explains, its inputs being equal."""
-    own = growth([call])[0] if call.leaf else 1.0
-    return allowance(own, gap.peak, elements)

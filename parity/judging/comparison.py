@@ -26,7 +26,7 @@ class Layer:
         leaf: Whether it holds no layers of its own.
         shape: Shape of its (first) output.
         verdict: One of VERDICTS.
-        reason: What is wrong, in words; "" for a pass.
+        reason: Why, in words; "" for a pass.
         distance: float64: worst element over the root mean square, candidate against reference.
         allowance: The largest `distance` that rounding explains.
         noise: float32 error against the own float64 run, reference and candidate, in units of roundoff (2**-24).
@@ -54,13 +54,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where the two networks part.
+    """Where the two networks diverge.
 
     Attributes:
         layer: Dotted path.
         call: 0 for the layer's first call.
-        where: "inside" the layer: its inputs agree, its output does not; or "between" it and the layers before: all
-            outputs so far agree, its input does not, so the code that calls it is to blame.
+        where: "inside" the layer: its inputs agree, its output does not; or "between" it and the layers before: no
+            output before it differs, its input does, so the code that calls it is wrong.
     """
 
     layer: str
@@ -70,13 +70,13 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Culprit:
-    """A layer that is wrong in itself, and why."""
+    """A layer whose own function differs, and why."""
 
     layer: str
     explanation: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The judgement of two Traces.
 
@@ -84,12 +84,12 @@ class Comparison:
         network: What was compared.
         verdict: The worst of the layers' verdicts, one of VERDICTS.
         layers: Every paired layer call, in the reference's order.
-        first_divergence: Where the two part, None if they do not.
-        culprits: Every layer that is wrong in itself; empty for a pass.
+        first_divergence: Where the two diverge, None if they do not.
+        culprits: Every layer whose own function differs; empty for a pass.
         unmatched: Layers without a partner, "reference" and "candidate".
         reference: The reference's manifest.
         candidate: The candidate's manifest.
-        notes: What holds for the whole: weights that differ, TF32, nothing compared.
+        notes: What holds for the whole network: weights that differ, TF32, nothing compared.
     """
 
     network: str
@@ -123,19 +123,22 @@ class Comparison:
         Raises:
             ValueError: If the text is no comparison of this schema; naming the field that is wrong.
         """
-        found = json.loads(text)
-        if not isinstance(found, dict) or found.pop("schema", None) != SCHEMA:
+        fields = json.loads(text)
+        if not isinstance(fields, dict) or fields.pop("schema", None) != SCHEMA:
             raise ValueError(f"no comparison of schema {SCHEMA}")
-        _ = found.pop("ok", None)  # follows from the verdict
-        return decode(cls, found)
+        _ = fields.pop("ok", None)  # follows from the verdict
+        return decode(cls, fields)
+
+    def __repr__(self) -> str:
+        counts = f"layer calls: {len(self.layers)}, culprits: {len(self.culprits)}"
+        return printable(f"<Comparison {self.network}: {self.verdict}, {counts}>")
 
     def __str__(self) -> str:
-
         return text(self)
 
 
 def names_of(reference: Mapping[str, Any], candidate: Mapping[str, Any]) -> tuple[str, str]:
-    """Return what to call two runs by their manifests, as `Comparison.sides` does."""
+    """Return what to call two runs by their manifests, as `Comparison.names` does."""
     names = str(reference.get("framework")), str(candidate.get("framework"))
     return names if names[0] != names[1] else ("reference", "candidate")
 
@@ -144,53 +147,74 @@ _PLACES = {
     "inside": "its inputs agree, its output does not",
     "settings": "its settings differ, its output on this input does not",
     "between": "all outputs so far agree, its input does not",
-    "forward": "what it calls agrees, its output does not: its own forward code is to blame",
+    "first": "nothing before it was compared, its input does not agree",
+    "forward": "what it calls agrees, its output does not: its own forward code is wrong",
+    "alone": "nothing it calls was compared, its output does not agree",
 }
 
 
 def text(comparison: Comparison) -> str:
-    """Return the report as plain text, without the table."""
-    return "\n".join([*lines(comparison), summary(comparison)])
+    """Return the report as plain text: the verdict, then the reasons; without the table."""
+    return "\n".join([summary(comparison), *lines(comparison)])
 
 
 def lines(comparison: Comparison) -> list[str]:
-    """Return what there is to say before the verdict: culprits, unmatched layers, notes."""
-    found = [f"note: {note}" for note in comparison.notes]
+    """Return the reasons for the verdict: notes, unmatched layers, first divergence, culprits."""
+    reasons = [f"note: {note}" for note in comparison.notes]
     for role, names in comparison.unmatched.items():
         if names:
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            found.append(f"only in the {role}: {', '.join(names[:8])}{more}")
-    where = comparison.first_divergence
-    if where is not None:
-        layer = next(layer for layer in comparison.layers if (layer.layer, layer.call) == (where.layer, where.call))
-        settings = layer.reason.endswith(SAME_OUTPUT)
-        place = _PLACES["settings" if settings else where.where if layer.leaf else "forward"]
-        found.append(f"first divergence: {where.where} {where.layer or '(network)'}: {place}")
-        found += [f"  {layer.reason}"] if layer.reason else []
-    found += [f"culprit: {culprit.layer or '(network)'}: {culprit.explanation}" for culprit in comparison.culprits]
-    return list(map(printable, found))
+            reasons.append(f"only in the {role}: {', '.join(names[:8])}{more}")
+    divergence = comparison.first_divergence
+    if divergence is not None:
+        layer = next(
+            layer for layer in comparison.layers if (layer.layer, layer.call) == (divergence.layer, divergence.call)
+        )
+        place = _PLACES[_place(comparison, layer, divergence.where)]
+        reasons.append(f"first divergence: {divergence.where} {layer.layer or '(network)'}: {place}")
+        reasons += [f"  {layer.reason}"] if layer.reason else []
+    reasons += [f"culprit: {culprit.layer or '(network)'}: {culprit.explanation}" for culprit in comparison.culprits]
+    return list(map(printable, reasons))
+
+
+def _place(comparison: Comparison, layer: Layer, where: str) -> str:
+    if layer.reason.endswith(SAME_OUTPUT):
+        return "settings"
+    if not layer.leaf:
+        return "forward" if layers_within(comparison, layer.layer) else "alone"
+    return "first" if where == "between" and layer is comparison.layers[0] else where
+
+
+def layers_within(comparison: Comparison, layer: str) -> list[Layer]:
+    """Return the compared calls of all layers within a layer, given by its dotted path."""
+    return [inner for inner in comparison.layers if is_within(inner.layer, layer)]
+
+
+def is_within(inner: str, layer: str) -> bool:
+    """Return whether a dotted path lies below another; "" is the network itself."""
+    return inner.startswith(f"{layer}.") if layer else inner != ""
 
 
 def summary(comparison: Comparison) -> str:
-    """Return the line that matters."""
+    """Return the verdict and its main reason, in one line."""
     return printable(_summary(comparison))
 
 
 def _summary(comparison: Comparison) -> str:
-    layers = [layer for layer in comparison.layers if layer.leaf]
+    leaves = [layer for layer in comparison.layers if layer.leaf]
     start = f"{comparison.network}: {comparison.verdict}:"
     if comparison.ok:
         worst = max((layer.distance for layer in comparison.layers), default=0.0)
         noise = [max((layer.noise[i] for layer in comparison.layers), default=0.0) for i in range(2)]
         return (
-            f"{start} {len(layers)} layers are the same function (worst float64 distance {worst:.1e}); "
+            f"{start} {len(leaves)} layers are the same function (worst float64 distance {worst:.1e}); "
             f"float32 noise: {comparison.names[0]} {noise[0]:.0f}u, {comparison.names[1]} {noise[1]:.0f}u."
         )
     if comparison.culprits:
         first, *others = comparison.culprits
         more = f" ({len(others)} more)" if others else ""
         return f"{start} {first.layer or 'the network'}: {first.explanation}{more}."
-    return f"{start} {'; '.join(comparison.notes) or 'see above'}."
+    return f"{start} {'; '.join(comparison.notes) or 'see the first divergence'}."
 
 
 SAME_OUTPUT = "same output on this input"

@@ -1,4 +1,4 @@
-"""Say why: which layers are wrong in themselves, and what about them differs, in words."""
+"""Find the culprits: the layers whose own function differs, and why, in words."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from parity.judging.bounds import allowance, growth
-from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit
-from parity.judging.judge import in_words
+from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
+from parity.judging.judge import describe_settings
 from parity.layers import KINDS, differing_settings
 from parity.numerics.arrays import Array, same_bits
 from parity.numerics.distance import Distance
@@ -20,7 +20,7 @@ from parity.tracing.trace import Call, Trace
 States = tuple[Mapping[str, Array], Mapping[str, Array]]
 
 
-def explained(
+def with_culprits(
     comparison: Comparison, reference: Trace, candidate: Trace, replayed: Replay, states: States | None
 ) -> Comparison:
     """Return the comparison with its culprits.
@@ -29,27 +29,26 @@ def explained(
         comparison: One that is not ok.
         reference: The Traces it judged.
         candidate: Likewise.
-        replayed: What each layer of the candidate makes of the reference's inputs; empty if it could not be run.
-        states: Both sides' weights, if they are at hand.
+        replayed: What each layer of the candidate computes from the reference's inputs; empty if it could not be run.
+        states: Weights of the reference and of the candidate, if available.
     """
-    called = {call.key: call for call in candidate.calls}
+    candidate_calls = {call.key: call for call in candidate.calls}
     partners = {
-        (layer.layer, layer.call): called.get((layer.partner, layer.partner_call)) for layer in comparison.layers
+        (layer.layer, layer.call): candidate_calls.get((layer.partner, layer.partner_call))
+        for layer in comparison.layers
     }
-    wrong = [
-        call for call in reference.calls if call.key in replayed and not _right(call, reference, replayed[call.key])
-    ]
+    judged = {(layer.layer, layer.call): layer for layer in comparison.layers}
+    differing = [call for call in reference.calls if replayed and _differs(call, reference, replayed, judged)]
     reasons: dict[str, str] = {}
-    for call in wrong:
-        inner = f"{call.layer}." if call.layer else ""
-        if not call.leaf and any(other.layer != call.layer and other.layer.startswith(inner) for other in wrong):
-            continue  # what it holds is to blame
-        words = _difference(call, partners.get(call.key), comparison.names, states)
-        if isinstance(result := replayed[call.key], str):
-            words.append(f"it cannot take the reference's input: {result}")
-        if not words and not call.leaf:
-            words = [_forward(call.layer, call.kind, comparison)]
-        _ = reasons.setdefault(call.layer, "; ".join(words) or _unknown(call, result))
+    for call in differing:
+        if not call.leaf and any(is_within(other.layer, call.layer) for other in differing):
+            continue  # a layer within it is the culprit
+        differences = _differences(call, partners.get(call.key), comparison.names, states)
+        if isinstance(result := replayed.get(call.key), str):
+            differences.append(f"it cannot take the reference's input: {result}")
+        if not differences and not call.leaf:
+            differences = [_forward(call.layer, call.kind, comparison, replayed)]
+        _ = reasons.setdefault(call.layer, "; ".join(differences) or _unknown(call, result, judged))
     for layer in comparison.layers:  # what a float64 replay does not show
         if layer.verdict == "different" and layer.reason.endswith(SAME_OUTPUT):
             _ = reasons.setdefault(layer.layer, layer.reason)
@@ -57,96 +56,111 @@ def explained(
         if layer.verdict == "precision" or (layer.verdict == "invalid" and not reasons):
             _ = reasons.setdefault(layer.layer, layer.reason)
             break
-    where = comparison.first_divergence
-    if where is not None and not reasons:
-        call = next(call for call in reference.calls if call.key == (where.layer, where.call))
-        words = _difference(call, partners.get(call.key), comparison.names, states)
-        parent = where.layer.rpartition(".")[0]
-        words += [_forward(parent, "", comparison)] if where.where == "between" else []
-        reasons[where.layer] = "; ".join(words or ["its output differs", *comparison.notes])
-    culprits = tuple(Culprit(layer, words) for layer, words in reasons.items())
+    divergence = comparison.first_divergence
+    if divergence is not None and not reasons:
+        call = next(call for call in reference.calls if call.key == (divergence.layer, divergence.call))
+        differences = _differences(call, partners.get(call.key), comparison.names, states)
+        if divergence.where == "between":
+            caller, kind = (call.layer.rpartition(".")[0], "") if call.leaf else (call.layer, call.kind)
+            differences.append(_forward(caller, kind, comparison, replayed))
+        reasons[call.layer] = "; ".join(differences or ["its output differs", *comparison.notes])
+    culprits = tuple(Culprit(layer, reason) for layer, reason in reasons.items())
     return dataclasses.replace(comparison, culprits=culprits)
 
 
-def _right(call: Call, reference: Trace, result: Distance | str) -> bool:
+def _differs(call: Call, reference: Trace, replayed: Replay, judged: Mapping[tuple[str, int], Layer]) -> bool:
+    """Return whether a layer's own function differs: by its replay, or, if it has none, where its inputs agree."""
+    result = replayed.get(call.key)
+    if result is None:
+        layer = judged.get(call.key)
+        if layer is None or not layer.leaf or layer.reason.endswith(SAME_OUTPUT):
+            return False
+        return layer.inputs_agree and layer.verdict in ("different", "invalid")
     if isinstance(result, str):
-        return False
-    own = growth([call] if call.leaf else reference.calls)[-1]
+        return True
+    grown = growth([call] if call.leaf else reference.calls)[-1]
     elements = math.prod(reference.shape(call.outputs[0])) if call.outputs else 1
-    return result.relative <= allowance(own, result.peak, elements)
+    return not result.relative <= allowance(grown, result.peak, elements)
 
 
-def _unknown(call: Call, result: Distance | str) -> str:
-    if not isinstance(result, str) and math.isnan(result.relative):
+def _unknown(call: Call, result: Distance | str | None, judged: Mapping[tuple[str, int], Layer]) -> str:
+    if not isinstance(result, Distance):
+        return judged[call.key].reason
+    if math.isnan(result.relative):
         return "NaN on both sides: look for it in the input and the weights"
-    gap = "" if isinstance(result, str) else f" (distance {result.relative:.3g} on the reference's own input)"
-    return f"{call.kind} of the same configuration and weights, yet another function{gap}"
+    gap = f"distance {result.relative:.3g} on the reference's own input"
+    return f"{call.kind} of the same configuration and weights, yet another function ({gap})"
 
 
-def _forward(layer: str, kind: str, comparison: Comparison) -> str:
-    """Return what to say of a layer whose parts are right while the whole is not."""
-    inside = [
+def _forward(layer: str, kind: str, comparison: Comparison, replayed: Replay) -> str:
+    """Return the reason for a layer that differs while no layer within it does: it calls them in another way."""
+    unmatched = [
         f"{name} is only in the {role}"
         for role, names in comparison.unmatched.items()
         for name in names
-        if not layer or name.startswith(f"{layer}.")
+        if is_within(name, layer)
     ]
+    compared = any(
+        inner.inputs_agree or (inner.layer, inner.call) in replayed for inner in layers_within(comparison, layer)
+    )
+    calls = "what it calls is right" if compared else "nothing it calls was compared"
     name = f"{layer or 'the network'}{f' ({kind})' if kind else ''}"
-    return "; ".join([f"the forward code of {name} differs, what it calls is right", *inside[:4]])
+    return "; ".join([f"the forward code of {name} differs, {calls}", *unmatched[:4]])
 
 
-def _difference(call: Call, partner: Call | None, names: tuple[str, str], states: States | None) -> list[str]:
+def _differences(call: Call, partner: Call | None, names: tuple[str, str], states: States | None) -> list[str]:
     """Return the differences of two paired calls in kind, configuration and weights."""
     if partner is None:
         return ["it has no partner of that name in the candidate"]
-    words = [f"{call.config['node']} in the reference"] if "node" in call.config else []
-    words += [f"{partner.config['node']} in the file"] if "node" in partner.config else []
+    differences = [f"{call.config['node']} in the reference"] if "node" in call.config else []
+    differences += [f"{partner.config['node']} in the file"] if "node" in partner.config else []
     settings = _settings(call, partner) if call.leaf else []
-    words += in_words(settings, call, partner, names)
-    modes = [one.config.get("training", False) for one in (call, partner)]
-    if modes[0] != modes[1]:
-        words.append(f"in training mode in {names[bool(modes[1])]}: call .eval() on the network")
+    differences += describe_settings(settings, call, partner, names)
+    reference_trains, candidate_trains = (each.config.get("training", False) for each in (call, partner))
+    if reference_trains != candidate_trains:
+        name = names[1] if candidate_trains else names[0]
+        differences.append(f"in training mode in {name}: call .eval() on the network")
     if states is not None and call.leaf:
-        words += _weights(call.layer, *states)
-    return words
+        differences += _weights(call.layer, *states)
+    return differences
 
 
 def _settings(call: Call, partner: Call) -> list[str]:
-    """Return the settings that differ and tell why two layers are different functions."""
+    """Return the settings that make two layers different functions."""
     differ, in_training = differing_settings((call.kind, call.config), (partner.kind, partner.config), 4)
-    trained = call.config.get("training") or partner.config.get("training")
+    training = call.config.get("training") or partner.config.get("training")
     unknown = ["kind"] if call.kind != partner.kind and not {call.kind, partner.kind} <= KINDS.keys() else []
-    return [*unknown, *differ, *(in_training if trained else [])]
+    return [*unknown, *differ, *(in_training if training else [])]
 
 
-def _weights(layer: str, ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> list[str]:
+def _weights(layer: str, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> list[str]:
     prefix = f"{layer}." if layer else ""
-    names = [name for name in ours if name.rpartition(".")[0] == layer and name in theirs]
-    differ = [name for name in names if not same_bits(ours[name], theirs[name])]
-    return [f"{name.removeprefix(prefix)} {_how(name, ours, theirs)}" for name in differ]
+    names = [name for name in reference if name.rpartition(".")[0] == layer and name in candidate]
+    differ = [name for name in names if not same_bits(reference[name], candidate[name])]
+    return [f"{name.removeprefix(prefix)} {_how(name, reference, candidate[name])}" for name in differ]
 
 
-def _how(name: str, ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> str:
-    """Return how a weight of the candidate differs from the reference's: the mistakes porting is known for."""
-    right, wrong = ours[name], theirs[name]
-    if wrong.shape != right.shape:
-        return f"has another shape: {right.shape}, {wrong.shape}"
-    if right.ndim == 2 and same_bits(wrong, right.T):
+def _how(name: str, reference: Mapping[str, Array], actual: Array) -> str:
+    """Return how a weight of the candidate differs from the reference's: the common porting mistakes."""
+    expected = reference[name]
+    if actual.shape != expected.shape:
+        return f"has another shape: {expected.shape}, {actual.shape}"
+    if expected.ndim == 2 and same_bits(actual, expected.T):
         return "is transposed"
-    others = [other for other in ours if other != name and same_bits(ours[other], wrong)]
-    if others and len(np.unique(wrong)) > 1:
+    others = [other for other in reference if other != name and same_bits(reference[other], actual)]
+    if others and len(np.unique(actual)) > 1:
         return f"holds the reference's {others[0]}"
-    if np.unique(wrong).size == 1 and np.unique(right).size > 1:
-        return f"was not copied: all of it is {wrong.flat[0]:g}"
-    if same_bits(np.sort(right, axis=None), np.sort(wrong, axis=None)):
-        for axis in range(right.ndim):
-            if _rows(right, axis) == _rows(wrong, axis):
+    if np.unique(actual).size == 1 and np.unique(expected).size > 1:
+        return f"was not copied: all of it is {actual.flat[0]:g}"
+    if same_bits(np.sort(expected, axis=None), np.sort(actual, axis=None)):
+        for axis in range(expected.ndim):
+            if _rows(expected, axis) == _rows(actual, axis):
                 return f"has the right numbers, permuted along axis {axis}"
         return "has the right numbers in another order"
-    gap = np.abs(wrong.astype(np.float64) - right)
+    gap = np.abs(actual.astype(np.float64) - expected)
     index = np.unravel_index(int(gap.argmax()), gap.shape)
     count = int(np.count_nonzero(gap))
-    worst = f"worst at {tuple(map(int, index))}: {right[index]:.9g}, {wrong[index]:.9g}"
+    worst = f"worst at {tuple(map(int, index))}: {expected[index]:.9g}, {actual[index]:.9g}"
     return f"differs in {count} of {gap.size} elements; {worst}"
 
 

@@ -1,7 +1,7 @@
-"""Judge two Traces: a verdict for every layer, the first divergence, and what could not be matched.
+"""Judge two Traces: a verdict for every layer, the first divergence, and the layers without a partner.
 
-The judge knows no framework and no kind of layer. Where each allowance comes from is in `parity.judging.bounds`; what
-was measured is in docs/contract.md.
+The judge knows no framework and no kind of layer. `parity.judging.bounds` derives each allowance; docs/contract.md has
+the measurements.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from parity.judging.bounds import allowance, bound, folding, growth
 from parity.judging.comparison import PASSES, SAME_OUTPUT, VERDICTS, Comparison, Divergence, Layer, names_of
-from parity.judging.pairing import Alignment, align
+from parity.judging.pairing import Alignment, align, output_pairs, tensor_pairs
 from parity.layers import differing_settings, has_weights
 from parity.numerics.arrays import Array
 from parity.numerics.distance import ROUNDOFF32, Distance, distance, root_mean_square, scales
@@ -25,11 +25,12 @@ from parity.safetensors_file import Scratch
 from parity.tracing.trace import Call, Noise, Trace
 
 MUST_BE_EQUAL = " must be equal"
+_ROLES = "reference", "candidate"
 
 
 @dataclass(frozen=True)
 class _Reach:
-    """What may have reached a tensor: `growth` of roundings, folded layers, and error a backend is known to make."""
+    """The errors that may have reached a tensor: `growth` of roundings, folded layers, a backend's known error."""
 
     grown: float
     folded: int = 0
@@ -40,7 +41,7 @@ class _Reach:
 
 
 @dataclass(frozen=True)
-class _Finding:
+class _TensorResult:
     """The judgement of one pair of tensors."""
 
     verdict: str
@@ -51,53 +52,44 @@ class _Finding:
     bound: float = 0.0
 
 
-@dataclass(frozen=True)
-class _Output:
-    """A pair of outputs: what to call it, its names in the two traces, and their float32 noise."""
-
-    what: str
-    reference: str
-    candidate: str
-    noise: tuple[Noise, Noise]
-
-
 def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1, values_only: bool = False) -> Comparison:
-    """Return the Comparison of two Traces. Culprits are not looked for: that needs the networks, see `tracing.replay`.
+    """Return the Comparison of two Traces, without culprits: those need the networks, see `tracing.replay`.
 
     Args:
         network: What to call it.
         reference: The run held to be right.
-        candidate: The run to be judged.
+        candidate: The run to judge.
         threads: How many threads read and compare tensors.
         values_only: Whether layers whose settings differ, and whose output on this input does not, pass.
     """
     alignment = align(reference, candidate)
-    layers = _Bench(reference, candidate, alignment, threads, values_only).layers()
-    have = [alignment.inside[i] | {pair[i].key for pair in alignment.pairs} for i in (0, 1)]
+    layers = _Judge(reference, candidate, alignment, threads, values_only).layers()
+    paired_keys = [alignment.inside[i] | {pair[i].key for pair in alignment.pairs} for i in (0, 1)]
     if alignment.by_order and any(layer.layer == "" and layer.verdict in PASSES for layer in layers):
-        # The outputs agree: a pair of inner tensors that does not was no pair.
-        right = [layer.verdict not in ("different", "invalid") and layer.inputs_agree for layer in layers]
-        layers = [layer for layer, good in zip(layers, right, strict=True) if good]
-        for pair, good in zip(alignment.pairs, right, strict=True):
-            have = have if good else [keys - {call.key} for keys, call in zip(have, pair, strict=True)]
-    alone = {
-        name: [call for call in trace.calls if call.leaf and call.key not in keys]
-        for name, trace, keys in zip(("reference", "candidate"), (reference, candidate), have, strict=True)
+        # The outputs agree, so a pair of inner tensors that does not was paired by mistake.
+        agree = [layer.verdict not in ("different", "invalid") and layer.inputs_agree for layer in layers]
+        layers = list(itertools.compress(layers, agree))
+        for pair, agrees in zip(alignment.pairs, agree, strict=True):
+            if not agrees:
+                paired_keys = [keys - {call.key} for keys, call in zip(paired_keys, pair, strict=True)]
+    unpaired = {
+        role: [call for call in trace.calls if call.leaf and call.key not in keys]
+        for role, trace, keys in zip(_ROLES, (reference, candidate), paired_keys, strict=True)
     }
     verdict = max((layer.verdict for layer in layers), key=VERDICTS.index, default="invalid")
-    # What a file has no node for is listed; whether that matters the outputs tell, which are compared always.
-    missed = [] if alignment.by_order else [call for calls in alone.values() for call in calls]
-    wrong = _invalid(reference, candidate, alignment, missed)
+    # A layer without a node in a file is listed only: the outputs, which are always compared, show whether it matters.
+    missing = [] if alignment.by_order else [call for calls in unpaired.values() for call in calls]
+    problems = _problems(reference, candidate, alignment, missing)
     return Comparison(
         network,
-        "invalid" if wrong else verdict,
+        "invalid" if problems else verdict,
         tuple(layers),
         _first_divergence(layers),
         (),
-        {name: tuple(_label(call) for call in calls) for name, calls in alone.items()},
+        {role: tuple(_label(call) for call in calls) for role, calls in unpaired.items()},
         reference.manifest,
         candidate.manifest,
-        (*wrong, *_notes(reference, candidate, alignment, layers)),
+        (*problems, *_notes(reference, candidate, alignment, layers)),
     )
 
 
@@ -105,19 +97,21 @@ def _label(call: Call) -> str:
     return call.layer + (f" (call {call.number})" if call.number else "")
 
 
-def _invalid(reference: Trace, candidate: Trace, alignment: Alignment, alone: Sequence[Call]) -> list[str]:
-    """Return what makes the whole comparison invalid, in words."""
-    wrong = []
-    shared = alignment.by_order or any(ours.leaf for ours, _ in alignment.pairs)
-    if not shared or not any(ours.layer == "" and ours.outputs for ours, _ in alignment.pairs):
-        wrong.append("nothing was compared: the two share no layer, or the network gave no output")
-    # One without weights may be a matter of style, a function where the other side has a layer: outputs tell.
-    weighty = [call.layer for call in alone if has_weights(call.kind, call.config)]
-    if weighty:
-        wrong.append(f"layers with weights have no partner of the same name: {', '.join(weighty[:6])}")
+def _problems(reference: Trace, candidate: Trace, alignment: Alignment, unpaired: Sequence[Call]) -> list[str]:
+    """Return the reasons why the whole comparison is invalid."""
+    problems = []
+    shared = alignment.by_order or any(reference_call.leaf for reference_call, _ in alignment.pairs)
+    if not shared or not any(
+        reference_call.layer == "" and reference_call.outputs for reference_call, _ in alignment.pairs
+    ):
+        problems.append("nothing was compared: the two share no layer, or the network gave no output")
+    # One without weights may be a function call in the other network: the outputs show whether it matters.
+    weighted = [call.layer for call in unpaired if has_weights(call.kind, call.config)]
+    if weighted:
+        problems.append(f"layers with weights have no partner of the same name: {', '.join(weighted[:6])}")
     if _differ("input_sha256", reference, candidate):
-        wrong.append("the two were given different inputs")
-    return wrong
+        problems.append("the two were given different inputs")
+    return problems
 
 
 def _differ(word: str, reference: Trace, candidate: Trace) -> bool:
@@ -125,17 +119,17 @@ def _differ(word: str, reference: Trace, candidate: Trace) -> bool:
 
 
 def _notes(reference: Trace, candidate: Trace, alignment: Alignment, layers: Sequence[Layer]) -> list[str]:
-    """Return what holds for the whole, and is not wrong by itself."""
+    """Return what holds for the whole comparison, and is no problem by itself."""
     notes = []
-    # A file's weights go by other names, and folded: unless its maker noted whose they are, hashes say nothing.
-    told = all(trace.manifest.get("weights_of", "network") == "network" for trace in (reference, candidate))
-    if told and _differ("state_sha256", reference, candidate):
+    # A file's weights have other names, or are folded: unless its exporter noted their source, hashes prove nothing.
+    known_source = all(trace.manifest.get("weights_of", "network") == "network" for trace in (reference, candidate))
+    if known_source and _differ("state_sha256", reference, candidate):
         notes.append("the two have different weights")
-    if not told and any(layer.verdict not in PASSES for layer in layers):
-        notes.append("a file does not say whose weights it holds: is it of the weights the other has? See --weights")
-    for who, trace in (("reference", reference), ("candidate", candidate)):
+    if not known_source and any(layer.verdict not in PASSES for layer in layers):
+        notes.append("a file does not say whose weights it holds: are they the weights of the other? See --weights")
+    for role, trace in zip(_ROLES, (reference, candidate), strict=True):
         if changed := trace.manifest.get("changed_weights"):
-            notes.append(f"the {who}'s forward changes its weights, which were put back: {', '.join(changed[:6])}")
+            notes.append(f"the {role}'s forward changes its weights, which were put back: {', '.join(changed[:6])}")
     tf32 = [str(trace.manifest.get("framework")) for trace in (reference, candidate) if trace.manifest.get("tf32")]
     if tf32:
         notes.append(f"TF32 was on: {' and '.join(tf32)}")
@@ -143,158 +137,183 @@ def _notes(reference: Trace, candidate: Trace, alignment: Alignment, layers: Seq
 
 
 def _training_notes(alignment: Alignment, names: tuple[str, str]) -> list[str]:
-    """Return a note for each setting that differs and matters in training alone, with the layers it differs at."""
-    where: dict[str, list[str]] = {}
-    for ours, theirs in alignment.pairs:
-        if ours.leaf and theirs.leaf:
-            _, training = differing_settings((ours.kind, ours.config), (theirs.kind, theirs.config), 4)
-            for words in in_words(training, ours, theirs, names):
-                where.setdefault(words, []).append(ours.layer)
+    """Return a note for each setting that differs and matters in training alone, with its layers."""
+    layers: dict[str, list[str]] = {}
+    for reference_call, candidate_call in alignment.pairs:
+        if reference_call.leaf and candidate_call.leaf:
+            _, training = differing_settings(
+                (reference_call.kind, reference_call.config), (candidate_call.kind, candidate_call.config), 4
+            )
+            for difference in describe_settings(training, reference_call, candidate_call, names):
+                layers.setdefault(difference, []).append(reference_call.layer)
     return [
-        f"in training alone: {words} ({', '.join(found[:3])}{f' and {len(found) - 3} more' if len(found) > 3 else ''})"
-        for words, found in where.items()
+        f"in training alone: {difference} ({', '.join(paths[:3])}"
+        + (f" and {len(paths) - 3} more)" if len(paths) > 3 else ")")
+        for difference, paths in layers.items()
     ]
 
 
-def in_words(settings: Sequence[str], ours: Call, theirs: Call, names: tuple[str, str]) -> list[str]:
-    """Return a sentence for each setting: what it is on each side; "kind" stands for the kind."""
-    found = []
+def describe_settings(
+    settings: Sequence[str], reference_call: Call, candidate_call: Call, names: tuple[str, str]
+) -> list[str]:
+    """Return a sentence for each setting with both values; "kind" stands for the kind."""
+    sentences = []
     for word in settings:
-        default = "upscale_in_train" if word == "mode" and ours.kind == "Dropout" else None
-        values = [call.kind if word == "kind" else call.config.get(word, default) for call in (ours, theirs)]
-        found.append(f"{word} differs: {names[0]}={values[0]}, {names[1]}={values[1]}")
-    return found
+        default = "upscale_in_train" if word == "mode" and reference_call.kind == "Dropout" else None
+        values = [
+            call.kind if word == "kind" else call.config.get(word, default) for call in (reference_call, candidate_call)
+        ]
+        sentences.append(f"{word} differs: {names[0]}={values[0]}, {names[1]}={values[1]}")
+    return sentences
 
 
-class _Bench:
-    """Where the judge has both Traces before it."""
+class _Judge:
+    """Both Traces, and the distance of every pair of tensors."""
 
     def __init__(self, reference: Trace, candidate: Trace, alignment: Alignment, threads: int, values_only: bool):
-        self.reference, self.candidate, self.paired = reference, candidate, alignment.pairs
+        self.reference, self.candidate = reference, candidate
+        self.pairs = alignment.pairs
         self.by_order, self.values_only = alignment.by_order, values_only
         self.names = names_of(reference.manifest, candidate.manifest)
         self.tf32 = any(trace.manifest.get("tf32") for trace in (reference, candidate))
         calls = reference.calls
         grown = growth(calls)
-        folded = list(itertools.accumulate(int(call.key in alignment.folded) for call in calls))
-        self.forward = {call.key: _Reach(own, count) for call, own, count in zip(calls, grown, folded, strict=True)}
-        # A gradient has been through the whole network, forward, and through what is behind its layer, backward.
-        # In float32 a gradient is shown, not judged: where an activation is within rounding of ReLU's kink the gradient
-        # jumps, by more than any bound on rounding.
+        folded = itertools.accumulate(1 if call.key in alignment.folded else 0 for call in calls)
+        reaches = map(_Reach, grown, folded)
+        self.forward = {call.key: reach for call, reach in zip(calls, reaches, strict=True)}
+        # A gradient has passed the whole network forward, and the layers behind its own backward. In float32 it is
+        # shown, not judged: where an activation is within rounding of ReLU's kink, the gradient jumps by more than any
+        # bound on rounding.
         self.backward = _Reach(2 * max(grown, default=0.0))
-        self.room = threading.local()
-        wanted = dict.fromkeys(pair for ours, theirs in self.paired for pair in _tensor_pairs(ours, theirs))
+        self.buffers = threading.local()
+        pairs = dict.fromkeys(
+            pair
+            for reference_call, candidate_call in self.pairs
+            for pair in tensor_pairs(reference_call, candidate_call)
+        )
         with ThreadPoolExecutor(threads) as pool:
-            self.distances = dict(zip(wanted, pool.map(self._measure, wanted), strict=True))
+            self.distances = dict(zip(pairs, pool.map(self._measure, pairs), strict=True))
 
     def _measure(self, pair: tuple[str, str]) -> Distance:
-        room = self.room.__dict__.setdefault("pair", (Scratch(), Scratch()))
-        expected, actual = self.reference.tensor(pair[0], room[0]), self.candidate.tensor(pair[1], room[1])
+        scratch = self.buffers.__dict__.setdefault("pair", (Scratch(), Scratch()))
+        expected = self.reference.tensor(pair[0], scratch[0])
+        actual = self.candidate.tensor(pair[1], scratch[1])
         return distance(actual, expected) if actual.dtype == expected.dtype else Distance(np.inf)
 
     def layers(self) -> list[Layer]:
-        found, agree = list[Layer](), True
-        for ours, theirs in self.paired:
-            layer = self._layer(ours, theirs)
+        layers, agree = list[Layer](), True
+        for reference_call, candidate_call in self.pairs:
+            layer = self._layer(reference_call, candidate_call)
             if layer.reason.endswith(MUST_BE_EQUAL):
                 before = "all floating tensors before it agree" if agree else "so do floating tensors before it"
                 layer = replace(layer, reason=f"{layer.reason}; {before}")
-            found.append(layer)
+            layers.append(layer)
             agree = agree and layer.verdict in PASSES
-        return found
+        return layers
 
-    def _layer(self, ours: Call, theirs: Call) -> Layer:
-        reach = replace(self.forward[ours.key], known_error=max(ours.known_error, theirs.known_error))
-        findings = [*self._unpaired(ours, theirs)]
-        findings += [
-            self._tensor(pair.what, pair.reference, pair.candidate, pair.noise, reach)
-            for pair in _outputs(ours, theirs)
+    def _layer(self, reference_call: Call, candidate_call: Call) -> Layer:
+        known_error = max(reference_call.known_error, candidate_call.known_error)
+        reach = replace(self.forward[reference_call.key], known_error=known_error)
+        results = self._unpaired(reference_call, candidate_call)
+        results += [
+            self._tensor(pair.label, pair.reference, pair.candidate, pair.noise, reach)
+            for pair in output_pairs(reference_call, candidate_call)
         ]
-        findings += [self._gradient(ours, theirs, label) for label in ours.gradients if label in theirs.gradients]
-        findings = findings or [_Finding("exact", "")]
-        worst = max(findings, key=lambda found: VERDICTS.index(found.verdict))
-        furthest = max(findings, key=lambda found: found.gap.relative / (found.allowance or np.inf))
-        noisiest = max(findings, key=lambda found: max(found.noise) / (found.bound or np.inf))
+        results += [
+            self._gradient(reference_call, candidate_call, label)
+            for label in reference_call.gradients
+            if label in candidate_call.gradients
+        ]
+        results = results or [_TensorResult("exact", "")]
+        worst = max(results, key=lambda result: VERDICTS.index(result.verdict))
+        furthest = max(results, key=lambda result: result.gap.relative / (result.allowance or np.inf))
+        noisiest = max(results, key=lambda result: max(result.noise) / (result.bound or np.inf))
         layer = Layer(
-            layer=ours.layer,
-            call=ours.number,
-            partner=theirs.layer,
-            partner_call=theirs.number,
-            kind=ours.kind,
-            leaf=ours.leaf,
-            shape=self.reference.shape(ours.outputs[0]) if ours.outputs else (),
+            layer=reference_call.layer,
+            call=reference_call.number,
+            partner=candidate_call.layer,
+            partner_call=candidate_call.number,
+            kind=reference_call.kind,
+            leaf=reference_call.leaf,
+            shape=self.reference.shape(reference_call.outputs[0]) if reference_call.outputs else (),
             verdict=worst.verdict,
             reason=worst.reason,
             distance=furthest.gap.relative,
             allowance=furthest.allowance,
             noise=noisiest.noise,
             bound=noisiest.bound,
-            inputs_agree=len(ours.inputs) == len(theirs.inputs)
-            and all(self._agree(a, b, reach) for a, b in zip(ours.inputs, theirs.inputs, strict=True)),
+            inputs_agree=self._inputs_agree(reference_call, candidate_call, reach),
         )
-        return self._with_settings(layer, ours, theirs)
+        return self._with_settings(layer, reference_call, candidate_call)
 
-    def _gradient(self, ours: Call, theirs: Call, label: str) -> _Finding:
-        noise = ours.gradient_noise[label], theirs.gradient_noise[label]
-        pair = ours.gradients[label], theirs.gradients[label]
-        finding = self._tensor(f"gradient of {label}", *pair, noise, self.backward, smooth=False)
-        source = ours.gradients.get("output 0")
-        if finding.verdict != "different" or label.startswith("output") or source is None:
-            return finding
-        # A gradient that is zero in exact arithmetic, as that of a bias before a normalisation, has no scale but that
-        # of its terms: products of the output's gradient and, but for a bias, the input, added in some random walk.
+    def _gradient(self, reference_call: Call, candidate_call: Call, label: str) -> _TensorResult:
+        noise = reference_call.gradient_noise[label], candidate_call.gradient_noise[label]
+        pair = reference_call.gradients[label], candidate_call.gradients[label]
+        result = self._tensor(f"gradient of {label}", *pair, noise, self.backward, smooth=False)
+        source = reference_call.gradients.get("output 0")
+        if result.verdict != "different" or label.startswith("output") or source is None:
+            return result
+        # A gradient that is zero in exact arithmetic, as that of a bias before a normalisation, has no scale of its
+        # own. Its terms have: products of the output's gradient and (except for a bias) the input, which add up like a
+        # random walk.
         expected, terms = self.reference.tensor(pair[0]), self.reference.tensor(source)
         scale = root_mean_square(terms) * math.sqrt(max(1, terms.size / max(1, expected.shape[0])))
-        if label != "bias" and ours.inputs:
-            scale *= root_mean_square(self.reference.tensor(ours.inputs[0]))
-        own = root_mean_square(expected)
-        gap = replace(finding.gap, relative=finding.gap.relative * own / max(own, scale))
-        allowed = self.backward.allowance(replace(gap, peak=gap.peak * own / max(own, scale)), expected.size)
+        if label != "bias" and reference_call.inputs:
+            scale *= root_mean_square(self.reference.tensor(reference_call.inputs[0]))
+        rms = root_mean_square(expected)
+        gap = replace(result.gap, relative=result.gap.relative * rms / max(rms, scale))
+        allowed = self.backward.allowance(replace(gap, peak=gap.peak * rms / max(rms, scale)), expected.size)
         if not gap.relative <= allowed:
-            return finding
-        return replace(finding, verdict="rounding", reason="", gap=gap, allowance=allowed)
+            return result
+        return replace(result, verdict="rounding", reason="", gap=gap, allowance=allowed)
 
-    def _unpaired(self, ours: Call, theirs: Call) -> list[_Finding]:
-        """Return what is wrong with the two calls before any number is looked at."""
-        findings = []
-        only = [sorted({*a.labels} - {*b.labels}) for a, b in ((ours, theirs), (theirs, ours))]
-        if ours.labels and theirs.labels and any(only):
-            names = [f"{', '.join(keys)} in the {role}" for keys, role in zip(only, _ROLES, strict=True) if keys]
-            findings.append(_Finding("invalid", f"outputs of one side alone: {'; '.join(names)}"))
-        elif len(ours.outputs) != len(theirs.outputs):
-            words = f"{len(ours.outputs)} outputs in the reference, {len(theirs.outputs)} in the candidate"
-            findings.append(_Finding("invalid", words))
-        if set(ours.gradients) != set(theirs.gradients):
-            lists = [", ".join(sorted(call.gradients)) or "nothing" for call in (ours, theirs)]
-            findings.append(
-                _Finding("invalid", f"gradients of {lists[0]} in the reference, {lists[1]} in the candidate")
-            )
-        return findings
+    def _unpaired(self, reference_call: Call, candidate_call: Call) -> list[_TensorResult]:
+        """Return what is wrong with the two calls, whatever their numbers: outputs or gradients without a partner."""
+        results = list[_TensorResult]()
+        labels = {*reference_call.labels}, {*candidate_call.labels}
+        unpaired = sorted(labels[0] - labels[1]), sorted(labels[1] - labels[0])
+        if all(labels) and any(unpaired):
+            names = [f"{', '.join(keys)} in the {role}" for keys, role in zip(unpaired, _ROLES, strict=True) if keys]
+            results.append(_TensorResult("invalid", f"outputs of one side alone: {'; '.join(names)}"))
+        elif len(reference_call.outputs) != len(candidate_call.outputs):
+            counts = len(reference_call.outputs), len(candidate_call.outputs)
+            message = f"{counts[0]} outputs in the reference, {counts[1]} in the candidate"
+            results.append(_TensorResult("invalid", message))
+        if set(reference_call.gradients) != set(candidate_call.gradients):
+            lists = [", ".join(sorted(call.gradients)) or "nothing" for call in (reference_call, candidate_call)]
+            message = f"gradients of {lists[0]} in the reference, {lists[1]} in the candidate"
+            results.append(_TensorResult("invalid", message))
+        return results
 
-    def _with_settings(self, layer: Layer, ours: Call, theirs: Call) -> Layer:
+    def _with_settings(self, layer: Layer, reference_call: Call, candidate_call: Call) -> Layer:
         """Return the layer as different where its settings are, though its output on this input is not."""
-        if self.values_only or layer.verdict not in PASSES or not (ours.leaf and theirs.leaf and ours.inputs):
+        leaves = reference_call.leaf and candidate_call.leaf
+        if self.values_only or layer.verdict not in PASSES or not leaves or not reference_call.inputs:
             return layer
-        rank = len(self.reference.shape(ours.inputs[0]))
-        settings, _ = differing_settings((ours.kind, ours.config), (theirs.kind, theirs.config), rank)
-        if self.by_order:  # exporters spell layers as other operators, and join them
-            settings = [word for word in settings if word != "kind"] if ours.kind == theirs.kind else []
+        if self.by_order and reference_call.kind != candidate_call.kind:
+            return layer  # exporters write layers as other operators, and join them
+        kinds = (reference_call.kind, reference_call.config), (candidate_call.kind, candidate_call.config)
+        settings, _ = differing_settings(*kinds, len(self.reference.shape(reference_call.inputs[0])))
         if not settings:
             return layer
-        words = "; ".join([*in_words(settings, ours, theirs, self.names), SAME_OUTPUT])
-        return replace(layer, verdict="different", reason=words)
+        sentences = describe_settings(settings, reference_call, candidate_call, self.names)
+        return replace(layer, verdict="different", reason="; ".join([*sentences, SAME_OUTPUT]))
 
-    def _agree(self, a: str, b: str, reach: _Reach) -> bool:
-        gap = self.distances[a, b]
-        return gap.relative <= reach.allowance(gap, math.prod(self.reference.shape(a)))
+    def _inputs_agree(self, reference_call: Call, candidate_call: Call, reach: _Reach) -> bool:
+        pairs = list(zip(reference_call.inputs, candidate_call.inputs, strict=False))
+        return len(reference_call.inputs) == len(candidate_call.inputs) and all(
+            self.distances[pair].relative
+            <= reach.allowance(self.distances[pair], math.prod(self.reference.shape(pair[0])))
+            for pair in pairs
+        )
 
     def _tensor(
         self, what: str, a: str, b: str, noises: tuple[Noise, Noise], reach: _Reach, smooth: bool = True
-    ) -> _Finding:
+    ) -> _TensorResult:
         gap, shapes = self.distances[a, b], (self.reference.shape(a), self.candidate.shape(b))
         dtypes = self.reference.dtype(a), self.candidate.dtype(b)
         elements = math.prod(shapes[0])
-        exact = dtypes[0].kind != "f"  # an index, a count or a mask is right or wrong: rounding explains nothing
+        exact = dtypes[0].kind != "f"  # an index, a count or a mask must be equal: rounding explains nothing
         allowed = 0.0 if exact else reach.allowance(gap, elements)
         limit = np.inf if exact or not smooth else bound(reach.grown, gap.peak, elements)
         noise = (0.0, 0.0) if exact else (noises[0].relative / ROUNDOFF32, noises[1].relative / ROUNDOFF32)
@@ -308,48 +327,22 @@ class _Bench:
         elif math.isnan(gap.relative):
             verdict, reason = "invalid", f"NaN on both sides at index {gap.index}: it proves nothing"
         elif gap.relative == np.inf and not exact:
-            words = f"{gap.expected} in the reference, {gap.actual} in the candidate at index {gap.index}"
-            verdict, reason = "invalid", words
+            values = f"{gap.expected} in the reference, {gap.actual} in the candidate"
+            verdict, reason = "invalid", f"{values} at index {gap.index}"
         elif not gap.relative <= allowed:
-            words = _mismatch(self.reference.tensor(a), self.candidate.tensor(b), gap, allowed)
-            verdict, reason = "different", words
+            verdict = "different"
+            reason = _mismatch(self.reference.tensor(a), self.candidate.tensor(b), gap, allowed)
         elif not exact and (self.tf32 or not max(noise) <= limit):
             errors = f"float32 error {noise[0]:.4g}u in the reference, {noise[1]:.4g}u in the candidate"
-            why = "TF32 was on" if self.tf32 else _too_noisy(noise, limit)
-            verdict, reason = "precision", f"{errors}, arithmetic explains {limit:.4g}u: {why}"
+            cause = "TF32 was on" if self.tf32 else _too_noisy(noise, limit)
+            verdict, reason = "precision", f"{errors}, arithmetic explains {limit:.4g}u: {cause}"
         elif gap.relative == 0 and noises[0].digest == noises[1].digest:
             verdict = "exact"
-        return _Finding(verdict, f"{what}: {reason}" if reason else "", gap, allowed, noise, limit)
+        return _TensorResult(verdict, f"{what}: {reason}" if reason else "", gap, allowed, noise, limit)
 
 
-_ROLES = "reference", "candidate"
-
-
-def _outputs(ours: Call, theirs: Call) -> list[_Output]:
-    """Return the pairs of outputs: by their keys where both sides have them, else in order."""
-    if ours.labels and theirs.labels:
-        partners = dict(zip(theirs.labels, zip(theirs.outputs, theirs.noise, strict=True), strict=True))
-        found = zip(ours.labels, ours.outputs, ours.noise, strict=True)
-        return [
-            _Output(f"output {label}", name, partners[label][0], (noise, partners[label][1]))
-            for label, name, noise in found
-            if label in partners
-        ]
-    pairs = zip(ours.outputs, theirs.outputs, ours.noise, theirs.noise, strict=False)
-    return [_Output(f"output {i}", a, b, (one, other)) for i, (a, b, one, other) in enumerate(pairs)]
-
-
-def _tensor_pairs(ours: Call, theirs: Call) -> list[tuple[str, str]]:
-    labels = [label for label in ours.gradients if label in theirs.gradients]
-    return [
-        *zip(ours.inputs, theirs.inputs, strict=False),
-        *[(pair.reference, pair.candidate) for pair in _outputs(ours, theirs)],
-        *[(ours.gradients[label], theirs.gradients[label]) for label in labels],
-    ]
-
-
-def _too_noisy(pair: tuple[float, float], limit: float) -> str:
-    names = [name for name, value in zip(("the reference", "the candidate"), pair, strict=True) if not value <= limit]
+def _too_noisy(noise: tuple[float, float], limit: float) -> str:
+    names = [f"the {role}" for role, value in zip(_ROLES, noise, strict=True) if not value <= limit]
     return " and ".join(names) + " computes in less than float32"
 
 
@@ -374,6 +367,6 @@ def _first_divergence(layers: Sequence[Layer]) -> Divergence | None:
         if layer.leaf and not layer.inputs_agree:
             return Divergence(layer.layer, layer.call, "between")
         if layer.verdict in ("different", "invalid", "precision"):
-            # A layer of layers that is wrong while all it holds are right: its own forward is, behind its last layer.
+            # Where a layer differs and none within it does, its own forward differs, behind the last layer it calls.
             return Divergence(layer.layer, layer.call, "inside" if layer.leaf else "between")
     return None

@@ -1,32 +1,33 @@
-"""Find the partners of two runs' calls where names alone do not: between a framework's layers and a file's nodes.
+"""Pair two runs' calls: by name, or, between a framework's layers and a file's nodes, by kind, shape and order.
 
 Exporters and optimisers rename layers, split them (a convolution and the addition of its bias) and join them (BatchNorm
-folded into a convolution). So partners are looked for among units: a weighted layer with what is applied to its output
-by constants alone, taken as one, or any other layer. Units pair in their order, one whose names say so first.
+folded into a convolution). So units are paired, not layers: a unit is a weighted layer together with the operations
+with constants on its output, or any other layer. Units are paired in order; those of the same name first.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from parity.layers import known
-from parity.tracing.trace import Call, Trace
+from parity.tracing.trace import Call, Noise, Trace
 
+# The value of a pair of units of the same kind and shape, and of one that shares a name as well.
 _SAME, _NAMED = 2, 5
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Partners of two Traces.
+    """The pairs of calls of two Traces.
 
     Attributes:
         pairs: Reference's and candidate's calls, in the reference's order.
-        folded: Keys of the reference's calls that hold a BatchNorm on one side and none on the other.
-        inside: Of each side, keys of calls that are part of a unit which has its partner.
-        by_order: Whether they were found by kinds, shapes and order: a file took part.
+        folded: Keys of the reference's calls whose unit has a BatchNorm in one of the two Traces only.
+        inside: For reference and candidate, keys of the calls in a unit that has a partner.
+        by_order: Whether they were paired by kind, shape and order, because one of the two is a file.
     """
 
     pairs: list[tuple[Call, Call]]
@@ -46,122 +47,168 @@ class _Unit:
 
     @property
     def kind(self) -> str:
-        return _alike(self.calls[0].kind)
+        return _common_kind(self.calls[0].kind)
 
     @property
     def kinds(self) -> tuple[str, ...]:
         return tuple(call.kind for call in self.calls)
 
     @property
-    def whole(self) -> Call:
-        """Return the unit as one call: what went into its first, what came out of its last."""
+    def as_call(self) -> Call:
+        """Return the unit as one call: the inputs of its first, the outputs of its last."""
         return dataclasses.replace(self.calls[-1], inputs=self.calls[0].inputs)
 
 
 def by_name(reference: Trace, candidate: Trace) -> Alignment:
-    """Return the calls of the same layer and number: two frameworks' layers have the same names."""
+    """Return the pairs of calls of the same layer and number: two frameworks' layers have the same names."""
     partners = {call.key: call for call in candidate.calls}
     pairs = [(call, partners[call.key]) for call in reference.calls if call.key in partners]
     return Alignment(pairs)
 
 
 def align(reference: Trace, candidate: Trace) -> Alignment:
-    """Return the partners of two Traces, by name unless one of them is a file's.
+    """Return the pairs of two Traces, by name unless one of them is a file's.
 
-    The network's own outputs are partners always. Layers that are not are no verdict: the outputs judge them.
+    The network's own outputs are always a pair. A layer without a partner has no verdict: the outputs judge it.
     """
     if "onnx" not in (reference.manifest.get("framework"), candidate.manifest.get("framework")):
         return by_name(reference, candidate)
-    ours, theirs = _units(reference), _units(candidate)
-    found = list[tuple[_Unit, _Unit]]()
-    left = list(range(len(ours))), list(range(len(theirs)))
-    while matched := _common([ours[i] for i in left[0]], [theirs[i] for i in left[1]]):
-        found += [(ours[left[0][i]], theirs[left[1][j]]) for i, j in matched]
-        gone = {i for i, _ in matched}, {j for _, j in matched}
-        left = tuple([k for i, k in enumerate(left[n]) if i not in gone[n]] for n in (0, 1))
+    reference_units, candidate_units = _units(reference), _units(candidate)
+    unit_pairs = _pair_units(reference_units, candidate_units)
     pairs = list[tuple[Call, Call]]()
     paired_norms = set[tuple[str, int]]()
-    for one, other in found:
+    for one, other in unit_pairs:
         if one.kinds == other.kinds:
             pairs += zip(one.calls, other.calls, strict=True)
         else:
-            pairs.append((one.whole, other.whole))
-        if one.kinds.count("BatchNorm2d") == other.kinds.count("BatchNorm2d"):
+            pairs.append((one.as_call, other.as_call))
+        if _norms([one]) == _norms([other]):
             paired_norms |= {call.key for call in one.calls}
-    folding = (
-        Counter(kind for unit in ours for kind in unit.kinds)["BatchNorm2d"]
-        != Counter(kind for unit in theirs for kind in unit.kinds)["BatchNorm2d"]
-    )
+    folding = _norms(reference_units) != _norms(candidate_units)
     folded = {
         unit.calls[-1].key
-        for unit in ours
+        for unit in reference_units
         if folding and known(unit.kind).weighted and not paired_norms & {call.key for call in unit.calls}
     }
     pairs += [(a, b) for a in reference.calls if a.key == ("", 0) for b in candidate.calls if b.key == ("", 0)]
     order = {call.key: i for i, call in enumerate(reference.calls)}
-    inside = tuple(frozenset(call.key for units in found for call in units[role].calls) for role in (0, 1))
-    return Alignment(
-        sorted(pairs, key=lambda pair: order[pair[0].key]), frozenset(folded), (inside[0], inside[1]), by_order=True
+    inside = (
+        frozenset(call.key for unit, _ in unit_pairs for call in unit.calls),
+        frozenset(call.key for _, unit in unit_pairs for call in unit.calls),
     )
+    return Alignment(sorted(pairs, key=lambda pair: order[pair[0].key]), frozenset(folded), inside, by_order=True)
+
+
+def _pair_units(reference: list[_Unit], candidate: list[_Unit]) -> list[tuple[_Unit, _Unit]]:
+    """Return pairs until no two of the remaining units match: a unit may have moved past others."""
+    pairs = list[tuple[_Unit, _Unit]]()
+    while matches := _common_subsequence(reference, candidate):
+        pairs += [(reference[i], candidate[j]) for i, j in matches]
+        reference_matched, candidate_matched = {i for i, _ in matches}, {j for _, j in matches}
+        reference = [unit for i, unit in enumerate(reference) if i not in reference_matched]
+        candidate = [unit for j, unit in enumerate(candidate) if j not in candidate_matched]
+    return pairs
+
+
+def _norms(units: Iterable[_Unit]) -> int:
+    return sum(unit.kinds.count("BatchNorm2d") for unit in units)
+
+
+@dataclass(frozen=True)
+class OutputPair:
+    """A pair of outputs: its label in messages, its names in the two traces, and their float32 noise."""
+
+    label: str
+    reference: str
+    candidate: str
+    noise: tuple[Noise, Noise]
+
+
+def output_pairs(reference: Call, candidate: Call) -> list[OutputPair]:
+    """Return the pairs of outputs: by their keys where both calls have them, else in order."""
+    if reference.labels and candidate.labels:
+        positions = {label: i for i, label in enumerate(candidate.labels)}
+        matches = [(label, i, positions[label]) for i, label in enumerate(reference.labels) if label in positions]
+    else:
+        matches = [(str(i), i, i) for i in range(min(len(reference.outputs), len(candidate.outputs)))]
+    return [
+        OutputPair(
+            f"output {label}", reference.outputs[i], candidate.outputs[j], (reference.noise[i], candidate.noise[j])
+        )
+        for label, i, j in matches
+    ]
+
+
+def tensor_pairs(reference: Call, candidate: Call) -> list[tuple[str, str]]:
+    """Return the names of all tensors to compare, reference and candidate: inputs, outputs, gradients."""
+    labels = [label for label in reference.gradients if label in candidate.gradients]
+    return [
+        *zip(reference.inputs, candidate.inputs, strict=False),
+        *[(pair.reference, pair.candidate) for pair in output_pairs(reference, candidate)],
+        *[(reference.gradients[label], candidate.gradients[label]) for label in labels],
+    ]
 
 
 def _units(trace: Trace) -> list[_Unit]:
     calls = [call for call in trace.calls if call.leaf and call.outputs]
     readers = Counter(name for call in calls for name in call.inputs)
-    units, ends = list[list[Call]](), dict[str, list[Call]]()
+    units = list[list[Call]]()
+    open_units = dict[str, list[Call]]()  # by the name of their output
     for call in calls:
-        unit = ends.pop(call.inputs[0], None) if len(call.inputs) == 1 and _constant(call) else None
+        unit = open_units.pop(call.inputs[0], None) if len(call.inputs) == 1 and _is_foldable(call) else None
         if unit is not None and readers[call.inputs[0]] == 1:
             unit.append(call)
         else:
             unit = [call]
             units.append(unit)
-        if known(_alike(unit[0].kind)).weighted:
-            ends[call.outputs[0]] = unit
+        if known(_common_kind(unit[0].kind)).weighted:
+            open_units[call.outputs[0]] = unit
     return [_Unit(tuple(unit), trace.shape(unit[-1].outputs[0])) for unit in units]
 
 
-def _alike(kind: str) -> str:
-    """Return one word for kinds that files and frameworks call by several."""
+def _common_kind(kind: str) -> str:
+    """Return one name for kinds that have several in files and frameworks."""
     return known(kind).like or kind
 
 
-def _constant(call: Call) -> bool:
-    """Return whether a call does no more than what can be folded into a weighted layer before it."""
+def _is_foldable(call: Call) -> bool:
+    """Return whether a call can be folded into a weighted layer before it."""
     return call.kind == "BatchNorm2d" or call.config.get("constant", 0) > 1
 
 
-def _common(ours: Sequence[_Unit], theirs: Sequence[_Unit]) -> list[tuple[int, int]]:
-    """Return the pairs of positions, rising in both, that are worth most together: the longest common subsequence."""
-    known = {name for unit in ours for name in unit.names} & {name for unit in theirs for name in unit.names}
-    rows = [(_token(unit), unit.names & known) for unit in ours]
-    columns = [(_token(unit), unit.names & known) for unit in theirs]
+def _common_subsequence(reference: Sequence[_Unit], candidate: Sequence[_Unit]) -> list[tuple[int, int]]:
+    """Return the pairs of positions, rising in both, of the greatest total value: a longest common subsequence."""
+    names = [{name for unit in units for name in unit.names} for units in (reference, candidate)]
+    shared = names[0] & names[1]
+    rows = [(_token(unit), unit.names & shared) for unit in reference]
+    columns = [(_token(unit), unit.names & shared) for unit in candidate]
     best = [[0] * (len(columns) + 1) for _ in range(len(rows) + 1)]
     for i in range(len(rows) - 1, -1, -1):
-        here, below = best[i], best[i + 1]
+        current, below = best[i], best[i + 1]
         for j in range(len(columns) - 1, -1, -1):
-            worth = _worth(rows[i], columns[j])
-            here[j] = max(below[j], here[j + 1], below[j + 1] + worth if worth else 0)
-    found, i, j = list[tuple[int, int]](), 0, 0
+            value = _value(rows[i], columns[j])
+            current[j] = max(below[j], current[j + 1], below[j + 1] + value if value else 0)
+    pairs = list[tuple[int, int]]()
+    i, j = 0, 0
     while i < len(rows) and j < len(columns):
-        worth = _worth(rows[i], columns[j])
-        if worth and best[i][j] == best[i + 1][j + 1] + worth:
-            found.append((i, j))
+        value = _value(rows[i], columns[j])
+        if value and best[i][j] == best[i + 1][j + 1] + value:
+            pairs.append((i, j))
             i, j = i + 1, j + 1
         elif best[i][j] == best[i + 1][j]:
             i += 1
         else:
             j += 1
-    return found
+    return pairs
 
 
 def _token(unit: _Unit) -> Hashable:
     return unit.kind, unit.shape
 
 
-def _worth(one: tuple[Hashable, set[str]], other: tuple[Hashable, set[str]]) -> int:
+def _value(one: tuple[Hashable, set[str]], other: tuple[Hashable, set[str]]) -> int:
     if one[0] != other[0]:
         return 0
-    if one[1] and other[1]:  # both names are known on the other side
+    if one[1] and other[1]:  # the other trace has both names
         return _NAMED if one[1] & other[1] else 0
     return _SAME

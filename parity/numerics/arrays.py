@@ -1,4 +1,4 @@
-"""Arrays as streams of bytes: no file of weights is held in memory, and hashing takes no time beside writing."""
+"""Arrays as streams of bytes: a file of weights never has to fit into memory, and is hashed while it is written."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 PIECE = 1 << 23  # bytes
-_BLOCK = 256  # rows and columns that are transposed at a time: 256 KB of float32 stay in the cache
-_SMALL = 1 << 18  # bytes that are hashed sooner than a thread is asked to
+_BLOCK = 256  # rows and columns transposed at a time: 256 KB of float32 stay in the cache
+_SMALL = 1 << 18  # bytes that are hashed in less time than a thread needs to start on them
 
 
 def pieces(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
-    """Yield an array's bytes in C order, `PIECE` or so at a time; a transposed one is turned by a thread, one ahead."""
+    """Yield an array's bytes in C order, about `PIECE` at a time; a thread copies those of a transposed one ahead."""
     if not array.size:
         return
     if array.flags.c_contiguous:
@@ -23,40 +23,40 @@ def pieces(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
     elif array.ndim == 1:
         yield from pieces(np.ascontiguousarray(array))
     else:
-        yield from _ahead(_turned(array))
+        yield from _ahead(_contiguous_pieces(array))
 
 
-def _turned(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
+def _contiguous_pieces(array: np.ndarray[Any, Any]) -> Iterator[memoryview]:
     rows = max(1, PIECE // (array.nbytes // len(array)))
     for top in range(0, len(array), rows):
-        wanted = array[top : top + rows]
-        made = np.empty(wanted.shape, wanted.dtype)
-        # numpy's own copy walks one side in strides of a row, which misses the cache at every step: five times slower.
-        for left in range(0, wanted.shape[1], _BLOCK):
-            made[:, left : left + _BLOCK] = wanted[:, left : left + _BLOCK]
-        yield made.reshape(-1).view(np.uint8).data
+        source = array[top : top + rows]
+        copy = np.empty(source.shape, source.dtype)
+        # numpy's own copy reads with a stride of one row, which misses the cache at every step: five times slower.
+        for column in range(0, source.shape[1], _BLOCK):
+            copy[:, column : column + _BLOCK] = source[:, column : column + _BLOCK]
+        yield copy.reshape(-1).view(np.uint8).data
 
 
-def _ahead(parts: Iterator[memoryview]) -> Iterator[memoryview]:
-    """Yield the same parts, each made by a thread while the one before it is in use."""
+def _ahead(chunks: Iterator[memoryview]) -> Iterator[memoryview]:
+    """Yield the same chunks; a thread computes each while the one before it is in use."""
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, parts, None)
-        while (part := coming.result()) is not None:
-            coming = pool.submit(next, parts, None)
-            yield part
+        pending = pool.submit(next, chunks, None)
+        while (chunk := pending.result()) is not None:
+            pending = pool.submit(next, chunks, None)
+            yield chunk
 
 
-def alongside(parts: Iterable[memoryview], work: Callable[[memoryview], object]) -> Iterator[memoryview]:
-    """Yield the same parts; meanwhile a thread gives each to `work`, in order, and is done with all at the end."""
+def alongside(chunks: Iterable[memoryview], work: Callable[[memoryview], object]) -> Iterator[memoryview]:
+    """Yield the same chunks, while a thread gives each to `work`, in order; all are processed at the end."""
     with ThreadPoolExecutor(1) as pool:
         pending: Future[object] | None = None
-        for part in parts:
+        for chunk in chunks:
             if pending is not None:
                 _ = pending.result()
-            pending = pool.submit(work, part) if len(part) > _SMALL else None
+            pending = pool.submit(work, chunk) if len(chunk) > _SMALL else None
             if pending is None:
-                _ = work(part)
-            yield part
+                _ = work(chunk)
+            yield chunk
         if pending is not None:
             _ = pending.result()
 

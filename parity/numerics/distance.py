@@ -9,23 +9,15 @@ import numpy as np
 
 from parity.numerics.arrays import Array
 
-# Elements compared at a time: few enough to stay in a cache, many enough not to count the calls.
+# Elements compared at a time: few enough to stay in a cache, many enough that calls cost nothing.
 _CHUNK = 1 << 20
 
-
 ROUNDOFF32 = 2.0**-24
-
-
 ROUNDOFF64 = 2.0**-53
-
 
 # See `scales`.
 HUGE = 2.0**15
-
-
 _JUMP = 2.0**10
-
-
 _ORDINARY = 2.0**-10
 
 
@@ -34,9 +26,9 @@ class Distance:
     """How far one array is from another, at its worst element.
 
     Attributes:
-        relative: Largest |actual - expected| over the root mean square of `expected` (of its part, see `scales`); 0 for
-            equal arrays, infinity where shapes, NaNs, infinities or integers do not coincide, NaN where both have one
-            in the same place.
+        relative: Largest |actual - expected| over the root mean square of `expected` (of its group, see `scales`); 0
+            for equal arrays, infinity where shapes, NaNs, infinities or integers do not coincide, NaN where both have
+            NaN in the same place.
         index: Where the worst element is.
         expected: Its value in the array held to be right; None without elements.
         actual: Its value in the other.
@@ -51,10 +43,10 @@ class Distance:
 
 
 def distance(actual: Array, expected: Array) -> Distance:
-    """Return how far `actual` is from `expected`; of real floating dtypes, in float64.
+    """Return the distance of `actual` from `expected`; for real floating dtypes, computed in float64.
 
-    An infinity against the same infinity is no distance, and no scale; NaN against NaN is the distance NaN: it proves
-    nothing. Integers and booleans are equal or not: the distance is 0 or infinity.
+    Equal infinities have the distance 0, and are no scale; NaN against NaN has the distance NaN: it proves nothing.
+    Integers and booleans are equal or not: the distance is 0 or infinity.
     """
     if actual.shape != expected.shape:
         return Distance(np.inf)
@@ -62,36 +54,43 @@ def distance(actual: Array, expected: Array) -> Distance:
         return Distance(0.0)
     if expected.dtype.kind != "f":
         return _inequality(actual, expected)
-    flat, right = actual.reshape(-1), expected.reshape(-1)
-    largest, worst, highest = -1.0, 0, 0.0
-    for start in range(0, flat.size, _CHUNK):
-        part, exact = flat[start : start + _CHUNK], right[start : start + _CHUNK]
-        gap = _gap(part, exact)
-        here = int(gap.argmax())  # the first NaN, if there is one
-        if not gap[here] <= largest and not np.isnan(largest):
-            largest, worst = float(gap[here]), start + here
-        highest = max(highest, _highest(exact))
-    least = float(np.finfo(actual.dtype).tiny)
-    if highest >= HUGE and np.isfinite(largest) and (parts := _scales(right)) is not None:
-        parts = np.maximum(parts, least)
-        relative, sizes = _gap(flat, right) / parts, np.abs(right) / parts
-        worst = int(relative.argmax())
-        number, peak = float(relative[worst]), float(sizes[np.isfinite(sizes)].max())
+    flat_actual, flat_expected = actual.reshape(-1), expected.reshape(-1)
+    largest, worst, highest = _largest_gap(flat_actual, flat_expected)
+    tiny = float(np.finfo(actual.dtype).tiny)
+    if highest >= HUGE and np.isfinite(largest) and (group_scales := _scales(flat_expected)) is not None:
+        group_scales = np.maximum(group_scales, tiny)
+        gaps, sizes = _gap(flat_actual, flat_expected) / group_scales, np.abs(flat_expected) / group_scales
+        worst = int(gaps.argmax())
+        relative, peak = float(gaps[worst]), float(sizes[np.isfinite(sizes)].max())
     else:
-        scale = max(root_mean_square(expected), least)
-        number, peak = largest / scale, highest / scale
+        scale = max(root_mean_square(expected), tiny)
+        relative, peak = largest / scale, highest / scale
     index = tuple(int(i) for i in np.unravel_index(worst, expected.shape))
-    return Distance(number, index, float(expected[index]), float(actual[index]), peak)
+    return Distance(relative, index, float(expected[index]), float(actual[index]), peak)
 
 
-def _gap(part: Array, exact: Array) -> Array:
-    """Return |part - exact|: 0 for equal infinities, infinity for NaN against a number, NaN for NaN against NaN."""
+def _largest_gap(actual: Array, expected: Array) -> tuple[float, int, float]:
+    """Return the largest gap of two flat arrays, the index of the first such, and the largest finite |expected|."""
+    largest, worst = -1.0, 0
+    highest = 0.0
+    for start in range(0, actual.size, _CHUNK):
+        chunk = expected[start : start + _CHUNK]
+        gap = _gap(actual[start : start + _CHUNK], chunk)
+        i = int(gap.argmax())  # the first NaN, if there is one
+        if not gap[i] <= largest and not np.isnan(largest):
+            largest, worst = float(gap[i]), start + i
+        highest = max(highest, _highest(chunk))
+    return largest, worst, highest
+
+
+def _gap(actual: Array, expected: Array) -> Array:
+    """Return |actual - expected|: 0 for equal infinities, infinity for NaN against a number, NaN for NaN and NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
-        gap = np.subtract(part, exact, dtype=np.float64)
+        gap = np.subtract(actual, expected, dtype=np.float64)
         _ = np.abs(gap, out=gap)
     if not np.isfinite(gap[int(gap.argmax())]):
-        gap[part == exact] = 0.0
-        gap[np.isnan(part) != np.isnan(exact)] = np.inf
+        gap[actual == expected] = 0.0
+        gap[np.isnan(actual) != np.isnan(expected)] = np.inf
     return gap
 
 
@@ -109,31 +108,31 @@ def _inequality(actual: Array, expected: Array) -> Distance:
 
 
 def scales(array: Array) -> Array | float:
-    """Return what each element's error is measured by: the root mean square, of its own part if there are two.
+    """Return the scale of each element's error: the root mean square, of its own group if there are several.
 
-    Where huge elements stand far above all others, theirs counts for them, and the others' own for the others: an
-    attention mask of -1e9 would hide whatever happens to the rest. Huge is 2**15 and more, where half precision ends
-    and beyond what normalised activations reach, and 2**10 times all elements below. Those below must be of ordinary
-    size, 2**-10 or more at their largest: else they are what rounding left of the huge ones.
+    Where huge elements are far larger than all others, they are one group and the others another: an attention mask of
+    -1e9 would hide any difference in the rest. Huge is 2**15 and more, where half precision ends and beyond normalised
+    activations, and 2**10 times all smaller elements. The largest of the smaller ones must be 2**-10 or more: otherwise
+    they are the rounding errors of the huge ones.
     """
-    parts = _scales(array.reshape(-1)) if array.size and _highest(array) >= HUGE else None
-    return root_mean_square(array) if parts is None else parts.reshape(array.shape)
+    groups = _scales(array.reshape(-1)) if array.size and _highest(array) >= HUGE else None
+    return root_mean_square(array) if groups is None else groups.reshape(array.shape)
 
 
 def _scales(flat: Array) -> Array | None:
-    """Return the scale of each element where huge ones stand far above others, else None."""
+    """Return the scale of each element where huge ones are far larger than others, else None."""
     sizes = np.abs(flat)
     ordered = np.unique(sizes[np.isfinite(sizes) & (sizes > 0)])
     jumps = (ordered[1:] >= HUGE) & (ordered[1:] / _JUMP >= ordered[:-1]) & (ordered[:-1] >= _ORDINARY)
     ends = ordered[:-1][jumps]
     if not ends.size:
         return None
-    group = np.searchsorted(ends, sizes)  # in which range of sizes each element is
-    found = np.ones(flat.shape)
+    group = np.searchsorted(ends, sizes)  # the range of sizes of each element
+    scale = np.ones(flat.shape)
     for number in range(len(ends) + 1):
-        inside = (group == number) & np.isfinite(sizes)
-        found[inside] = root_mean_square(flat[inside])
-    return found
+        members = (group == number) & np.isfinite(sizes)
+        scale[members] = root_mean_square(flat[members])
+    return scale
 
 
 def root_mean_square(array: Array) -> float:
@@ -144,6 +143,6 @@ def root_mean_square(array: Array) -> float:
         mean = float(flat @ flat) / max(flat.size, 1)
     if np.isfinite(mean) and mean > tiny:
         return math.sqrt(mean)
-    flat = flat[np.isfinite(flat)]  # too large or too small to be squared as they are
+    flat = flat[np.isfinite(flat)]  # their squares overflow or underflow
     scale = float(np.abs(flat).max(initial=0.0))
     return max(scale * float(np.sqrt(np.mean((flat / scale) ** 2))), tiny) if scale else tiny

@@ -1,4 +1,4 @@
-"""Layers' arithmetic in plain numpy, as torch defines it: in float64 what a network means, not how fast it runs.
+"""Layers' arithmetic in plain numpy, as torch defines it: in float64, for exactness and not for speed.
 
 Arrays are (batch, channels, *sizes), with any number of axes behind the channels. Settings have one entry an axis.
 """
@@ -17,7 +17,7 @@ from parity.numerics.arrays import Array
 
 @dataclass(frozen=True)
 class Frame:
-    """Where the windows of a convolution or a pooling lie, for each axis.
+    """The positions of a convolution's or a pooling's windows, for each axis.
 
     Attributes:
         kernel: Elements of a window.
@@ -35,7 +35,7 @@ class Frame:
 
     @property
     def reach(self) -> tuple[int, ...]:
-        """Return how many elements of the input a window spans, the gaps of its dilation included."""
+        """Return the number of input elements that a window spans, including the gaps of its dilation."""
         return _reach(self.kernel, self.dilations)
 
 
@@ -47,7 +47,7 @@ def frame(
     pads: Sequence[tuple[int, int]],
     ceil_mode: bool = False,
 ) -> Frame:
-    """Return where the windows lie.
+    """Return the positions of the windows.
 
     Args:
         sizes: Of the input, without padding.
@@ -77,14 +77,14 @@ def frame(
 def same_pads(
     sizes: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], odd_before: bool
 ) -> tuple[tuple[int, int], ...]:
-    """Return the padding with which there are size / stride windows, rounded up.
+    """Return the padding that gives size / stride windows, rounded up.
 
     Args:
         sizes: Of the input.
         kernel: As in Frame.
         strides: As in Frame.
         dilations: As in Frame.
-        odd_before: Where an odd element goes: before the input, or behind it.
+        odd_before: Whether an odd element of padding is before the input; else it is behind.
 
     Source: ONNX, Conv, `auto_pad`: SAME_LOWER and SAME_UPPER.
     """
@@ -102,17 +102,17 @@ def windows(x: Array, frame: Frame, fill: float = 0.0) -> Array:
     Args:
         x: (..., *sizes).
         frame: Of these sizes.
-        fill: What is around the array.
+        fill: The value of the padding.
     """
     axes = tuple(range(-len(frame.kernel), 0))
-    every = list(zip(x.shape[axes[0] :], frame.pads, frame.counts, frame.strides, frame.reach, strict=True))
+    settings = list(zip(x.shape[axes[0] :], frame.pads, frame.counts, frame.strides, frame.reach, strict=True))
     around = [
         (before, max(after, (count - 1) * stride + reach - size - before))  # the last window may reach further
-        for size, (before, after), count, stride, reach in every
+        for size, (before, after), count, stride, reach in settings
     ]
     padded = np.pad(x, [(0, 0)] * (x.ndim - len(axes)) + around, constant_values=fill)
     views = sliding_window_view(padded, frame.reach, axis=axes)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    starts = [slice(None, (count - 1) * stride + 1, stride) for _, _, count, stride, _ in every]
+    starts = [slice(None, (count - 1) * stride + 1, stride) for _, _, count, stride, _ in settings]
     return views[(..., *starts, *(slice(None, None, dilation) for dilation in frame.dilations))]
 
 
@@ -124,7 +124,7 @@ def convolution(x: Array, weight: Array, bias: Array | None, frame: Frame, group
         weight: (out, in / groups, *kernel).
         bias: (out,), or None.
         frame: Of these sizes and this kernel.
-        groups: Into how many parts inputs and outputs are split.
+        groups: Number of groups of inputs and outputs.
 
     Raises:
         ValueError: If channels and groups do not fit each other.
@@ -136,9 +136,10 @@ def convolution(x: Array, weight: Array, bias: Array | None, frame: Frame, group
     axes = range(len(frame.kernel))
     summed = [1, *(axis + 2 for axis in axes)], [0, *(axis + 1 + len(axes) for axis in axes)]
     y = np.empty((x.shape[0], weight.shape[0], *frame.counts), np.result_type(x, weight))
-    for image, made in zip(x, y, strict=True):
-        parts = zip(np.split(image, groups), np.split(weight, groups), np.split(made, groups), strict=True)
-        for inputs, weights, outputs in parts:
+    for image, output in zip(x, y, strict=True):
+        for inputs, weights, outputs in zip(
+            *(np.split(array, groups) for array in (image, weight, output)), strict=True
+        ):
             outputs[...] = np.tensordot(weights, windows(inputs, frame), summed)
     return y if bias is None else y + _by_channel(bias, y.ndim)
 
@@ -157,10 +158,10 @@ def average_pool(x: Array, frame: Frame, count_include_pad: bool = False) -> Arr
     Args:
         x: (batch, channels, *sizes).
         frame: Of these sizes.
-        count_include_pad: Whether elements of the padding count as zeros. What lies beyond the padding, under
-            `ceil_mode`, does not count even so.
+        count_include_pad: Whether elements of the padding count as zeros. Elements beyond the padding, under
+            `ceil_mode`, never count.
 
-    Source: torch.nn.AvgPool2d; what lies beyond the padding as measured, docs/differences.md.
+    Source: torch.nn.AvgPool2d; elements beyond the padding as measured, docs/differences.md.
     """
     inner = tuple(range(-len(frame.kernel), 0))
     ones, counted = np.ones(x.shape[2:]), frame
@@ -191,16 +192,16 @@ def resized(x: Array, axis: int, matrix: Array) -> Array:
 
 
 def places(size: int, new: int, scale: float, mode: str) -> Array:
-    """Return where in an axis of `size` elements each of `new` lies, (new,): 0.0 is the middle of the first element.
+    """Return the position of each of `new` elements in an axis of `size`, (new,): 0.0 is the centre of the first.
 
     Args:
         size: Elements before.
         new: Elements after.
-        scale: New size over old one, as it was asked for; `size * scale` may not be whole.
+        scale: New size over old one, as requested; `size * scale` may not be whole.
         mode: "half_pixel" (torch, align_corners=False), "pytorch_half_pixel", "align_corners" or "asymmetric".
 
     Raises:
-        NotImplementedError: Of another mode.
+        NotImplementedError: For another mode.
 
     Source: ONNX, Resize, `coordinate_transformation_mode`.
     """
@@ -217,30 +218,30 @@ def places(size: int, new: int, scale: float, mode: str) -> Array:
 
 
 def interpolation(size: int, places: Array, mode: str, *, nearest: str = "", cubic: float = -0.75) -> Array:
-    """Return what each new element takes of each old one, (new size, size); beyond its ends the last one goes on.
+    """Return the weight of each old element in each new one, (new size, size); the last element extends beyond the end.
 
     Args:
         size: Elements before.
-        places: Where in them each new one lies, from `places`.
+        places: Position of each new element, from `places`.
         mode: "nearest", "linear" or "cubic".
         nearest: Which neighbour is the nearest: "floor", "ceil", "round_prefer_floor" or "round_prefer_ceil".
         cubic: Slope of the cubic's outer part; torch has -0.75.
 
     Raises:
-        NotImplementedError: Of another mode or neighbour.
+        NotImplementedError: For another mode or neighbour.
 
     Source: Keys, Cubic Convolution Interpolation for Digital Image Processing, IEEE Trans. ASSP 29(6), 1981; ONNX,
     Resize, for the nearest.
     """
     below = np.floor(places)
     matrix = np.zeros((len(places), size))
-    for offset, shares in _taps(places - below, mode, nearest, cubic).items():
-        np.add.at(matrix, (np.arange(len(places)), np.clip(below.astype(int) + offset, 0, size - 1)), shares)
+    for offset, weights in _taps(places - below, mode, nearest, cubic).items():
+        np.add.at(matrix, (np.arange(len(places)), np.clip(below.astype(int) + offset, 0, size - 1)), weights)
     return matrix
 
 
 def _taps(t: Array, mode: str, nearest: str, cubic: float) -> dict[int, Array]:
-    """Return the share of each old element, by its distance from the one below, for places t in [0, 1) above that."""
+    """Return the weight of each old element by its offset from the one below, for positions t in [0, 1) above that."""
     if mode == "nearest":
         upper = {
             "floor": t < 0, "ceil": t > 0, "round_prefer_floor": t > 0.5, "round_prefer_ceil": t >= 0.5,
@@ -267,5 +268,5 @@ def _reach(kernel: Sequence[int], dilations: Sequence[int]) -> tuple[int, ...]:
 
 
 def _by_channel(array: Array, rank: int) -> Array:
-    """Return one number a channel in a shape that goes with (batch, channels, *sizes)."""
+    """Return one number a channel in a shape that broadcasts with (batch, channels, *sizes)."""
     return array.reshape(-1, *[1] * (rank - 2))

@@ -1,7 +1,7 @@
-"""How many windows a pooling layer places, where, and what each returns: closed forms for torch, Paddle, ONNX Runtime.
+"""Number, positions and results of a pooling layer's windows: closed forms for torch, Paddle and ONNX Runtime.
 
-They agree until `ceil_mode`, a kernel larger than the padded input, too much padding, or NaN comes into play. The rules
-were read off the frameworks by sweeps (docs/pooling.md); tests/numerics/test_pooling.py runs the frameworks against
+They differ only with `ceil_mode`, a kernel larger than the padded input, too much padding, or NaN. The rules were
+measured by sweeps over the frameworks (docs/pooling.md); tests/numerics/test_pooling.py compares the frameworks with
 them.
 """
 
@@ -19,8 +19,8 @@ KINDS = ("max", "avg")
 Extent = int | tuple[int, int]
 
 _LEAST = {"kernel": 1, "stride": 1, "padding": 0, "dilation": 1}
-_LOWEST = -float(np.finfo(np.float32).max)  # where Paddle starts a maximum, for float64 too
-_ENDS = 4  # a drawing of many windows shows so many at either end
+_LOWEST = -float(np.finfo(np.float32).max)  # Paddle's initial value of a maximum, for float64 too
+_ENDS = 4  # windows that a drawing of many shows at either end
 
 
 class _Axis(NamedTuple):
@@ -31,7 +31,7 @@ class _Axis(NamedTuple):
 
     @property
     def span(self) -> int:
-        """Pixels from the first tap of a window to its last, both counted."""
+        """Pixels from the first tap of a window to its last, both included."""
         return self.dilation * (self.kernel - 1) + 1
 
 
@@ -45,7 +45,7 @@ class Pool:
         include_pad: Average over the padding too (torch `count_include_pad`, Paddle `not exclusive`).
 
     Raises:
-        ParityError: If numbers are not whole or too small, for whatever rule; all of them in one message.
+        ParityError: If numbers are not whole or too small, under any rule; all of them in one message.
     """
 
     kernel: Extent
@@ -56,18 +56,18 @@ class Pool:
     include_pad: bool = False
 
     def __post_init__(self) -> None:
-        wrong = []
+        problems = []
         for name, least in _LEAST.items():
             value = getattr(self, name)
             pair = value if isinstance(value, tuple) and len(value) == 2 else (value,)
             if not all(isinstance(number, int | np.integer) and number >= least for number in pair):
-                wrong.append(f"{name} is {value!r}, needs a whole number >= {least} or a pair of them")
-        if wrong:
-            raise ParityError("pool: " + "; ".join(wrong))
+                problems.append(f"{name} is {value!r}, needs a whole number >= {least} or a pair of them")
+        if problems:
+            raise ParityError("pool: " + "; ".join(problems))
 
     def __str__(self) -> str:
         words = [f"kernel {self.kernel}", f"stride {self.stride}", f"padding {self.padding}"]
-        words += [f"dilation {self.dilation}"] * (self.dilation != 1)
+        words += [f"dilation {self.dilation}"] if self.dilation != 1 else []
         words += [name for name in ("ceil_mode", "include_pad") if getattr(self, name)]
         return ", ".join(words)
 
@@ -82,7 +82,7 @@ class Pool:
 
 
 def output_size(size: int, pool: Pool, rule: str) -> int:
-    """Return how many windows a pooling layer places along one axis.
+    """Return the number of windows that a pooling layer places along one axis.
 
     Args:
         size: Input length in pixels, before padding, >= 1.
@@ -100,14 +100,15 @@ def output_size(size: int, pool: Pool, rule: str) -> int:
     Source: torch.nn.MaxPool2d, "Shape"; the C++ of Paddle (phi, pooling.h) and ONNX Runtime (pool_attributes.h), which
     divides toward zero where torch floors.
     """
-    _known("rule", rule, RULES)
-    kernel, stride, padding, dilation = axis = _axis(pool)
+    _check_choice("rule", rule, RULES)
+    axis = _axis(pool)
+    kernel, stride, padding, dilation = axis
     if size < 1:
         raise ParityError(f"pool: input length is {size}, needs at least 1")
     refuses = f"{rule} refuses {pool} at length {size}"
-    reach = size + 2 * padding - axis.span  # how far the first window can travel
+    reach = size + 2 * padding - axis.span  # how far the first window can move
     if rule == "torch":
-        if padding > kernel // 2:  # torch's message says "effective kernel", but dilation buys nothing
+        if padding > kernel // 2:  # torch's message says "effective kernel", but dilation changes nothing
             raise ParityError(f"{refuses}: padding may be at most half the kernel, {kernel // 2}")
         steps = -(-reach // stride) if pool.ceil_mode else reach // stride
     elif rule == "paddle":
@@ -127,7 +128,7 @@ def output_size(size: int, pool: Pool, rule: str) -> int:
 
 
 def output_shape(shape: tuple[int, int], pool: Pool, rule: str) -> tuple[int, int]:
-    """Return how many windows are placed along both axes of a `shape` (height, width); errors as `output_size`."""
+    """Return the number of windows along both axes of a `shape` (height, width); errors as `output_size`."""
     vertical, horizontal = pool.axes
     return output_size(shape[0], vertical, rule), output_size(shape[1], horizontal, rule)
 
@@ -136,8 +137,8 @@ def windows(size: int, pool: Pool, rule: str) -> list[range]:
     """Return the bounds of each window along one axis, in pixels of the input; errors as `output_size`.
 
     Returns:
-        One range a window, its step the dilation. Pixels are 0 to size - 1; before and after them lies padding, and
-        behind that, under `ceil_mode`, what no padding covers.
+        One range a window, its step the dilation. Pixels are 0 to size - 1; before and after them is padding, and
+        behind that, under `ceil_mode`, positions beyond the padding.
     """
     axis = _axis(pool)
     starts = (i * axis.stride - axis.padding for i in range(output_size(size, pool, rule)))
@@ -157,13 +158,13 @@ def pool(array: NDArray[Any], pool: Pool, kind: str, rule: str) -> NDArray[Any]:
     Returns:
         ... x output_shape, the array's dtype. A maximum is equal bit for bit, NaN and the sign of zero too (under
         "onnx" those two and a window of -inf alone vary with ONNX Runtime's vector code); an average to rounding.
-        A window that sees no pixel: Paddle's maximum is -FLT_MAX, its average NaN, 0.0 or -0.0; with dilation, torch's
+        For a window without a pixel: Paddle's maximum is -FLT_MAX, its average NaN, 0.0 or -0.0; with dilation, torch's
         maximum is -inf, ONNX Runtime's -FLT_MAX and its average 0.0.
 
     Raises:
         ParityError: As `output_size`; for an average with dilation under "torch"; for another kind, dtype or rank.
     """
-    _known("kind", kind, KINDS)
+    _check_choice("kind", kind, KINDS)
     if array.ndim < 2 or array.dtype not in (np.float32, np.float64):
         raise ParityError(f"pool: array is {array.dtype} {array.shape}, needs float32 or float64, ... x height x width")
     dilated = pool.dilation not in (1, (1, 1))
@@ -201,14 +202,14 @@ def divisors(size: int, pool: Pool, rule: str) -> NDArray[np.int_]:
     """Return what an average divides the sum of every window by, along one axis; errors as `output_size`.
 
     Returns:
-        A number a window; under "paddle" 0 or negative where the window lies wholly outside.
+        A number a window; under "paddle" 0 or negative where the window is wholly outside.
     """
     padding = _axis(pool).padding if pool.include_pad else 0
     low, high = -padding, size + padding
     places = _places(size, pool, rule)
     if rule == "paddle":  # a signed length
         return np.minimum(places[-1] + 1, high) - np.maximum(places[0], low)
-    return np.maximum(((places >= low) & (places < high)).sum(0), 1)  # with dilation a window may see nothing: 0 / 1
+    return np.maximum(((places >= low) & (places < high)).sum(0), 1)  # with dilation a window may hold no pixel: 0 / 1
 
 
 def sizes(size: int, pool: Pool) -> dict[str, dict[str, int | str]]:
@@ -229,9 +230,9 @@ def sizes(size: int, pool: Pool) -> dict[str, dict[str, int | str]]:
 
 
 def differs(size: int, pool: Pool) -> str | None:
-    """Return how the rules part along one axis, as one line, or None where all place the same windows or all refuse."""
-    found = sizes(size, pool)["ceil" if pool.ceil_mode else "floor"]
-    counts = {rule: count if isinstance(count, int) else "refused" for rule, count in found.items()}
+    """Return in one line how the rules differ along one axis, or None where all place as many windows or all refuse."""
+    sizes_by_rule = sizes(size, pool)["ceil" if pool.ceil_mode else "floor"]
+    counts = {rule: count if isinstance(count, int) else "refused" for rule, count in sizes_by_rule.items()}
     if len(set(counts.values())) == 1:
         return None
     return "windows: " + ", ".join(f"{rule} {count}" for rule, count in counts.items())
@@ -239,7 +240,7 @@ def differs(size: int, pool: Pool) -> str | None:
 
 def rounds(size: int, pool: Pool, rule: str) -> bool:
     """Return whether floor and ceil differ along one axis under a rule: in number, or one of them is refused."""
-    _known("rule", rule, RULES)
+    _check_choice("rule", rule, RULES)
     floor, ceil = (row[rule] if isinstance(row[rule], int) else None for row in sizes(size, pool).values())
     return floor != ceil
 
@@ -262,14 +263,14 @@ def parting(pool: Pool) -> tuple[int, ...]:
 
 
 def draw(size: int, pool: Pool) -> str:
-    """Return the windows along one axis as text, a line each, saying which rules place it where not all do.
+    """Return the windows along one axis as text, a line each, with the rules that place it where not all do.
 
     Returns:
         Lines without a last newline; "" where no rule places one. The scale: pixels by their last digit, `p` padding,
-        `~` past it. A window: `#` a pixel, `-` a place without one. Of many windows, the first and the last four.
+        `~` beyond it. A window: `#` a pixel, `-` a position without one. Of many windows, the first and the last four.
     """
-    found = sizes(size, pool)["ceil" if pool.ceil_mode else "floor"]
-    counts = {rule: count for rule, count in found.items() if isinstance(count, int)}
+    sizes_by_rule = sizes(size, pool)["ceil" if pool.ceil_mode else "floor"]
+    counts = {rule: count for rule, count in sizes_by_rule.items() if isinstance(count, int)}
     if not any(counts.values()):
         return ""
     placed = list(enumerate(windows(size, pool, max(counts, key=counts.__getitem__))))  # the others' are its first ones
@@ -290,14 +291,14 @@ def draw(size: int, pool: Pool) -> str:
     for i, window in placed:
         drawn = line(lambda place, window=window: " " if place not in window else "#" if 0 <= place < size else "-")
         placing = [rule for rule, count in counts.items() if i < count]
-        alone = f"  {', '.join(placing)} only" if len(placing) < len(counts) else ""
-        lines.append(f"{i:>4} {window[0]:>4}..{window[-1]:<4} {drawn}{alone}".rstrip())
+        note = f"  {', '.join(placing)} only" if len(placing) < len(counts) else ""
+        lines.append(f"{i:>4} {window[0]:>4}..{window[-1]:<4} {drawn}{note}".rstrip())
     return "\n".join(lines)
 
 
-def _known(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ParityError(f"pool: unknown {what} {value!r}; known: {', '.join(known)}")
+def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ParityError(f"pool: unknown {what} {value!r}; known: {', '.join(choices)}")
 
 
 def _axis(pool: Pool) -> _Axis:
@@ -308,7 +309,7 @@ def _axis(pool: Pool) -> _Axis:
 
 
 def _places(size: int, pool: Pool, rule: str) -> NDArray[np.int_]:
-    """Return where every tap of every window lies along one axis, kernel x windows."""
+    """Return the position of every tap of every window along one axis, kernel x windows."""
     axis = _axis(pool)
     starts = np.arange(output_size(size, pool, rule)) * axis.stride - axis.padding
     return np.arange(axis.kernel)[:, None] * axis.dilation + starts

@@ -1,4 +1,4 @@
-"""Tables that leave columns out where a terminal is too narrow: a row that is broken in two cannot be read."""
+"""Tables that omit columns where a terminal is too narrow: a row broken into two lines is hard to read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Column:
     Attributes:
         heading: Its name.
         right: Whether it is aligned to the right, as numbers are.
-        spare: Which are left out first: 1, then 2, ...; those of one number together. 0: never.
+        spare: The order of omission: columns of 1 first, then those of 2, ...; 0: never.
     """
 
     heading: str
@@ -30,23 +30,23 @@ class Column:
 
 
 def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width: int | None) -> Table:
-    """Return a table with as many of the columns as `width` has room for; None: all of them.
+    """Return a table with as many of the columns as fit into `width`; None: all of them.
 
-    Cells are plain text, in which nothing is markup; no cell is cut.
+    Cells are plain text without markup; none is truncated.
     """
-    kept = list(range(len(columns)))
+    shown = list(range(len(columns)))
     if width is not None:
-        wide = [
+        widths = [
             max(cell_len(column.heading), *(cell_len(printable(str(row[i]))) for row in rows), 0)
             for i, column in enumerate(columns)
         ]
         for spare in sorted({column.spare for column in columns} - {0}):
-            if sum(wide[i] + _GAP for i in kept) - _GAP <= width:
+            if sum(widths[i] + _GAP for i in shown) - _GAP <= width:
                 break
-            kept = [i for i in kept if columns[i].spare != spare]
+            shown = [i for i in shown if columns[i].spare != spare]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for i in kept:
+    for i in shown:
         table.add_column(columns[i].heading, justify="right" if columns[i].right else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in (row[i] for i in kept)))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in (row[i] for i in shown)))
     return table

@@ -25,8 +25,8 @@ def plot_population(
 ) -> None:
     """Write a PNG of the distributions of depth, widths, MACs and e_fit, and of three networks with their lines.
 
-    Needs matplotlib. The three are those of the least, the median and the greatest e_fit. `curves`, errors of trained
-    networks by the name of their set, add a panel as `plot_edf` draws it.
+    Needs matplotlib. The three have the least, the median and the greatest e_fit. `curves`, errors of trained networks
+    by the name of their set, add a panel like that of `plot_edf`.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -35,7 +35,8 @@ def plot_population(
     if title:
         _ = figure.suptitle(title, fontsize=14)
     rows = ["depth", "width", "macs"], ["error", "lines", "lines"]
-    panels = figure.subplot_mosaic([[*row, *["edf"] * bool(curves)] for row in rows])
+    edf = ["edf"] if curves else []
+    panels = figure.subplot_mosaic([[*row, *edf] for row in rows])
     if curves:
         _draw_edf(panels["edf"], curves, "error")
     _draw_depths(panels["depth"], population)
@@ -54,13 +55,13 @@ def _draw_depths(axes: Axes, population: Population) -> None:
 
 def _draw_widths(axes: Axes, population: Population) -> None:
     stages = range(1, population.widths.shape[1] + 1)
-    drawn = axes.boxplot(
+    boxplot = axes.boxplot(
         list(population.widths.T), widths=0.6, patch_artist=True, flierprops={"markersize": 2, "alpha": 0.4}
     )
-    for part in drawn["boxes"]:
-        part.set(facecolor="#aed6f1", edgecolor=_BAR)
-    for part in drawn["medians"]:
-        part.set(color=_MARK, linewidth=2)
+    for box in boxplot["boxes"]:
+        box.set(facecolor="#aed6f1", edgecolor=_BAR)
+    for line in boxplot["medians"]:
+        line.set(color=_MARK, linewidth=2)
     _ = axes.set(title="Width", xlabel="stage", ylabel="channels", xticks=list(stages))
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

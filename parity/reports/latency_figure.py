@@ -28,8 +28,8 @@ def plot(name: str, rows: Sequence[Row], path: Path) -> None:
     width = 0.8 / max(len(ways), 1)
     for i, way in enumerate(ways):
         bars = [(groups.index((row.batch, row.threads)), row) for row in rows if row.way == way and not row.refused]
-        places = [at + (i - (len(ways) - 1) / 2) * width for at, _ in bars]
-        # The whisker goes down to what is left at the 99th percentile.
+        places = [group + (i - (len(ways) - 1) / 2) * width for group, _ in bars]
+        # The whisker ends at the throughput of the 99th percentile.
         slow = [row.images - 1e3 * row.batch / row.p99 for _, row in bars]
         axes.bar(places, [row.images for _, row in bars], width, label=way)
         axes.errorbar(places, [row.images for _, row in bars], [slow, [0.0] * len(slow)], fmt="none", ecolor="0.3")

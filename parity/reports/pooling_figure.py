@@ -1,4 +1,4 @@
-"""Figures of pooling: the windows of one layer, and a network's input sizes. They need matplotlib."""
+"""Figures of pooling: the windows of one layer, and the input sizes of a network. They need matplotlib."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from parity.analysis.survey import Finding
 
 _FORMATS = (".png", ".svg", ".pdf")
-_ENDS = 10  # the last windows: where the rules part
-# Okabe and Ito's colours, which the colour-blind can tell apart.
+_ENDS = 10  # the last windows, where the rules differ
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 _SAME, _ROUNDS, _PARTS, _PADDING = "#56B4E9", "#0072B2", "#D55E00", "#EEEEEE"
 
 
 def check(path: Path) -> None:
-    """Fail before the work is done, not after it.
+    """Return if a figure can be written to `path`: called before the work, not after it.
 
     Raises:
-        ParityError: If matplotlib is missing, or the file's name ends in no known format.
+        ParityError: If matplotlib is missing, or the file's suffix is no known format.
     """
     if path.suffix.lower() not in _FORMATS:
         raise ParityError(f"{path}: draws {', '.join(_FORMATS)}; choose a name that ends so")
@@ -35,12 +35,12 @@ def check(path: Path) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    with atomic(path) as part:
-        figure.savefig(part, format=path.suffix.lower()[1:], dpi=150, bbox_inches="tight", facecolor="white")
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.lower()[1:], dpi=150, bbox_inches="tight", facecolor="white")
 
 
 def window(size: int, pool: Pool, path: Path) -> None:
-    """Draw the last windows along one axis, under floor and under ceil, and who places them.
+    """Draw the last windows along one axis, under floor and under ceil, and the rules that place them.
 
     Raises:
         ParityError: If no framework places any, or the file cannot be written.
@@ -66,9 +66,9 @@ def window(size: int, pool: Pool, path: Path) -> None:
 
 
 def _windows(axis: Any, size: int, pool: Pool) -> tuple[int, int]:
-    """Draw the last windows of one mode; return the first pixel they touch and the end."""
-    found = sizes(size, pool)["ceil" if pool.ceil_mode else "floor"]
-    counts = {rule: count for rule, count in found.items() if isinstance(count, int)}
+    """Draw the last windows of one mode; return their first pixel and the end."""
+    sizes_by_rule = sizes(size, pool)["ceil" if pool.ceil_mode else "floor"]
+    counts = {rule: count for rule, count in sizes_by_rule.items() if isinstance(count, int)}
     most = max(counts, key=counts.__getitem__)
     placed = list(enumerate(windows(size, pool, most)))[-_ENDS:]
     padding = int(pool.axes[0].padding)  # pyright: ignore[reportArgumentType]
@@ -84,11 +84,11 @@ def _windows(axis: Any, size: int, pool: Pool) -> tuple[int, int]:
         axis.broken_barh([(tap - 0.45, 0.9) for tap in taps], (number - 0.35, 0.7), facecolor=colour, zorder=2)
         if not shared:
             note = f"{', '.join(rule for rule, count in counts.items() if number < count)} only"
-            late = taps[0] - first > last - taps[-1]  # where there is room
-            place = (taps[0] - 0.7, number) if late else (taps[-1] + 0.7, number)
-            axis.annotate(note, place, ha="right" if late else "left", va="center", fontsize=9, color=_PARTS)
-    words = ", ".join(f"{rule} {counts.get(rule, 'refused')}" for rule in RULES)
-    axis.set_title(f"{'ceil' if pool.ceil_mode else 'floor'}: {words}", loc="left", fontsize=10)
+            left = taps[0] - first > last - taps[-1]  # where there is more space
+            place = (taps[0] - 0.7, number) if left else (taps[-1] + 0.7, number)
+            axis.annotate(note, place, ha="right" if left else "left", va="center", fontsize=9, color=_PARTS)
+    title = ", ".join(f"{rule} {counts.get(rule, 'refused')}" for rule in RULES)
+    axis.set_title(f"{'ceil' if pool.ceil_mode else 'floor'}: {title}", loc="left", fontsize=10)
     axis.set_ylabel("window")
     axis.set_yticks([number for number, _ in placed])
     axis.set_ylim(placed[-1][0] + 0.6, placed[0][0] - 0.6)
@@ -109,7 +109,7 @@ def survey(model: str, findings: Sequence[Finding], published: int | None, path:
         raise ParityError(f"{model}: has no pooling layer to draw")
     grid = [[_cell(finding, layer) for finding in findings] for layer in layers]
     colours = ["#DDDDDD", _ROUNDS, _PARTS, "#FFFFFF"]
-    labels = ["same", "floor and ceil differ", "torch and Paddle part", "size refused by both"]
+    labels = ["same", "floor and ceil differ", "torch and Paddle differ", "size refused by both"]
     first, last = findings[0].size, findings[-1].size
     figure = Figure(figsize=(max(6.0, 2.5 + 0.13 * len(findings)), 1.4 + 0.32 * len(layers)), layout="constrained")
     axis = figure.subplots()
@@ -147,4 +147,4 @@ def _cell(finding: Finding, layer: str) -> int:
         return 3
     if layer in finding.parts or layer not in finding.layers:
         return 2
-    return int(layer in finding.rounds)
+    return 1 if layer in finding.rounds else 0

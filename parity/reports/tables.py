@@ -1,4 +1,4 @@
-"""Tables whose cells are text: no markup in them is obeyed, no control character reaches the terminal."""
+"""Tables whose cells are plain text: without markup, and without control characters for the terminal."""
 
 from __future__ import annotations
 

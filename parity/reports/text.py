@@ -1,4 +1,4 @@
-"""A Comparison for people: a table, and the line that matters last."""
+"""A Comparison as text: a table, the reasons, and the verdict last, where a terminal shows it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _STYLES = {
 
 
 def show(comparison: Comparison, console: Console, all_layers: bool = False, width: int | None = None) -> None:
-    """Print the table, the notes and the verdict.
+    """Print the table, the reasons and the verdict.
 
     Args:
-        comparison: What to show.
-        console: Where; as wide as it says, so that no table is cut.
-        all_layers: One row a layer, not one a stage.
+        comparison: The result to show.
+        console: Where to print.
+        all_layers: Whether each layer has a row; else each stage.
         width: Columns of the terminal; None where there is no limit.
     """
     console.print(table(comparison, all_layers, width))
@@ -36,7 +36,7 @@ def show(comparison: Comparison, console: Console, all_layers: bool = False, wid
 
 
 def table(comparison: Comparison, all_layers: bool = False, width: int | None = None) -> Table:
-    """Return one row a stage, or one a layer; what is least needed is left out where `width` is too narrow."""
+    """Return a table of one row a stage, or one a layer, without the least needed columns if `width` is too small."""
     numbers = ("float64", "allowed", *comparison.names, "bound")
     columns = [
         Column("layer" if all_layers else "stage", right=False),
@@ -80,9 +80,9 @@ def _rows(comparison: Comparison, all_layers: bool) -> Iterable[tuple[str, str, 
 
 
 def zoo_row(comparison: Comparison) -> tuple[str | Text, ...]:
-    """Return a network's row of a sweep: name, verdict, layers, worst float64 distance, float32 noise of both sides."""
+    """Return a network's row of a sweep: name, verdict, layers, worst float64 distance, float32 noise of both."""
     verdict = Text(comparison.verdict, style=_STYLES[comparison.verdict])
     distance = max((layer.distance for layer in comparison.layers), default=0.0)
     noise = [max((layer.noise[i] for layer in comparison.layers), default=0.0) for i in range(2)]
-    leaves = sum(layer.leaf for layer in comparison.layers)
+    leaves = len([layer for layer in comparison.layers if layer.leaf])
     return comparison.network, verdict, str(leaves), f"{distance:.1e}", *(f"{value:.0f}u" for value in noise)

@@ -1,4 +1,4 @@
-"""The main job: trace two models in two worker processes, judge the Traces, and on failure ask why."""
+"""The main job: trace two models in two worker processes, judge the Traces, and on failure find the culprits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parity.atomic import atomic, check_folder, make_folder
 from parity.atomic import check_writable as check_writable
 from parity.errors import ParityError
 from parity.judging.comparison import Comparison
-from parity.judging.explain import explained
+from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
 from parity.numerics.arrays import Array
 from parity.processes import jobs
@@ -24,7 +24,8 @@ from parity.temporary import temporary_folder
 from parity.tracing.trace import Trace
 from parity.weights.state import State
 
-Progress = Callable[[str, str, int, int], None]
+# Called with a backend, the precision of its run, the layers done, and the layers there are.
+OnProgress = Callable[[str, str, int, int], None]
 
 
 def compare_models(
@@ -33,17 +34,17 @@ def compare_models(
     load: Callable[[], Array],
     options: Options,
     workers: Workers,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Comparison:
     """Return the Comparison of two models, the first held to be right.
 
     Args:
         name: What to call the comparison.
         models: Reference and candidate.
-        load: Makes the input; called while the workers import their frameworks.
+        load: Returns the input; called while the workers import their frameworks.
         options: How to run them.
         workers: Where to run them.
-        on_progress: Called with side, precision, layers done, layers there are.
+        on_progress: Called as OnProgress says.
 
     Raises:
         ParityError: If either cannot be run.
@@ -52,69 +53,74 @@ def compare_models(
         raise ParityError("--num-classes is for networks of the zoo; a callable chooses its own")
     if options.save_trace is not None:
         check_folder(options.save_trace)
-    same = models[0].backend == models[1].backend
+    numbers = (0, 1) if models[0].backend == models[1].backend else (0, 0)  # two workers, even of one backend
     pool = [
-        None if model.backend == "trace" else workers.get(model.backend, same * i) for i, model in enumerate(models)
+        None if model.backend == "trace" else workers.get(model.backend, number)
+        for model, number in zip(models, numbers, strict=True)
     ]
-    live = [worker for worker in pool if worker is not None]
-    with temporary_folder() as here:
+    busy = [worker for worker in pool if worker is not None]
+    with temporary_folder() as folder:
         weights: jobs.Weights = jobs.OwnWeights()
-        if live:
-            np.save(here / "input.npy", load())
-            weights = described_weights(options, workers, here)
+        if busy:
+            np.save(folder / "input.npy", load())
+            weights = described_weights(options, workers, folder)
         paths = [
-            Path(model.target) if model.backend == "trace" else here / f"{i}.trace" for i, model in enumerate(models)
+            Path(model.target) if model.backend == "trace" else folder / f"{i}.trace" for i, model in enumerate(models)
         ]
         for worker, model, path in zip(pool, models, paths, strict=True):
             if worker is not None:
-                inputs = (here / "input.npy",)
+                inputs = (folder / "input.npy",)
                 worker.submit(jobs.Trace(setup(name, model, weights, options), inputs, path, options.gradients))
         report = on_progress and (
             lambda worker, precision, done, total: on_progress(worker.backend, precision, done, total)
         )
-        _ = wait(live, options.timeout, report)
+        _ = wait(busy, options.timeout, report)
         if options.save_trace is not None:
-            _keep(name, models, paths, options.save_trace)
+            _save_traces(name, models, paths, options.save_trace)
         with Trace(paths[0]) as reference, Trace(paths[1]) as candidate:
-            comparison = judge(name, reference, candidate, options.threads * len(live) or 1, options.values_only)
+            comparison = judge(name, reference, candidate, options.threads * len(busy) or 1, options.values_only)
             if comparison.ok:
                 return comparison
-            return _explain(comparison, reference, candidate, pool, here, options)
+            return _find_culprits(comparison, reference, candidate, pool, folder, options)
 
 
-def _explain(
-    comparison: Comparison, reference: Trace, candidate: Trace, pool: list[Worker | None], here: Path, options: Options
+def _find_culprits(
+    comparison: Comparison,
+    reference: Trace,
+    candidate: Trace,
+    pool: list[Worker | None],
+    folder: Path,
+    options: Options,
 ) -> Comparison:
     replayed, states = {}, None
     if pool[1] is not None and pool[1].backend != "onnx":  # a file has no layers to call
-        found = ask(pool[1], jobs.Replay(reference.path), options.timeout)
-        replayed = {(layer, number): gap for layer, number, gap in found}
-    both = [worker for worker in pool if worker is not None]
-    files = any(worker.backend == "onnx" for worker in both)  # whose weights go by other names
-    if len(both) == 2 and not files and reference.manifest["state_sha256"] != candidate.manifest["state_sha256"]:
-        kept = [here / f"{i}.state" for i in range(2)]
-        for worker, file in zip(both, kept, strict=True):
-            worker.submit(jobs.State(file))
-        _ = wait(both, options.timeout)
-        states = State.load(kept[0]), State.load(kept[1])
-    return explained(comparison, reference, candidate, replayed, states)
+        gaps = ask(pool[1], jobs.Replay(reference.path), options.timeout)
+        replayed = {(layer, number): gap for layer, number, gap in gaps}
+    networks = [worker for worker in pool if worker is not None and worker.backend != "onnx"]  # a file renames weights
+    if len(networks) == 2 and reference.manifest["state_sha256"] != candidate.manifest["state_sha256"]:
+        paths = folder / "reference.state", folder / "candidate.state"
+        for worker, path in zip(networks, paths, strict=True):
+            worker.submit(jobs.State(path))
+        _ = wait(networks, options.timeout)
+        states = State.load(paths[0]), State.load(paths[1])
+    return with_culprits(comparison, reference, candidate, replayed, states)
 
 
-def _keep(name: str, models: tuple[Model, Model], paths: list[Path], folder: Path) -> None:
+def _save_traces(name: str, models: tuple[Model, Model], paths: list[Path], folder: Path) -> None:
     make_folder(folder)
     roles = ("reference", "candidate")
     for model, path, role in zip(models, paths, roles, strict=True):
         if model.backend != "trace":
             label = model.backend if models[0].backend != models[1].backend else role
-            with atomic(folder / f"{Path(name).stem}.{label}.trace.safetensors") as part:
-                _ = shutil.copyfile(path, part)
+            with atomic(folder / f"{Path(name).stem}.{label}.trace.safetensors") as temporary:
+                _ = shutil.copyfile(path, temporary)
 
 
 def write_json(comparison: Comparison, path: Path) -> None:
-    """Write a comparison's JSON, whole or not at all.
+    """Write a comparison's JSON, completely or not at all.
 
     Raises:
         ParityError: If the file cannot be written.
     """
-    with atomic(path) as part:
-        _ = part.write_text(comparison.to_json() + "\n")
+    with atomic(path) as temporary:
+        _ = temporary.write_text(comparison.to_json() + "\n")

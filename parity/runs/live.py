@@ -1,4 +1,4 @@
-"""`compare` for live objects: a notebook's or a test's networks, in this process."""
+"""`compare` for live objects: the networks of a notebook or a test, in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from parity.backends.load import load_backend
 from parity.errors import ParityError
 from parity.judging.comparison import Comparison
-from parity.judging.explain import explained
+from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
 from parity.numerics.arrays import Array
 from parity.temporary import temporary_folder
@@ -22,13 +22,13 @@ from parity.tracing.trace import Trace
 
 
 def backend_of(network: Any) -> Backend:
-    """Return the side of a live network.
+    """Return the backend of a live network.
 
     Raises:
         ParityError: If it is neither a torch.nn.Module nor a paddle.nn.Layer.
     """
     for name, kind in (("torch", "Module"), ("paddle", "Layer")):
-        framework = sys.modules.get(name)  # who holds a network of a framework has imported it
+        framework = sys.modules.get(name)  # imported, if the caller has a network of it
         if framework is not None and isinstance(network, getattr(framework.nn, kind)):
             return load_backend(name)
     raise ParityError(f"{type(network).__name__} is neither a torch.nn.Module nor a paddle.nn.Layer.")
@@ -45,9 +45,9 @@ def compare(
 ) -> Comparison:
     """Return whether two live networks compute the same function, layer by layer.
 
-    Both are left as they were found: mode, dtype, hooks, gradients and weights, except that with `transfer` the
-    candidate keeps the weights it was given. A network in training mode is compared in evaluation mode; a single layer
-    left in training mode within a network in evaluation mode is compared, and blamed, as it is.
+    Mode, dtype, hooks, gradients and weights of both are unchanged afterwards, except that with `transfer` the
+    candidate keeps the reference's weights. A network in training mode is compared in evaluation mode; a single layer
+    left in training mode within a network in evaluation mode is compared, and reported, as it is.
 
     Args:
         reference: A torch.nn.Module or paddle.nn.Layer held to be right.
@@ -74,25 +74,25 @@ def compare(
         _array(array, f"inputs[{i}]" if array is not inputs else "inputs")
         for i, array in enumerate(inputs if isinstance(inputs, (list, tuple)) else [inputs])
     ]
-    backends = backend_of(reference), backend_of(candidate)
+    reference_backend, candidate_backend = backend_of(reference), backend_of(candidate)
     if transfer:
-        backends[1].set_state(candidate, backends[0].get_state(reference), type(candidate).__name__)
+        candidate_backend.set_state(candidate, reference_backend.get_state(reference), type(candidate).__name__)
     with temporary_folder() as folder:
-        paths = [folder / "reference", folder / "candidate"]
-        for backend, network, path in zip(backends, (reference, candidate), paths, strict=True):
-            record(backend, network, arrays, path, gradients=gradients)
-        with Trace(paths[0]) as ours, Trace(paths[1]) as theirs:
-            comparison = judge(type(reference).__name__, ours, theirs, values_only=values_only)
+        record(reference_backend, reference, arrays, folder / "reference", gradients=gradients)
+        record(candidate_backend, candidate, arrays, folder / "candidate", gradients=gradients)
+        with Trace(folder / "reference") as expected, Trace(folder / "candidate") as actual:
+            comparison = judge(type(reference).__name__, expected, actual, values_only=values_only)
             if comparison.ok:
                 return comparison
-            states = backends[0].get_state(reference), backends[1].get_state(candidate)
-            return explained(comparison, ours, theirs, replay(backends[1], candidate, ours), states)
+            states = reference_backend.get_state(reference), candidate_backend.get_state(candidate)
+            replayed = replay(candidate_backend, candidate, expected)
+            return with_culprits(comparison, expected, actual, replayed, states)
 
 
 def _array(value: Any, what: str) -> Array:
     try:
         array = np.asarray(value)
-    except Exception as error:  # whatever a framework's tensor raises that is not on the CPU, or is being trained
+    except Exception as error:  # a framework's own, of a tensor on a GPU or one that requires gradients
         raise ParityError(f"{what}: no numpy array can be made of this {type(value).__name__}: {error}") from error
     if array.dtype.kind not in "fiub":
         raise ParityError(

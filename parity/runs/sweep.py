@@ -12,7 +12,7 @@ from parity.numerics.arrays import Array
 from parity.picture import load_input
 from parity.processes.models import Model
 from parity.processes.pool import Options, Workers
-from parity.runs.compare import Progress, compare_models, write_json
+from parity.runs.compare import OnProgress, compare_models, write_json
 from parity.tracing.record import input_digest
 from parity.zoo import NETWORKS
 
@@ -22,19 +22,19 @@ def compare_zoo(
     options: Options,
     workers: Workers,
     folder: Path | None = None,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Iterator[Comparison | tuple[str, ParityError]]:
-    """Yield the Comparison of each network's twins at its published input, or its name and what kept it from being run.
+    """Yield the Comparison of each network's twins at its published input, or its name and the error that stopped it.
 
-    The workers stay alive from one network to the next. With `folder`, each Comparison is kept there as NAME.json, and
-    one that is there already, of the same weights and input, is not made again: a sweep goes on where it was stopped.
+    The workers are reused from one network to the next. With `folder`, each Comparison is saved there as NAME.json. One
+    that exists already, of the same weights and input, is not computed again: a stopped sweep can be continued.
     """
     for name in names:
         try:
             image = load_input(None, NETWORKS[name].input)
-            kept = None if folder is None else _kept(folder / f"{name}.json", options, image)
-            if kept is None:
-                kept = compare_models(
+            comparison = None if folder is None else _cached(folder / f"{name}.json", options, image)
+            if comparison is None:
+                comparison = compare_models(
                     name,
                     (Model("torch", name), Model("paddle", name)),
                     lambda image=image: image,
@@ -43,20 +43,19 @@ def compare_zoo(
                     on_progress,
                 )
                 if folder is not None:
-                    write_json(kept, folder / f"{name}.json")
-            yield kept
+                    write_json(comparison, folder / f"{name}.json")
+            yield comparison
         except ParityError as error:
-            workers.restart()  # one of them may be dead, or busy still
+            workers.restart()  # one of them may be dead, or still busy
             yield name, error
 
 
-def _kept(path: Path, options: Options, image: Array) -> Comparison | None:
+def _cached(path: Path, options: Options, image: Array) -> Comparison | None:
     try:
-        found = Comparison.from_json(path.read_text())
+        comparison = Comparison.from_json(path.read_text())
     except (OSError, ValueError):
         return None
-    wanted = {"weights": f"random, seed {options.seed}", "input_sha256": input_digest([image])}
-    same = all(
-        backend.get(word) == value for backend in (found.reference, found.candidate) for word, value in wanted.items()
-    )
-    return found if same else None
+    requested = {"weights": f"random, seed {options.seed}", "input_sha256": input_digest([image])}
+    manifests = comparison.reference, comparison.candidate
+    same = all(manifest.get(key) == value for manifest in manifests for key, value in requested.items())
+    return comparison if same else None

@@ -1,1 +1,1 @@
-"""Wrap a live network; write, read and replay what it did, layer by layer."""
+"""Record a live network's layer calls in a Trace; read and replay them."""

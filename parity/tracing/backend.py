@@ -1,4 +1,4 @@
-"""What every door to a framework can do."""
+"""The interface of every backend: the functions that a framework's module offers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parity.weights.state import Slot, State
 
 
 class Backend(Protocol):
-    """The door to one framework, a module: the only code that imports it. Same verbs on each."""
+    """One framework's backend, a module: the only code that imports it. All have the same functions."""
 
     NAME: str
 
@@ -36,11 +36,12 @@ class Backend(Protocol):
     def autograd(self, on: bool) -> AbstractContextManager[Any]: ...  # noqa: D102
     def neutral(self, layer: Any, role: str, array: Array) -> Array: ...  # noqa: D102
     def parameters(self, layer: Any) -> dict[str, Any]: ...  # noqa: D102
-    def gradients(self, outputs: list[Any], cotangents: list[Array], wanted: list[Any]) -> list[Any]: ...  # noqa: D102
+    def gradients(self, outputs: list[Any], cotangents: list[Array], inputs: list[Any]) -> list[Any]: ...  # noqa: D102
     def manifest(self, network: Any) -> dict[str, Any]: ...  # noqa: D102
     def export(  # noqa: D102
         self, network: Any, example: Array, path: Path, opset: int, dynamic_size: bool
     ) -> dict[str, str]: ...
 
 
-Progress = Callable[[str, int, int], None]
+# Called with the precision of the run, the layers done, and the layers there are.
+OnProgress = Callable[[str, int, int], None]

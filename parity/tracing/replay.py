@@ -1,7 +1,8 @@
-"""Feed every layer of the candidate the reference's recorded input, to see which layers are wrong in themselves."""
+"""Feed every layer of the candidate the reference's recorded input, to find the layers whose own function differs."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from parity.errors import ParityError
@@ -11,17 +12,17 @@ from parity.tracing.backend import Backend
 from parity.tracing.trace import Trace
 from parity.tracing.watch import flatten, inference_mode
 
-# By layer and call: how far its output is from the reference's, or why it could not take the reference's input.
+# By layer and call: the distance of its output from the reference's, or why it could not take the reference's input.
 Replay = dict[tuple[str, int], Distance | str]
 
 
 def replay(backend: Backend, network: Any, reference: Trace) -> Replay:
-    """Return how far each layer, given the reference's float64 input, is from the reference's float64 output.
+    """Return the distance of each layer's float64 output from the reference's, given the reference's float64 input.
 
-    Runs on failure only. A layer whose call was more than tensors (keywords, numbers) is left out.
+    Runs on failure only. A layer that was called with more than tensors (keywords, numbers) is left out.
     """
     layers = dict(backend.layers(network))
-    found: Replay = {}
+    results: Replay = {}
     with inference_mode(backend, network), backend.double(network), backend.autograd(False):
         for call in reference.calls:
             if not call.replayable or call.layer not in layers:
@@ -34,14 +35,15 @@ def replay(backend: Backend, network: Any, reference: Trace) -> Replay:
                 inputs = [backend.to_tensor(reference.tensor(name), network) for name in call.inputs]
                 outputs = flatten(layer(*inputs), backend.is_tensor)
             except Exception as error:  # whatever a framework raises for a shape it cannot take
-                first = str(error).strip().split("\n")[0]
-                found[call.key] = first if isinstance(error, ParityError) else f"{type(error).__name__}: {first}"
+                message = str(error).strip().split("\n")[0]
+                results[call.key] = message if isinstance(error, ParityError) else f"{type(error).__name__}: {message}"
                 continue
             gaps = [
                 distance(backend.to_numpy(tensor), reference.tensor(name))
                 for tensor, name in zip(outputs, call.outputs, strict=False)
             ]
-            found[call.key] = max(
-                gaps, key=lambda gap: (gap.relative != gap.relative, gap.relative), default=Distance(0.0)
+            # NaN counts as the largest.
+            results[call.key] = max(
+                gaps, key=lambda gap: (math.isnan(gap.relative), gap.relative), default=Distance(0.0)
             )
-    return found
+    return results

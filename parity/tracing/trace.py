@@ -1,8 +1,8 @@
-"""Trace: every layer call of one run, with what went in and came out; a safetensors file and its reader.
+"""Trace: every layer call of one run, with its inputs and outputs; a safetensors file and its reader.
 
-The file holds the float64 run's tensors, each once however many layers share it. Of the float32 run it holds what the
-verdicts need: for each output its noise (the distance to the same side's float64 run) and a digest of its bits. Both
-are computed while the run goes on, so the float32 activations of no side are ever all in memory or on disk.
+The file holds each tensor of the float64 run once, however many layers share it. Of the float32 run it holds only what
+the verdicts need: for each output its noise (the distance to the same network's float64 run) and a digest of its bits.
+Both are computed during the run, so the float32 activations are never all in memory or on disk.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from parity.errors import ParityError
 from parity.json_codec import DecodeError, decode, encode
 from parity.numerics.arrays import Array
 from parity.numerics.distance import Distance
-from parity.safetensors_file import CODES, WORDS, Scratch, Writer, read_header
+from parity.safetensors_file import FORMAT_NAMES, NUMPY_DTYPES, Scratch, Writer, read_header
 
-# 2: Paddle's float64 is exact, outputs have keys. One of schema 1 holds errors that nothing allows for any more.
+# 2: Paddle's float64 is exact, outputs have keys. A trace of schema 1 holds errors that no allowance covers now.
 SCHEMA = 2
 
 
@@ -48,12 +48,12 @@ class Call:
         inputs: Names of its float64 inputs in the file.
         outputs: Names of its float64 outputs in the file.
         noise: For each output, its float32 noise.
-        terms: Length of the longest sum one output element is made of: fan-in, or elements pooled.
-        replayable: Whether its inputs are all it was called with, so that it can be called again with recorded ones.
+        terms: Length of the longest sum in one output element: fan-in, or elements pooled.
+        replayable: Whether it was called with tensors only, so that it can be called again with recorded ones.
         gradients: Names of the float64 gradients, by "output 0", "weight"; empty unless asked for.
         gradient_noise: The float32 noise of each.
-        known_error: How far the backend says its own float64 may be off here, as a distance; 0 where it knows of none.
-        labels: What the network calls each output where it gives them by keys: "out", "aux.0"; else empty.
+        known_error: The error that the backend knows its own float64 to have here, as a distance; else 0.
+        labels: The key of each output where the network returns a mapping: "out", "aux.0"; else empty.
     """
 
     layer: str
@@ -73,7 +73,7 @@ class Call:
 
     @property
     def key(self) -> tuple[str, int]:
-        """Return what pairs this call with one of another trace."""
+        """Return layer and number, which pair this call with one of another trace."""
         return self.layer, self.number
 
 
@@ -87,7 +87,7 @@ class Trace:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     writer = TraceWriter(f"{folder}/run")  # what recording a network does, by hand
+        ...     writer = TraceWriter(f"{folder}/run")  # as recording a network does
         ...     name = writer.add(np.array([[0.0, 2.0]]))
         ...     call = Call("act", 0, "ReLU", True, {}, (name,), (name,), (Noise(0.0),), 1, True, {}, {})
         ...     writer.close({"framework": "none"}, [call])
@@ -114,14 +114,14 @@ class Trace:
                 raise ParityError(
                     f"{path}: trace of schema {schema!r:.20}, this version reads {SCHEMA}. Record it anew."
                 )
-            found = decode(_Header, header)
-            for i, call in enumerate(found.calls):
-                if wrong := _impossible(call, self._entries):
-                    raise DecodeError(f"calls[{i}].{wrong}")
+            content = decode(_Header, header)
+            for i, call in enumerate(content.calls):
+                if problem := _problem(call, self._entries):
+                    raise DecodeError(f"calls[{i}].{problem}")
         except (ValueError, RecursionError) as error:
             raise ParityError(f"{path}: damaged trace: {error}. Record it anew.") from error
-        self.manifest: dict[str, Any] = dict(found.manifest)
-        self.calls: list[Call] = list(found.calls)
+        self.manifest: dict[str, Any] = dict(content.manifest)
+        self.calls: list[Call] = list(content.calls)
         self._file = self.path.open("rb", buffering=0)
 
     def __enter__(self) -> Trace:
@@ -133,7 +133,7 @@ class Trace:
         self._file.close()
 
     def tensor(self, name: str, scratch: Scratch | None = None) -> Array:
-        """Return one tensor of the float64 run, by the name a Call gives it; in a scratch's room if one is given."""
+        """Return one tensor of the float64 run, by its name in a Call; in the scratch's memory if one is given."""
         return (scratch or Scratch()).read(self._file.fileno(), self._start, self._entries[name])
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -142,32 +142,32 @@ class Trace:
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """Return a tensor's dtype without loading it."""
-        return np.dtype(CODES[self._entries[name]["dtype"]])
+        return np.dtype(NUMPY_DTYPES[self._entries[name]["dtype"]])
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What a trace's metadata entry `parity_trace` holds, as JSON."""
+    """The content of a trace's metadata entry `parity_trace`, which is JSON."""
 
     schema: int
     manifest: Mapping[str, Any]
     calls: tuple[Call, ...]
 
 
-def _impossible(call: Call, entries: Mapping[str, Any]) -> str:
-    """Return which field of a call holds what no run can have recorded, and what; "" if none does."""
+def _problem(call: Call, entries: Mapping[str, Any]) -> str:
+    """Return the first field of a call that no run can have recorded, and its value; "" if there is none."""
     for word in ("inputs", "outputs", "gradients"):
         names = getattr(call, word)
         for name in names.values() if isinstance(names, Mapping) else names:
             if name not in entries:
                 return f"{word}: the file holds no tensor {name!a:.40}"
-            if entries[name]["dtype"] not in CODES:
+            if entries[name]["dtype"] not in NUMPY_DTYPES:
                 return f"{word}: tensor {name!a:.40} is of dtype {entries[name]['dtype']}, which no trace holds"
     if len(call.noise) != len(call.outputs):
         return f"noise: {len(call.noise)} of them for {len(call.outputs)} outputs"
     if unmeasured := sorted(call.gradients.keys() - call.gradient_noise.keys()):
         return f"gradient_noise: none for {unmeasured[0]!a:.40}"
-    # A number that is larger than any run's, or NaN, would allow anything.
+    # A number larger than any run's, or NaN, would make every allowance infinite.
     for word, value, least in (
         ("number", call.number, 0),
         ("terms", call.terms, 1),
@@ -192,7 +192,8 @@ class TraceWriter:
     """Writes a trace tensor by tensor, so that no run has to fit into memory."""
 
     def __init__(self, path: str | os.PathLike[str]):
-        self._writer, self._count = Writer(path), 0
+        self._writer = Writer(path)
+        self._count = 0
 
     def add(self, array: Array) -> str:
         """Write one array and return its name in the file.
@@ -200,7 +201,7 @@ class TraceWriter:
         Raises:
             ParityError: If its dtype is one that a trace cannot hold.
         """
-        if array.dtype.str not in WORDS:
+        if array.dtype.str not in FORMAT_NAMES:
             raise ParityError(f"a layer's tensor has dtype {array.dtype}, which a trace cannot hold")
         name = f"t{self._count}"
         self._writer.add(name, array)
@@ -208,12 +209,12 @@ class TraceWriter:
         return name
 
     def read(self, name: str) -> Array:
-        """Return an array written before; it lasts until the next one is read."""
+        """Return an array written before; it is valid until the next one is read."""
         return self._writer.read(name)
 
     def close(self, manifest: Mapping[str, Any], calls: Sequence[Call]) -> None:
         """Write the header and close the file."""
-        # Infinity and NaN as Python's own words for them, as in every trace of this schema.
+        # Infinity and NaN are written as Python's json does, as in every trace of this schema.
         header = json.dumps(encode(_Header(SCHEMA, manifest, tuple(calls)), strict=False))
         with self._writer as writer:
             writer.finish({"parity_trace": header})

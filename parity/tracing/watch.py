@@ -1,4 +1,4 @@
-"""Wrap the layers of a live network for a while, and leave it as it was."""
+"""Wrap the layers of a live network during a run, and restore them afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parity.tracing.backend import Backend
 
 @contextlib.contextmanager
 def inference_mode(backend: Backend, network: Any) -> Iterator[None]:
-    """Put a network that is in training mode into evaluation mode for a while; leave any other as it is."""
+    """Put a network that is in training mode into evaluation mode, and back; leave any other as it is."""
     layers = [layer for _, layer in backend.layers(network)]
     modes = [layer.training for layer in layers]
     if network.training:
@@ -29,22 +29,22 @@ def inference_mode(backend: Backend, network: Any) -> Iterator[None]:
 def watched(
     layers: Iterable[tuple[str, Any]], wrap: Callable[[str, Any, Callable[..., Any]], Callable[..., Any]]
 ) -> Iterator[None]:
-    """Put what `wrap` makes of a layer's path, the layer and its `forward` in place of each `forward` for a while."""
+    """Replace each layer's `forward` by `wrap(path, layer, forward)`, and put it back afterwards."""
     wrapped = []
     try:
         for name, layer in layers:
-            wrapped.append((layer, layer.__dict__.get("forward")))
+            wrapped.append((layer, layer.__dict__.get("forward")))  # None: it is the class's
             layer.forward = wrap(name, layer, layer.forward)
         yield
     finally:
-        for layer, own in wrapped:
+        for layer, forward in wrapped:
             del layer.forward
-            if own is not None:
-                layer.forward = own
+            if forward is not None:
+                layer.forward = forward
 
 
-class Seen:
-    """Remembers a value for each live tensor object, until the tensor is changed in place or gone."""
+class TensorCache:
+    """Remembers a value for each live tensor object, until the tensor is changed in place or freed."""
 
     def __init__(self, version: Callable[[Any], int]):
         self._version = version
@@ -66,9 +66,9 @@ def leaves(backend: Backend, layers: Iterable[tuple[str, Any]]) -> set[int]:
 
 
 def keys(value: Any, is_tensor: Callable[[Any], bool]) -> tuple[str, ...]:
-    """Return what a structure calls its tensors, in the order of `flatten`: "out", "aux.0"; empty without mappings."""
-    found = [".".join(path) for path in _paths(value, is_tensor)]
-    return tuple(found) if _has_mapping(value) and len(set(found)) == len(found) else ()
+    """Return the keys of a structure's tensors, in the order of `flatten`: "out", "aux.0"; empty without mappings."""
+    paths = [".".join(path) for path in _paths(value, is_tensor)]
+    return tuple(paths) if _has_mapping(value) and len(set(paths)) == len(paths) else ()
 
 
 def _paths(value: Any, is_tensor: Callable[[Any], bool]) -> list[tuple[str, ...]]:

@@ -24,7 +24,7 @@ from torch import nn
 
 from parity import Comparison, ParityError, State, Trace
 from parity.backends import onnx_backend, torch_backend
-from parity.judging.explain import explained
+from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
 from parity.numerics.distance import Distance
 from parity.picture import load_input, load_picture
@@ -177,7 +177,7 @@ def _trace(folder: Path) -> list[Reader]:
                 comparison = judge("net", ours, theirs)
                 wrong = {call.key: Distance(1.0) if i % 2 else "why" for i, call in enumerate(ours.calls)}
                 for replayed in ({}, wrong):
-                    said = explained(comparison, ours, theirs, replayed, weights)
+                    said = with_culprits(comparison, ours, theirs, replayed, weights)
                     Comparison.from_json(said.to_json())
                     str(said)
 

@@ -52,7 +52,7 @@ def deep(framework, activation, depth, eps):
 
 @pytest.mark.parametrize("depth", [1, 12])
 @pytest.mark.parametrize("kind", ACTIVATIONS)
-@pytest.mark.parametrize("sides", ["torch-torch", "torch-paddle", "paddle-torch", "paddle-paddle"])
+@pytest.mark.parametrize("backends", ["torch-torch", "torch-paddle", "paddle-torch", "paddle-paddle"])
 def test_an_eps_off_by_a_tenth_is_found_behind_any_layer_and_the_right_pair_passes(backends, kind, depth):
     made = {"torch": ACTIVATIONS[kind][0], "paddle": ACTIVATIONS[kind][1]}
     first, second = backends.split("-")

@@ -11,8 +11,11 @@ from pairs import IMAGE, harden, small
 import paddle_cnn
 import torch_cnn
 from parity import State, Trace, compare
+from parity.backends import paddle_backend, torch_backend
 from parity.errors import ParityError
+from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
+from parity.tracing.record import record
 from parity.tracing.trace import TraceWriter
 
 
@@ -228,6 +231,67 @@ def test_a_shape_that_would_broadcast():
     assert culprits(result) == {"": "the forward code of the network (Flat) differs, what it calls is right"}
 
 
+def test_a_forward_is_not_said_to_call_what_is_right_where_nothing_it_calls_was_compared():
+    def network(name, act):
+        block = torch.nn.Sequential()
+        block.add_module(name, act)
+        return torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3), block).eval()
+
+    result = compare(network("a", torch.nn.ReLU()), network("b", torch.nn.Tanh()), IMAGE)
+    assert "first divergence: between 1: nothing it calls was compared" in str(result)
+    assert culprits(result)["1"].startswith("the forward code of 1 (Sequential) differs, nothing it calls was compared")
+    assert "agree, its" not in str(result)
+    assert "is right" not in str(result)
+
+
+def test_a_layer_called_by_keyword_is_the_culprit_and_not_the_forward_that_calls_it():
+    """It cannot be replayed from its recorded tensors, but its inputs agree and its output does not."""
+
+    class Scale(torch.nn.Module):
+        def __init__(self, factor):
+            super().__init__()
+            self.factor = factor
+
+        def forward(self, x):
+            return self.factor * x
+
+    class Network(torch.nn.Sequential):
+        def forward(self, x):
+            return self[1](x=self[0](x))
+
+    layer = torch.nn.Conv2d(3, 3, 3)
+    result = compare(Network(layer, Scale(2.0)), Network(layer, Scale(2.5)), IMAGE, transfer=False)
+    ((name, reason),) = culprits(result).items()
+    assert name == "1"
+    assert "elements differ" in reason
+    assert "is right" not in str(result)
+
+
+def test_an_input_that_differs_at_the_first_layer_is_behind_no_output_that_agrees(tmp_path):
+    class Scaled(torch.nn.Sequential):
+        def forward(self, x):
+            return super().forward(2 * x)
+
+    layer = torch.nn.Conv2d(3, 3, 3)
+    result = compare(torch.nn.Sequential(layer), Scaled(layer), IMAGE, transfer=False)
+    assert "first divergence: between 0: nothing before it was compared, its input does not agree" in str(result)
+    # The layer itself was compared: given the reference's input, it is right.
+    assert culprits(result) == {"": "the forward code of the network (Sequential) differs, what it calls is right"}
+    for name, network in (("a", torch.nn.Sequential(layer)), ("b", Scaled(layer))):
+        record(torch_backend, network, [IMAGE], tmp_path / name)
+    with Trace(tmp_path / "a") as a, Trace(tmp_path / "b") as b:
+        not_replayed = with_culprits(judge("scaled", a, b), a, b, {}, None)
+    assert culprits(not_replayed) == {"0": "the forward code of the network differs, nothing it calls was compared"}
+
+
+def test_a_comparison_is_short_where_pytest_prints_it_and_its_text_begins_with_the_verdict(pair):
+    ours, theirs = pair
+    theirs[2].conv1.batch_norm._epsilon = 1.1e-5
+    result = compare(ours, theirs, IMAGE)
+    assert repr(result) == f"<Comparison Sequential: different, layer calls: {len(result.layers)}, culprits: 1>"
+    assert str(result).startswith("Sequential: different: 2.conv1.batch_norm: eps differs: torch=1e-05, paddle=1.1e-05")
+
+
 def test_float32_that_is_less_than_float32(pair, monkeypatch):
     """TF32 keeps 10 bits of a product's factors. Float64 still agrees: the function is right, the kernel is not."""
     ours, theirs = pair
@@ -262,9 +326,6 @@ def test_half_precision_is_told_from_float32(pair):
 
 
 def test_a_gpu_result_with_tf32_on_is_never_rounding(tmp_path, pair):
-    from parity.backends import paddle_backend, torch_backend
-    from parity.tracing.record import record
-
     for backend, net, path, flags in (
         (torch_backend, pair[0], tmp_path / "a", {}),
         (paddle_backend, pair[1], tmp_path / "b", {"tf32": True}),

@@ -69,7 +69,7 @@ def test_an_error_of_the_frameworks_own_layer_has_no_place():
     ids=["sparse", "quantised", "complex", "paddle-sparse"],
 )
 def test_an_output_that_numpy_or_a_trace_cannot_hold_names_the_layer(nn, made):
-    assert str(refused(within(nn, made))).startswith("1: takes or gives a tensor that cannot be compared: ")
+    assert str(refused(within(nn, made))).startswith("1: takes or returns a tensor that cannot be compared: ")
 
 
 def test_weights_that_do_not_exist_yet_are_refused_by_name():

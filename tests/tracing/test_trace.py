@@ -213,7 +213,7 @@ def test_runs_that_part_by_precision_are_refused(tmp_path):
         def forward(self, x):
             return (self.a if x.dtype == torch.float64 else self.b)(x)
 
-    with pytest.raises(ParityError, match="b: the float64 and the float32 run part here"):
+    with pytest.raises(ParityError, match="b: the float64 and the float32 run diverge here"):
         traced(torch_backend, Fickle(), tmp_path / "t")
 
 

@@ -10,7 +10,7 @@ import torch
 
 from parity import Comparison, ParityError, Trace
 from parity.backends import torch_backend
-from parity.judging.explain import explained
+from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
 from parity.tracing.record import record
 from parity.tracing.trace import TraceWriter
@@ -69,7 +69,7 @@ def judged(one, other):
     for pair in ((one, other), (other, one)):
         with Trace(pair[0]) as reference, Trace(pair[1]) as candidate:
             comparison = judge("net", reference, candidate)
-            comparison = explained(comparison, reference, candidate, {}, None)
+            comparison = with_culprits(comparison, reference, candidate, {}, None)
         assert Comparison.from_json(comparison.to_json()).to_json() == comparison.to_json()
         assert str(comparison)
 
