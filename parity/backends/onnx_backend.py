@@ -160,69 +160,109 @@ def record(
     """
     if gradients:
         raise ParityError(f"{network.path}: an ONNX file has no gradients; leave out --gradients")
-    deployed = session(network)
     name, graph = str(network.path), network.model.graph
-    singles = [array.astype(np.float32) if array.dtype.kind == "f" else array for array in inputs]
-    fed = runtime.feed(deployed, singles, name)
-    outputs = [output.name for output in graph.output]
-    shown = dict(zip(outputs, runtime.run(deployed, fed, name), strict=True))
+    deployed = session(network)
+    floats = [array.astype(np.float32) if array.dtype.kind == "f" else array for array in inputs]
+    fed = runtime.feed(deployed, floats, name)
+    float32 = dict(zip([output.name for output in graph.output], runtime.run(deployed, fed, name), strict=True))
     if progress is not None:
         progress("float32", 1, 2)
-    inside = [o for node in graph.node if node.op_type != "Constant" for o in node.output if o and o not in shown]
-    if inside:
-        made = runtime.run(session(network, inside), fed, name)
-        shown = {**dict(zip([*outputs, *inside], made, strict=True)), **shown}
-    writer, calls = TraceWriter(path), list[Call]()
+    inner = [o for node in graph.node if node.op_type != "Constant" for o in node.output if o and o not in float32]
+    if inner:
+        # The session's outputs are the file's own first. No variable keeps them: each is freed after its use.
+        float32 |= zip(inner, runtime.run(session(network, inner), fed, name)[len(graph.output) :], strict=True)
     wide = {slot: array.astype(np.float64) if array.dtype.kind == "f" else array for slot, array in fed.items()}
-    names = {slot: writer.add(array) for slot, array in wide.items()}
-    shapes = {slot: array.shape for slot, array in wide.items()}
-    noises = dict[str, Noise]()
-    weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    labels, errors = dict[str, int](), dict[str, float]()
-    moving = evaluate(network.model, wide, Nudge(_weights(graph)))
-    for done, ((node, made), (_, moved)) in enumerate(zip(evaluate(network.model, wide), moving, strict=True)):
-        made_of = node.input[:1] if node.op_type == "CastLike" else node.input  # whose second lends its type alone
-        if all(name in weights for name in made_of):  # a constant, or made of constants: a bias given another shape
-            weights |= {name: array.shape for name, array in made.items()}
-            continue
-        same = names.get(node.input[0]) if node.op_type == "Identity" else None
-        for output, array in made.items():
-            if output in shown and array.dtype == np.float64:
-                noises[output] = measured_noise(shown.pop(output), array)
-                names[output] = same or writer.add(array)
-        written = [output for output in made if output in noises]
-        shapes |= {name: array.shape for name, array in made.items()}
-        if not written or same is not None:
-            continue
+    recording = _Recording(graph, wide, float32, path)
+    exact = evaluate(network.model, wide, name=name)
+    nudged = evaluate(network.model, wide, Nudge(_weights(graph)), name=name)
+    for done, ((node, arrays), (_, moved)) in enumerate(zip(exact, nudged, strict=True)):
+        if recording.add(node, arrays, moved) and progress is not None:
+            progress("float64", done + 1, len(graph.node))
+    metadata = {entry.key: entry.value for entry in network.model.metadata_props}
+    # Whoever exported the file may have noted whose weights they are.
+    key = "parity.state_sha256"
+    source = {"state_sha256": metadata[key]} if key in metadata else {"weights_of": "file"}
+    recording.close(
+        {**_manifest(network, deployed), "input_sha256": input_digest(inputs), **(manifest or {}), **source}
+    )
+
+
+class _Recording:
+    """Writes the Trace of a file, one node at a time.
+
+    Args:
+        graph: The file's.
+        inputs: Its inputs by name, floating ones in float64.
+        float32: What the runtime computed, by the tensor's name; each array is dropped after its use.
+        path: Of the Trace.
+    """
+
+    def __init__(
+        self, graph: onnx.GraphProto, inputs: Mapping[str, Array], float32: dict[str, Array], path: Path | str
+    ):
+        self._inputs, self._outputs = list(inputs), [output.name for output in graph.output]
+        self._float32, self._writer = float32, TraceWriter(path)
+        self._keys = {name: self._writer.add(array) for name, array in inputs.items()}
+        self._shapes = {name: array.shape for name, array in inputs.items()}
+        self._weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+        self._noises, self._errors = dict[str, Noise](), dict[str, float]()
+        self._counts, self._calls = dict[str, int](), list[Call]()
+
+    def add(self, node: onnx.NodeProto, arrays: Mapping[str, Array], moved: Mapping[str, Array]) -> bool:
+        """Write a node's outputs.
+
+        Args:
+            node: The next node of the graph.
+            arrays: Its outputs in float64, by name.
+            moved: The same outputs, computed from nudged constants.
+
+        Returns:
+            Whether the node is a call of the Trace: it is not if it computes a constant or a copy.
+        """
+        operands = node.input[:1] if node.op_type == "CastLike" else node.input  # its second gives only its dtype
+        if all(name in self._weights for name in operands):  # a constant, or a constant given another shape: a bias
+            self._weights |= {name: array.shape for name, array in arrays.items()}
+            return False
+        copied = self._keys.get(node.input[0]) if node.op_type == "Identity" else None
+        for name, array in arrays.items():
+            if name in self._float32 and array.dtype == np.float64:
+                self._noises[name] = measured_noise(self._float32.pop(name), array)
+                self._keys[name] = copied or self._writer.add(array)
+        written = [name for name in arrays if name in self._noises]
+        self._shapes |= {name: array.shape for name, array in arrays.items()}
+        if not written or copied is not None:
+            return False
         label = layer_of(node)
-        number = labels[label] = labels.get(label, -1) + 1
-        kind, config = _describe(node, weights)
-        read = [name for name in node.input if name in names]
-        before, after = shapes[read[0] if read else written[0]], shapes[written[0]]
-        errors |= {name: Nudge.allowance(moved[name], made[name]) for name in written}
-        calls.append(
+        number = self._counts[label] = self._counts.get(label, -1) + 1
+        kind, config = _describe(node, self._weights)
+        read = [name for name in node.input if name in self._keys]
+        before, after = self._shapes[read[0] if read else written[0]], self._shapes[written[0]]
+        self._errors |= {name: Nudge.allowance(moved[name], arrays[name]) for name in written}
+        self._calls.append(
             Call(
                 layer=label, number=number, kind=kind, leaf=True, config=config,
-                inputs=tuple(names[name] for name in read), outputs=tuple(names[name] for name in written),
-                noise=tuple(noises[name] for name in written), terms=terms(config, before, after), replayable=False,
-                gradients={}, gradient_noise={}, known_error=max(errors[name] for name in written),
+                inputs=tuple(self._keys[name] for name in read), outputs=tuple(self._keys[name] for name in written),
+                noise=tuple(self._noises[name] for name in written), terms=terms(config, before, after),
+                replayable=False, gradients={}, gradient_noise={},
+                known_error=max(self._errors[name] for name in written),
             )
         )  # fmt: skip
-        if progress is not None:
-            progress("float64", done + 1, len(graph.node))
-    whole = [names[output] for output in outputs if output in noises]
-    calls.append(
-        Call(
-            "", 0, "File", False, {}, tuple(names[slot] for slot in fed), tuple(whole),
-            tuple(noises[output] for output in outputs if output in noises), 1, False, {}, {},
-            max((errors[output] for output in outputs if output in errors), default=0.0),
-        )
-    )  # fmt: skip
-    told = {entry.key: entry.value for entry in network.model.metadata_props}
-    found = {**_manifest(network, deployed), "input_sha256": input_digest(inputs), **(manifest or {})}
-    # Who exported the file may have written down whose weights they are.
-    found |= {"state_sha256": told["parity.state_sha256"]} if "parity.state_sha256" in told else {"weights_of": "file"}
-    writer.close(found, calls)
+        return True
+
+    def close(self, manifest: Mapping[str, Any]) -> None:
+        """Write the call of the whole file and the manifest."""
+        outputs = [name for name in self._outputs if name in self._noises]
+        self._calls.append(
+            Call(
+                layer="", number=0, kind="File", leaf=False, config={},
+                inputs=tuple(self._keys[name] for name in self._inputs),
+                outputs=tuple(self._keys[name] for name in outputs),
+                noise=tuple(self._noises[name] for name in outputs), terms=1, replayable=False,
+                gradients={}, gradient_noise={},
+                known_error=max((self._errors[name] for name in self._outputs if name in self._errors), default=0.0),
+            )
+        )  # fmt: skip
+        self._writer.close(manifest, self._calls)
 
 
 def _weights(graph: onnx.GraphProto) -> set[str]:

@@ -9,7 +9,6 @@ Written for 2.6 and 3.3 alike: who has a GPU may have either.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import re
@@ -23,6 +22,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from parity.backends.paddle_export import export_onnx
 from parity.backends.paddle_float64 import exact_operators
 from parity.backends.stand_in import Held, stand_ins
 from parity.errors import ParityError
@@ -385,45 +385,8 @@ def export(network: nn.Layer, example: Array, path: Path, opset: int, dynamic_si
     Raises:
         ParityError: If the exporter cannot take the network; some it can't take end the process.
     """
-    try:
-        import paddle2onnx
-    except ImportError as error:
-        raise ParityError(f"paddle2onnx cannot be imported: {error}. pip install 'cnn-parity[onnx]'") from error
-    shape = [None, example.shape[1], *((None, None) if dynamic_size else example.shape[2:])]
-    spec = paddle.static.InputSpec(shape, "float32", "image")
-    with temporary_folder() as folder:
-        saved = folder / "network"
-        try:
-            paddle.jit.save(network, str(saved), input_spec=[spec])
-            program = saved.with_suffix(".json")
-            _ = program.write_text(json.dumps(_single(json.loads(program.read_text()))))
-            _ = paddle2onnx.export(
-                str(program),
-                str(saved.with_suffix(".pdiparams")),
-                str(path),
-                opset_version=opset,
-                optimize_tool="None",  # any other installs it by pip, or fails
-            )
-        except (Exception, SystemExit) as error:  # paddle2onnx ends the program where it should raise
-            words = " ".join(str(error).split()) or "no message"
-            raise ParityError(f"Paddle's exporter cannot take it: {type(error).__name__}: {words[-400:]}") from error
-    if not path.is_file():
-        raise ParityError("Paddle's exporter has written nothing")
+    export_onnx(network, example, path, opset, dynamic_size)
     return {tensor.name: name for name, (slot, tensor, _) in _tensors(network).items() if not slot.tied}
-
-
-def _single(program: Any) -> Any:
-    """Return a saved program with its float64 attributes as float32.
-
-    Paddle 3.3 writes them as float64 and paddle2onnx 2.1 reads float32, so that what it finds is chance: leaky_relu's
-    slope, pad's value, group_norm's eps, interpolate's scale (docs/onnx.md). The one it reads right is `full`'s value.
-    """
-    if isinstance(program, list):
-        return [_single(item) for item in program]
-    if not isinstance(program, dict) or program.get("#") == "1.full":
-        return program
-    kept = {key: _single(item) for key, item in program.items()}
-    return {**kept, "#": "0.a_f32"} if program.get("#") == "0.a_f64" else kept
 
 
 def read_checkpoint(path: Path) -> dict[str, Array]:

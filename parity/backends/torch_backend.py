@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from parity.backends.stand_in import Held, stand_ins
+from parity.backends.torch_export import export_onnx
 from parity.errors import ParityError
 from parity.layers import known, pair
 from parity.numerics.arrays import Array, same_bits
@@ -330,32 +331,10 @@ def export(network: nn.Module, example: Array, path: Path, opset: int, dynamic_s
     Raises:
         ParityError: If the exporter cannot take the network.
     """
-    found = _tensors(network)
-    axes = (0, 2, 3) if dynamic_size else (0,)
-    # An example of one image would make the batch a constant.
-    twice = torch.from_numpy(np.concatenate([example, example]).astype(np.float32))
-    large = sum(tensor.nbytes for slot, tensor in found.values() if not slot.tied) > 1 << 30
-    try:
-        program = torch.onnx.export(
-            network,
-            (twice,),
-            dynamo=True,
-            optimize=False,
-            opset_version=opset,
-            input_names=["image"],
-            output_names=["logits"],
-            dynamic_shapes=(dict.fromkeys(axes, torch.export.Dim.DYNAMIC),),
-            verbose=False,
-        )
-        assert program is not None
-        program.save(str(path), external_data=large)
-    except (Exception, SystemExit) as error:  # whatever its parts meet
-        cause = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        words = next((line.strip() for line in str(cause).splitlines() if line.strip()), "no message")
-        raise ParityError(f"torch's exporter cannot take it: {type(cause).__name__}: {words[:400]}") from error
-    return {name: name for name in found}
+    tensors = _tensors(network)
+    large = sum(tensor.nbytes for slot, tensor in tensors.values() if not slot.tied) > 1 << 30
+    export_onnx(network, example, path, opset, dynamic_size, external_data=large)
+    return {name: name for name in tensors}
 
 
 def read_checkpoint(path: Path) -> dict[str, Array]:

@@ -41,7 +41,7 @@ _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorP
 
 
 def evaluate(
-    model: onnx.ModelProto, inputs: Mapping[str, Array], nudge: Nudge | None = None, *, name: str = "ONNX file"
+    model: onnx.ModelProto, inputs: Mapping[str, Array], nudge: Nudge | None = None, *, name: str
 ) -> Iterator[tuple[onnx.NodeProto, dict[str, Array]]]:
     """Yield each node of the graph, in order, with its outputs by name, all floating tensors in float64.
 
