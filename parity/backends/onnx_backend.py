@@ -1,7 +1,7 @@
-"""The door to ONNX files and ONNX Runtime. As far as a file can be a network, the same verbs as `torch_backend.py`.
+"""The backend of ONNX files and ONNX Runtime: the functions of `torch_backend.py` that a file can have.
 
-A file has no layers to call: its Trace has one call for each node that makes numbers, named after the layer it came
-from where the file says so. `parity/judging/pairing.py` finds the partners.
+A file has no layers to call: its Trace has one call for each node that computes floats, named after its layer if the
+file states it. `parity/judging/pairing.py` pairs them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from parity.weights.state import State
 
 NAME = "onnx"
 
-# What torch calls an operator; one that is not here keeps its own name.
+# torch's name for an operator; any other keeps its own name.
 _KINDS = {
     "Conv": "Conv2d", "ConvTranspose": "ConvTranspose2d", "Gemm": "Linear", "BatchNormalization": "BatchNorm2d",
     "MaxPool": "MaxPool2d", "AveragePool": "AvgPool2d", "GlobalAveragePool": "AdaptiveAvgPool2d",
@@ -49,9 +49,9 @@ class File:
     """A model file that has been read and checked.
 
     Attributes:
-        path: Where it is.
-        model: Its content, weights included, its local functions written out.
-        device: Where the runtime is to run it.
+        path: Its path.
+        model: Its content, weights included, local functions inlined.
+        device: The device that runs it.
         level: How far the runtime rewrites it, one of `runtime.LEVELS`.
     """
 
@@ -62,7 +62,7 @@ class File:
 
 
 def load(path: Path) -> File:
-    """Return the file, checked: ONNX, whole, acyclic, its data in its own folder, of an opset the runtime has.
+    """Return the file, checked: valid, complete, acyclic, its data in its own folder, of an opset that the runtime has.
 
     Raises:
         ParityError: If it is not.
@@ -88,7 +88,7 @@ def use(device: str, threads: int) -> str:
 
 
 def place(network: File, device: str) -> File:
-    """Return the file as one to be run where `use` said."""
+    """Return the file for the device that `use` named."""
     return replace(network, device=device)
 
 
@@ -100,31 +100,31 @@ def input_shape(network: File) -> list[int | None]:
 
 
 def get_state(network: File) -> State:
-    """Return the file's weights under its own names; what layers they belong to a file does not say."""
-    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in network.model.graph.initializer}
-    for node in network.model.graph.node:  # Paddle's exporter keeps them as constants
+    """Return the file's weights under its own names; a file does not state their layers."""
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in network.model.graph.initializer}
+    for node in network.model.graph.node:  # Paddle's exporter writes them as constants
         if node.op_type == "Constant" and node.attribute[0].name == "value":
-            held[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    return State({name: array for name, array in held.items() if array.dtype.kind == "f" and array.size > 1})
+            arrays[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    return State({name: array for name, array in arrays.items() if array.dtype.kind == "f" and array.size > 1})
 
 
 def session(network: File, exposed: Sequence[str] = ()) -> Any:
-    """Return an onnxruntime.InferenceSession of the file, with more of its tensors as outputs.
+    """Return an onnxruntime.InferenceSession of the file, with the `exposed` tensors as additional outputs.
 
     Raises:
-        ParityError: If the runtime refuses the file or would run it elsewhere than asked.
+        ParityError: If the runtime refuses the file or would run it on another device.
     """
     options = {"name": str(network.path), "device": network.device, "threads": _threads, "level": network.level}
     if not exposed:
         return runtime.open_session(network.path, **options)
-    outputs = len(network.model.graph.output)
+    count = len(network.model.graph.output)
     network.model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in exposed)
     try:
         with temporary_folder() as folder:
             write(network.model, folder / "exposed.onnx")
             return runtime.open_session(folder / "exposed.onnx", **options)
     finally:
-        del network.model.graph.output[outputs:]
+        del network.model.graph.output[count:]
 
 
 WAYS = ("runtime",)
@@ -134,7 +134,7 @@ def runner(network: File, way: str, array: Array) -> Callable[[], Any]:
     """Return a call that runs the file on an input once.
 
     Raises:
-        ParityError: If the file does not take it.
+        ParityError: If the input does not fit the file.
     """
     deployed, name = session(network), str(network.path)
     fed = runtime.feed(deployed, [array], name)
@@ -150,10 +150,10 @@ def record(
     gradients: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """Run the file in float32, by the runtime, and in float64, by `onnx_float64`; write the Trace to `path`.
+    """Run the file in float32, by the runtime, and in float64, by `onnx_files.float64`; write the Trace to `path`.
 
-    The noise of the outputs is that of the file as it is deployed. That of the tensors inside is of a second session
-    that shows them, which keeps the runtime from fusing operators across them.
+    The noise of the outputs is that of the deployed file. The noise of the inner tensors is that of a second session,
+    which exposes them and so keeps the runtime from fusing operators across them.
 
     Raises:
         ParityError: If the file cannot take the inputs, or a node has no float64.
@@ -266,22 +266,22 @@ class _Recording:
 
 
 def _weights(graph: onnx.GraphProto) -> set[str]:
-    """Return the names of a file's tensors of more than one number, those it keeps as constants included."""
-    held = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    held |= {
+    """Return the names of a file's tensors of more than one number, those of Constant nodes included."""
+    sizes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    sizes |= {
         node.output[0]: tuple(attribute.t.dims)
         for node in graph.node
         for attribute in node.attribute
         if node.op_type == "Constant" and attribute.name == "value"
     }
-    return {name for name, dims in held.items() if math.prod(dims) > 1}
+    return {name for name, dims in sizes.items() if math.prod(dims) > 1}
 
 
 def layer_of(node: onnx.NodeProto) -> str:
-    """Return the dotted path of the layer that made a node, as its exporter tells; else a name for the node itself."""
-    told = {entry.key: entry.value for entry in node.metadata_props}
+    """Return the dotted path of a node's layer if its exporter states it; else a name for the node itself."""
+    metadata = {entry.key: entry.value for entry in node.metadata_props}
     try:
-        scopes = ast.literal_eval(told.get("pkg.torch.onnx.name_scopes", "[]"))
+        scopes = ast.literal_eval(metadata.get("pkg.torch.onnx.name_scopes", "[]"))
     except (ValueError, SyntaxError):
         scopes = []
     if isinstance(scopes, list) and len(scopes) > 2 and isinstance(scopes[-2], str):
@@ -290,24 +290,24 @@ def layer_of(node: onnx.NodeProto) -> str:
 
 
 def _describe(node: onnx.NodeProto, weights: Mapping[str, tuple[int, ...]]) -> tuple[str, dict[str, Any]]:
-    """Return a node's kind and configuration in neutral words, as far as it has them.
+    """Return a node's neutral kind and configuration, as far as it has them.
 
-    `constant` is the number of elements of what an addition or multiplication adds or multiplies by: a bias, a scale.
+    `constant` is the number of elements of the constant operand of an addition or multiplication: a bias, a scale.
     """
     settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     kind = _KINDS.get(node.op_type, node.op_type)
-    held = [weights[name] for name in node.input if name in weights]
+    dims = [weights[name] for name in node.input if name in weights]
     config: dict[str, Any] = {"node": f"{node.op_type} {node.name or node.output[0]}"}
-    if node.op_type in ("MatMul", "Gemm") and held and len(held[0]) == 2:
+    if node.op_type in ("MatMul", "Gemm") and dims and len(dims[0]) == 2:
         kind = "Linear"
-        out, features = held[0] if settings.get("transB") else held[0][::-1]
+        out, features = dims[0] if settings.get("transB") else dims[0][::-1]
         config |= {"in_features": features, "out_features": out}
     elif node.op_type == "Resize":
         config["mode"] = settings.get("mode", b"nearest").decode()
     elif node.op_type == "ReduceMean":
         kind = "AdaptiveAvgPool2d"
-    elif node.op_type in ("Add", "Sub", "Mul", "Div") and len(held) == 1:
-        config["constant"] = math.prod(held[0])
+    elif node.op_type in ("Add", "Sub", "Mul", "Div") and len(dims) == 1:
+        config["constant"] = math.prod(dims[0])
     elif node.op_type in ("Conv", "MaxPool", "AveragePool") and len(kernel := settings.get("kernel_shape", [])) == 2:
         config["kernel_size"] = list(kernel)
         config["stride"] = list(settings.get("strides", [1, 1]))
@@ -317,15 +317,15 @@ def _describe(node: onnx.NodeProto, weights: Mapping[str, tuple[int, ...]]) -> t
         if node.op_type == "Conv":
             group = settings.get("group", 1)
             config["dilation"] = list(settings.get("dilations", [1, 1]))
-            if held:
-                config |= {"groups": group, "out_channels": held[0][0], "in_channels": held[0][1] * group}
+            if dims:
+                config |= {"groups": group, "out_channels": dims[0][0], "in_channels": dims[0][1] * group}
         else:
             config["ceil_mode"] = bool(settings.get("ceil_mode", 0))
             if node.op_type == "AveragePool":
                 config["count_include_pad"] = bool(settings.get("count_include_pad", 0))
     elif node.op_type == "BatchNormalization":
-        config["eps"] = float(str(np.float32(settings.get("epsilon", 1e-5))))  # as it was written, not as it is held
-        config |= {"num_features": held[0][0]} if held else {}
+        config["eps"] = float(str(np.float32(settings.get("epsilon", 1e-5))))  # the decimal, not its float32
+        config |= {"num_features": dims[0][0]} if dims else {}
     return kind, config
 
 
@@ -333,7 +333,7 @@ def _manifest(network: File, deployed: Any) -> dict[str, Any]:
     ort = runtime.import_onnxruntime()
     device = runtime.runs_on(deployed)
     dtype = deployed.get_inputs()[0].type if deployed.get_inputs() else "tensor(float)"
-    told = {entry.domain or "ai.onnx": entry.version for entry in network.model.opset_import}
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in network.model.opset_import}
     return {
         "framework": NAME,
         "version": ort.__version__,
@@ -348,6 +348,6 @@ def _manifest(network: File, deployed: Any) -> dict[str, Any]:
         "deterministic": True,
         "providers": deployed.get_providers(),
         "optimisation": network.level,
-        "opset": told,
+        "opset": opsets,
         "producer": f"{network.model.producer_name} {network.model.producer_version}".strip(),
     }

@@ -206,7 +206,7 @@ def test_a_tensor_that_paddle_shares_between_embedding_and_linear_is_turned():
     network = paddle.nn.Sequential(paddle.nn.Embedding(4, 4), paddle.nn.Linear(4, 4))
     network[1].weight = network[0].weight
     slots = paddle_backend.slots(network)
-    assert (slots["1.weight"].tied, slots["1.weight"].turned) == ("0.weight", True)
+    assert (slots["1.weight"].tied, slots["1.weight"].transposed) == ("0.weight", True)
     state = hardened_state(slots)
     assert np.array_equal(state["1.weight"], state["0.weight"].T)
     paddle_backend.set_state(network, state)
