@@ -1,4 +1,4 @@
-"""ONNX files: read without trusting them, check them, write them whole or not at all, and hash them."""
+"""Read ONNX files without trusting them, check them, write them whole or not at all, and hash them."""
 
 from __future__ import annotations
 

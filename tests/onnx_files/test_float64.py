@@ -34,11 +34,11 @@ def refused(model, *words):
     assert all(word in message for word in words), message
 
 
-def test_a_name_that_nothing_has_is_told_with_file_and_node():
+def test_a_name_that_nothing_has_is_reported_with_file_and_node():
     refused(shapeless("y = Add (x, nothing)", {}), "'y' (Add)", "'nothing'")
 
 
-def test_a_tensor_with_too_few_numbers_is_told_with_file_and_node():
+def test_a_tensor_with_too_few_numbers_is_reported_with_file_and_node():
     model = shapeless("a = Relu (x)\n y = Add (a, w)", {"w": numbers(3, 1, 1)})
     model.graph.initializer[0].raw_data = b"1234"
     refused(model, "'y' (Add)")
@@ -59,7 +59,7 @@ def test_a_tensor_with_too_few_numbers_is_told_with_file_and_node():
         ("y = NoSuchOperator (x)", {}),
     ],
 )
-def test_whatever_stops_it_is_told_with_file_and_node(body, tensors):
+def test_whatever_stops_it_is_reported_with_file_and_node(body, tensors):
     refused(shapeless(body, tensors), f"'y' ({body.split('= ')[1].split(' ')[0]})")
 
 
@@ -203,7 +203,7 @@ def test_a_node_without_float64_is_reported_with_the_real_file(tmp_path):
     assert str(caught.value).startswith(f"{tmp_path}/odd.onnx: node 'y' (BiasGelu) cannot be evaluated in float64: ")
 
 
-def test_values_are_let_go_after_their_last_use():
+def test_values_are_freed_after_their_last_use():
     """Of a chain of 40 maps never more than a few are alive."""
     body = "\n".join(f"v{i + 1} = Neg (v{i})" for i in range(40))
     model = shapeless(f"v0 = Neg (x)\n {body}\n y = Relu (v40)", {})

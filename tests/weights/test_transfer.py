@@ -157,7 +157,7 @@ def test_other_precisions_stay_what_they_are(dtype, lenet, tmp_path):
     assert state.differences(State.load(tmp_path / "d.safetensors")) == []
 
 
-def test_a_square_linear_is_turned_because_of_its_kind_and_nothing_else_is():
+def test_a_square_linear_is_transposed_because_of_its_kind_and_nothing_else_is():
     square = np.arange(16, dtype=np.float32).reshape(4, 4)
     slots = {"fc.weight": Slot((4, 4), "Linear", "weight"), "table.weight": Slot((4, 4), "Embedding", "weight")}
     written = _converted(dict.fromkeys(slots, square), slots, "", "twin", "paddle")
@@ -255,7 +255,7 @@ def test_another_networks_weights_are_refused_with_what_was_recognised_and_what_
     refused(tmp_path / "b.pth", words, tmp_path / "a.safetensors", "resnet18")
 
 
-def test_another_number_of_classes_is_told(lenet, tmp_path):
+def test_another_number_of_classes_is_reported(lenet, tmp_path):
     state = hardened_state(blueprint.slots("lenet5", num_classes=7))
     state.save(tmp_path / "seven.safetensors")
     refused(
