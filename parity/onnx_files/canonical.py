@@ -156,7 +156,8 @@ def _rebuilt(model: ir.Model, names: Sequence[str], layers: Mapping[ir.Value, st
     Raises:
         ParityError: If a node contains a graph.
     """
-    graph, node_name, unique = model.graph, _unique(), _unique()
+    graph = model.graph
+    node_name, unique = _unique(), _unique()
     values = {
         value: ir.Value(None, name=unique(name), type=value.type, shape=_axes(value))
         for name, group in ((INPUT, graph.inputs), (OUTPUT, graph.outputs))

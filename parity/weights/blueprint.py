@@ -67,7 +67,9 @@ class _BatchNorm2d(_Layer):
 class _Framework:
     """Stands in for `torch` and all its modules; a layer it does not know has no weights."""
 
-    Module, Sequential, Conv2d, Linear, BatchNorm2d = _Layer, _Sequential, _Conv2d, _Linear, _BatchNorm2d
+    Module, Sequential = _Layer, _Sequential
+    Conv2d, Linear = _Conv2d, _Linear
+    BatchNorm2d = _BatchNorm2d
 
     def __getattr__(self, name: str) -> Any:
         return type(name, (_Layer,), {}) if name[0].isupper() else self

@@ -98,7 +98,8 @@ class _Mapped:
     """A memory map, as a file for pickletools: it reads long data as a view of the map, not as a copy."""
 
     def __init__(self, content: mmap.mmap):
-        self.content, self.tell, self.readline = content, content.tell, content.readline
+        self.content = content
+        self.tell, self.readline = content.tell, content.readline
 
     def read(self, count: int) -> bytes | memoryview:
         if count <= mmap.PAGESIZE:

@@ -71,10 +71,10 @@ class BiasIntoConv(RewriteRuleClassBase):
         return op.Add(getattr(op, self._operator)(x, weight, _outputs=["convolved"]), bias)
 
     def check(self, context: Any, x: Any, weight: ir.Value, bias: ir.Value, convolved: ir.Value) -> bool:
-        added, weights, node = constant(bias), shape_of(weight), producer(convolved)
+        added, weights = constant(bias), shape_of(weight)
         if added is None or weights is None:
             return False
-        transposed = self._operator == "ConvTranspose"
+        node, transposed = producer(convolved), self._operator == "ConvTranspose"
         channels = (weights[1] or 0) * (node.attributes.get_int("group", 1) or 1) if transposed else weights[0]
         return (
             added.size == channels

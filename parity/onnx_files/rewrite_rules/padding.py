@@ -27,7 +27,8 @@ class PadWithoutAxis(RewriteRuleClassBase):
         return op.Squeeze(op.Pad(op.Unsqueeze(x, axis), pads, _allow_other_inputs=True, _outputs=["padded"]), back)
 
     def check(self, context: Any, x: Any, axis: ir.Value, pads: ir.Value, back: ir.Value, padded: ir.Value) -> bool:
-        added, dropped, sizes = constant(axis), constant(back), constant(pads)
+        added, dropped = constant(axis), constant(back)
+        sizes = constant(pads)
         if added is None or dropped is None or sizes is None or added.size != 1 or len(producer(padded).inputs) > 3:
             return False
         at, rank = int(added.reshape(-1)[0]), len(sizes) // 2
