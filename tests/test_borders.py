@@ -17,6 +17,8 @@ FRAMEWORKS = {"torch", "torchvision", "paddle"}
 DOORS = {
     "parity/backends/torch_backend.py": {"torch", "torch_cnn"},
     "parity/backends/paddle_backend.py": {"paddle", "paddle_cnn"},
+    "parity/backends/torch_export.py": {"torch"},
+    "parity/backends/paddle_export.py": {"paddle"},
     "parity/backends/paddle_float64.py": {"paddle"},
     # What a user without us would run, and the networks that twins are timed against.
     "parity/commands/baselines/compare.py": {"torch", "torch_cnn", "paddle", "paddle_cnn"},
@@ -35,7 +37,7 @@ ONNX_DOORS = {
     "parity/backends/onnx_backend.py": {"onnx"},
     "parity/deploy/precision.py": {"onnx", "onnxruntime"},  # the quantiser is a part of onnxruntime
     "parity/onnx_files/runtime.py": {"onnxruntime"},
-    "parity/backends/paddle_backend.py": {"paddle2onnx"},
+    "parity/backends/paddle_export.py": {"paddle2onnx"},
     "parity/commands/baselines/export.py": {"paddle2onnx"},
 }
 IMPORTING = ("import_module", "__import__")

@@ -36,8 +36,10 @@ DOORS = {
     "parity/backends/onnx_backend.py",
     "parity/backends/paddle_float64.py",
     "parity/backends/paddle_backend.py",
+    "parity/backends/paddle_export.py",
     "parity/onnx_files/rewrite_rules/",
     "parity/backends/torch_backend.py",
+    "parity/backends/torch_export.py",
 }
 
 _IMPORT_ALL = """

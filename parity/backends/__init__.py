@@ -1,1 +1,1 @@
-"""The doors to torch, Paddle and ONNX: the only files that import a framework."""
+"""The backends torch, Paddle and ONNX: the only files that import a framework."""

@@ -1,4 +1,4 @@
-"""The way to a door, by name: importing one imports its framework."""
+"""Import a backend by its name: this imports its framework."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def load_backend(name: str) -> Backend:
-    """Return the door to a framework.
+    """Return the backend of a framework.
 
     Args:
         name: "torch", "paddle" or "onnx".

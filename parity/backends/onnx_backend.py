@@ -1,7 +1,7 @@
-"""The door to ONNX files and ONNX Runtime. As far as a file can be a network, the same verbs as `torch_backend.py`.
+"""The backend of ONNX files and ONNX Runtime: the functions of `torch_backend.py` that a file can have.
 
-A file has no layers to call: its Trace has one call for each node that makes numbers, named after the layer it came
-from where the file says so. `parity/judging/pairing.py` finds the partners.
+A file has no layers to call: its Trace has one call for each node that computes floats, named after its layer if the
+file states it. `parity/judging/pairing.py` pairs them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from parity.weights.state import State
 
 NAME = "onnx"
 
-# What torch calls an operator; one that is not here keeps its own name.
+# torch's name for an operator; any other keeps its own name.
 _KINDS = {
     "Conv": "Conv2d", "ConvTranspose": "ConvTranspose2d", "Gemm": "Linear", "BatchNormalization": "BatchNorm2d",
     "MaxPool": "MaxPool2d", "AveragePool": "AvgPool2d", "GlobalAveragePool": "AdaptiveAvgPool2d",
@@ -49,9 +49,9 @@ class File:
     """A model file that has been read and checked.
 
     Attributes:
-        path: Where it is.
-        model: Its content, weights included, its local functions written out.
-        device: Where the runtime is to run it.
+        path: Its path.
+        model: Its content, weights included, local functions inlined.
+        device: The device that runs it.
         level: How far the runtime rewrites it, one of `runtime.LEVELS`.
     """
 
@@ -62,7 +62,7 @@ class File:
 
 
 def load(path: Path) -> File:
-    """Return the file, checked: ONNX, whole, acyclic, its data in its own folder, of an opset the runtime has.
+    """Return the file, checked: valid, complete, acyclic, its data in its own folder, of an opset that the runtime has.
 
     Raises:
         ParityError: If it is not.
@@ -88,7 +88,7 @@ def use(device: str, threads: int) -> str:
 
 
 def place(network: File, device: str) -> File:
-    """Return the file as one to be run where `use` said."""
+    """Return the file for the device that `use` named."""
     return replace(network, device=device)
 
 
@@ -100,31 +100,31 @@ def input_shape(network: File) -> list[int | None]:
 
 
 def get_state(network: File) -> State:
-    """Return the file's weights under its own names; what layers they belong to a file does not say."""
-    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in network.model.graph.initializer}
-    for node in network.model.graph.node:  # Paddle's exporter keeps them as constants
+    """Return the file's weights under its own names; a file does not state their layers."""
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in network.model.graph.initializer}
+    for node in network.model.graph.node:  # Paddle's exporter writes them as constants
         if node.op_type == "Constant" and node.attribute[0].name == "value":
-            held[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    return State({name: array for name, array in held.items() if array.dtype.kind == "f" and array.size > 1})
+            arrays[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    return State({name: array for name, array in arrays.items() if array.dtype.kind == "f" and array.size > 1})
 
 
 def session(network: File, exposed: Sequence[str] = ()) -> Any:
-    """Return an onnxruntime.InferenceSession of the file, with more of its tensors as outputs.
+    """Return an onnxruntime.InferenceSession of the file, with the `exposed` tensors as additional outputs.
 
     Raises:
-        ParityError: If the runtime refuses the file or would run it elsewhere than asked.
+        ParityError: If the runtime refuses the file or would run it on another device.
     """
     options = {"name": str(network.path), "device": network.device, "threads": _threads, "level": network.level}
     if not exposed:
         return runtime.open_session(network.path, **options)
-    outputs = len(network.model.graph.output)
+    count = len(network.model.graph.output)
     network.model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in exposed)
     try:
         with temporary_folder() as folder:
             write(network.model, folder / "exposed.onnx")
             return runtime.open_session(folder / "exposed.onnx", **options)
     finally:
-        del network.model.graph.output[outputs:]
+        del network.model.graph.output[count:]
 
 
 WAYS = ("runtime",)
@@ -134,7 +134,7 @@ def runner(network: File, way: str, array: Array) -> Callable[[], Any]:
     """Return a call that runs the file on an input once.
 
     Raises:
-        ParityError: If the file does not take it.
+        ParityError: If the input does not fit the file.
     """
     deployed, name = session(network), str(network.path)
     fed = runtime.feed(deployed, [array], name)
@@ -150,98 +150,138 @@ def record(
     gradients: bool = False,
     progress: OnProgress | None = None,
 ) -> None:
-    """Run the file in float32, by the runtime, and in float64, by `onnx_float64`; write the Trace to `path`.
+    """Run the file in float32, by the runtime, and in float64, by `onnx_files.float64`; write the Trace to `path`.
 
-    The noise of the outputs is that of the file as it is deployed. That of the tensors inside is of a second session
-    that shows them, which keeps the runtime from fusing operators across them.
+    The noise of the outputs is that of the deployed file. The noise of the inner tensors is that of a second session,
+    which exposes them and so keeps the runtime from fusing operators across them.
 
     Raises:
         ParityError: If the file cannot take the inputs, or a node has no float64.
     """
     if gradients:
         raise ParityError(f"{network.path}: an ONNX file has no gradients; leave out --gradients")
-    deployed = session(network)
     name, graph = str(network.path), network.model.graph
-    singles = [array.astype(np.float32) if array.dtype.kind == "f" else array for array in inputs]
-    fed = runtime.feed(deployed, singles, name)
-    outputs = [output.name for output in graph.output]
-    shown = dict(zip(outputs, runtime.run(deployed, fed, name), strict=True))
+    deployed = session(network)
+    floats = [array.astype(np.float32) if array.dtype.kind == "f" else array for array in inputs]
+    fed = runtime.feed(deployed, floats, name)
+    float32 = dict(zip([output.name for output in graph.output], runtime.run(deployed, fed, name), strict=True))
     if progress is not None:
         progress("float32", 1, 2)
-    inside = [o for node in graph.node if node.op_type != "Constant" for o in node.output if o and o not in shown]
-    if inside:
-        made = runtime.run(session(network, inside), fed, name)
-        shown = {**dict(zip([*outputs, *inside], made, strict=True)), **shown}
-    writer, calls = TraceWriter(path), list[Call]()
+    inner = [o for node in graph.node if node.op_type != "Constant" for o in node.output if o and o not in float32]
+    if inner:
+        # The session's outputs are the file's own first. No variable keeps them: each is freed after its use.
+        float32 |= zip(inner, runtime.run(session(network, inner), fed, name)[len(graph.output) :], strict=True)
     wide = {slot: array.astype(np.float64) if array.dtype.kind == "f" else array for slot, array in fed.items()}
-    names = {slot: writer.add(array) for slot, array in wide.items()}
-    shapes = {slot: array.shape for slot, array in wide.items()}
-    noises = dict[str, Noise]()
-    weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    labels, errors = dict[str, int](), dict[str, float]()
-    moving = evaluate(network.model, wide, Nudge(_weights(graph)))
-    for done, ((node, made), (_, moved)) in enumerate(zip(evaluate(network.model, wide), moving, strict=True)):
-        made_of = node.input[:1] if node.op_type == "CastLike" else node.input  # whose second lends its type alone
-        if all(name in weights for name in made_of):  # a constant, or made of constants: a bias given another shape
-            weights |= {name: array.shape for name, array in made.items()}
-            continue
-        same = names.get(node.input[0]) if node.op_type == "Identity" else None
-        for output, array in made.items():
-            if output in shown and array.dtype == np.float64:
-                noises[output] = measured_noise(shown.pop(output), array)
-                names[output] = same or writer.add(array)
-        written = [output for output in made if output in noises]
-        shapes |= {name: array.shape for name, array in made.items()}
-        if not written or same is not None:
-            continue
+    recording = _Recording(graph, wide, float32, path)
+    exact = evaluate(network.model, wide, name=name)
+    nudged = evaluate(network.model, wide, Nudge(_weights(graph)), name=name)
+    for done, ((node, arrays), (_, moved)) in enumerate(zip(exact, nudged, strict=True)):
+        if recording.add(node, arrays, moved) and progress is not None:
+            progress("float64", done + 1, len(graph.node))
+    metadata = {entry.key: entry.value for entry in network.model.metadata_props}
+    # Whoever exported the file may have noted whose weights they are.
+    key = "parity.state_sha256"
+    source = {"state_sha256": metadata[key]} if key in metadata else {"weights_of": "file"}
+    recording.close(
+        {**_manifest(network, deployed), "input_sha256": input_digest(inputs), **(manifest or {}), **source}
+    )
+
+
+class _Recording:
+    """Writes the Trace of a file, one node at a time.
+
+    Args:
+        graph: The file's.
+        inputs: Its inputs by name, floating ones in float64.
+        float32: What the runtime computed, by the tensor's name; each array is dropped after its use.
+        path: Of the Trace.
+    """
+
+    def __init__(
+        self, graph: onnx.GraphProto, inputs: Mapping[str, Array], float32: dict[str, Array], path: Path | str
+    ):
+        self._inputs, self._outputs = list(inputs), [output.name for output in graph.output]
+        self._float32, self._writer = float32, TraceWriter(path)
+        self._keys = {name: self._writer.add(array) for name, array in inputs.items()}
+        self._shapes = {name: array.shape for name, array in inputs.items()}
+        self._weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+        self._noises, self._errors = dict[str, Noise](), dict[str, float]()
+        self._counts, self._calls = dict[str, int](), list[Call]()
+
+    def add(self, node: onnx.NodeProto, arrays: Mapping[str, Array], moved: Mapping[str, Array]) -> bool:
+        """Write a node's outputs.
+
+        Args:
+            node: The next node of the graph.
+            arrays: Its outputs in float64, by name.
+            moved: The same outputs, computed from nudged constants.
+
+        Returns:
+            Whether the node is a call of the Trace: it is not if it computes a constant or a copy.
+        """
+        operands = node.input[:1] if node.op_type == "CastLike" else node.input  # its second gives only its dtype
+        if all(name in self._weights for name in operands):  # a constant, or a constant given another shape: a bias
+            self._weights |= {name: array.shape for name, array in arrays.items()}
+            return False
+        copied = self._keys.get(node.input[0]) if node.op_type == "Identity" else None
+        for name, array in arrays.items():
+            if name in self._float32 and array.dtype == np.float64:
+                self._noises[name] = measured_noise(self._float32.pop(name), array)
+                self._keys[name] = copied or self._writer.add(array)
+        written = [name for name in arrays if name in self._noises]
+        self._shapes |= {name: array.shape for name, array in arrays.items()}
+        if not written or copied is not None:
+            return False
         label = layer_of(node)
-        number = labels[label] = labels.get(label, -1) + 1
-        kind, config = _describe(node, weights)
-        read = [name for name in node.input if name in names]
-        before, after = shapes[read[0] if read else written[0]], shapes[written[0]]
-        errors |= {name: Nudge.allowance(moved[name], made[name]) for name in written}
-        calls.append(
+        number = self._counts[label] = self._counts.get(label, -1) + 1
+        kind, config = _describe(node, self._weights)
+        read = [name for name in node.input if name in self._keys]
+        before, after = self._shapes[read[0] if read else written[0]], self._shapes[written[0]]
+        self._errors |= {name: Nudge.allowance(moved[name], arrays[name]) for name in written}
+        self._calls.append(
             Call(
                 layer=label, number=number, kind=kind, leaf=True, config=config,
-                inputs=tuple(names[name] for name in read), outputs=tuple(names[name] for name in written),
-                noise=tuple(noises[name] for name in written), terms=terms(config, before, after), replayable=False,
-                gradients={}, gradient_noise={}, known_error=max(errors[name] for name in written),
+                inputs=tuple(self._keys[name] for name in read), outputs=tuple(self._keys[name] for name in written),
+                noise=tuple(self._noises[name] for name in written), terms=terms(config, before, after),
+                replayable=False, gradients={}, gradient_noise={},
+                known_error=max(self._errors[name] for name in written),
             )
         )  # fmt: skip
-        if progress is not None:
-            progress("float64", done + 1, len(graph.node))
-    whole = [names[output] for output in outputs if output in noises]
-    calls.append(
-        Call(
-            "", 0, "File", False, {}, tuple(names[slot] for slot in fed), tuple(whole),
-            tuple(noises[output] for output in outputs if output in noises), 1, False, {}, {},
-            max((errors[output] for output in outputs if output in errors), default=0.0),
-        )
-    )  # fmt: skip
-    told = {entry.key: entry.value for entry in network.model.metadata_props}
-    found = {**_manifest(network, deployed), "input_sha256": input_digest(inputs), **(manifest or {})}
-    # Who exported the file may have written down whose weights they are.
-    found |= {"state_sha256": told["parity.state_sha256"]} if "parity.state_sha256" in told else {"weights_of": "file"}
-    writer.close(found, calls)
+        return True
+
+    def close(self, manifest: Mapping[str, Any]) -> None:
+        """Write the call of the whole file and the manifest."""
+        outputs = [name for name in self._outputs if name in self._noises]
+        self._calls.append(
+            Call(
+                layer="", number=0, kind="File", leaf=False, config={},
+                inputs=tuple(self._keys[name] for name in self._inputs),
+                outputs=tuple(self._keys[name] for name in outputs),
+                noise=tuple(self._noises[name] for name in outputs), terms=1, replayable=False,
+                gradients={}, gradient_noise={},
+                known_error=max((self._errors[name] for name in self._outputs if name in self._errors), default=0.0),
+            )
+        )  # fmt: skip
+        self._writer.close(manifest, self._calls)
 
 
 def _weights(graph: onnx.GraphProto) -> set[str]:
-    """Return the names of a file's tensors of more than one number, those it keeps as constants included."""
-    held = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    held |= {
+    """Return the names of a file's tensors of more than one number, those of Constant nodes included."""
+    sizes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    sizes |= {
         node.output[0]: tuple(attribute.t.dims)
         for node in graph.node
         for attribute in node.attribute
         if node.op_type == "Constant" and attribute.name == "value"
     }
-    return {name for name, dims in held.items() if math.prod(dims) > 1}
+    return {name for name, dims in sizes.items() if math.prod(dims) > 1}
 
 
 def layer_of(node: onnx.NodeProto) -> str:
-    """Return the dotted path of the layer that made a node, as its exporter tells; else a name for the node itself."""
-    told = {entry.key: entry.value for entry in node.metadata_props}
+    """Return the dotted path of a node's layer if its exporter states it; else a name for the node itself."""
+    metadata = {entry.key: entry.value for entry in node.metadata_props}
     try:
-        scopes = ast.literal_eval(told.get("pkg.torch.onnx.name_scopes", "[]"))
+        scopes = ast.literal_eval(metadata.get("pkg.torch.onnx.name_scopes", "[]"))
     except (ValueError, SyntaxError):
         scopes = []
     if isinstance(scopes, list) and len(scopes) > 2 and isinstance(scopes[-2], str):
@@ -250,24 +290,24 @@ def layer_of(node: onnx.NodeProto) -> str:
 
 
 def _describe(node: onnx.NodeProto, weights: Mapping[str, tuple[int, ...]]) -> tuple[str, dict[str, Any]]:
-    """Return a node's kind and configuration in neutral words, as far as it has them.
+    """Return a node's neutral kind and configuration, as far as it has them.
 
-    `constant` is the number of elements of what an addition or multiplication adds or multiplies by: a bias, a scale.
+    `constant` is the number of elements of the constant operand of an addition or multiplication: a bias, a scale.
     """
     settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     kind = _KINDS.get(node.op_type, node.op_type)
-    held = [weights[name] for name in node.input if name in weights]
+    dims = [weights[name] for name in node.input if name in weights]
     config: dict[str, Any] = {"node": f"{node.op_type} {node.name or node.output[0]}"}
-    if node.op_type in ("MatMul", "Gemm") and held and len(held[0]) == 2:
+    if node.op_type in ("MatMul", "Gemm") and dims and len(dims[0]) == 2:
         kind = "Linear"
-        out, features = held[0] if settings.get("transB") else held[0][::-1]
+        out, features = dims[0] if settings.get("transB") else dims[0][::-1]
         config |= {"in_features": features, "out_features": out}
     elif node.op_type == "Resize":
         config["mode"] = settings.get("mode", b"nearest").decode()
     elif node.op_type == "ReduceMean":
         kind = "AdaptiveAvgPool2d"
-    elif node.op_type in ("Add", "Sub", "Mul", "Div") and len(held) == 1:
-        config["constant"] = math.prod(held[0])
+    elif node.op_type in ("Add", "Sub", "Mul", "Div") and len(dims) == 1:
+        config["constant"] = math.prod(dims[0])
     elif node.op_type in ("Conv", "MaxPool", "AveragePool") and len(kernel := settings.get("kernel_shape", [])) == 2:
         config["kernel_size"] = list(kernel)
         config["stride"] = list(settings.get("strides", [1, 1]))
@@ -277,15 +317,15 @@ def _describe(node: onnx.NodeProto, weights: Mapping[str, tuple[int, ...]]) -> t
         if node.op_type == "Conv":
             group = settings.get("group", 1)
             config["dilation"] = list(settings.get("dilations", [1, 1]))
-            if held:
-                config |= {"groups": group, "out_channels": held[0][0], "in_channels": held[0][1] * group}
+            if dims:
+                config |= {"groups": group, "out_channels": dims[0][0], "in_channels": dims[0][1] * group}
         else:
             config["ceil_mode"] = bool(settings.get("ceil_mode", 0))
             if node.op_type == "AveragePool":
                 config["count_include_pad"] = bool(settings.get("count_include_pad", 0))
     elif node.op_type == "BatchNormalization":
-        config["eps"] = float(str(np.float32(settings.get("epsilon", 1e-5))))  # as it was written, not as it is held
-        config |= {"num_features": held[0][0]} if held else {}
+        config["eps"] = float(str(np.float32(settings.get("epsilon", 1e-5))))  # the decimal, not its float32
+        config |= {"num_features": dims[0][0]} if dims else {}
     return kind, config
 
 
@@ -293,7 +333,7 @@ def _manifest(network: File, deployed: Any) -> dict[str, Any]:
     ort = runtime.import_onnxruntime()
     device = runtime.runs_on(deployed)
     dtype = deployed.get_inputs()[0].type if deployed.get_inputs() else "tensor(float)"
-    told = {entry.domain or "ai.onnx": entry.version for entry in network.model.opset_import}
+    opsets = {entry.domain or "ai.onnx": entry.version for entry in network.model.opset_import}
     return {
         "framework": NAME,
         "version": ort.__version__,
@@ -308,6 +348,6 @@ def _manifest(network: File, deployed: Any) -> dict[str, Any]:
         "deterministic": True,
         "providers": deployed.get_providers(),
         "optimisation": network.level,
-        "opset": told,
+        "opset": opsets,
         "producer": f"{network.model.producer_name} {network.model.producer_version}".strip(),
     }

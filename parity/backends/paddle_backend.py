@@ -1,6 +1,6 @@
-"""The door to PaddlePaddle: the only file of the core that imports it. Same verbs as `torch_backend.py`.
+"""The backend of PaddlePaddle: the same functions as `torch_backend.py`.
 
-Written for 2.6 and 3.3 alike: who has a GPU may have either.
+Written for 2.6 and 3.3: machines with a GPU may have either.
 """
 
 # pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false
@@ -9,7 +9,6 @@ Written for 2.6 and 3.3 alike: who has a GPU may have either.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import re
@@ -23,8 +22,9 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from parity.backends.paddle_export import export_onnx
 from parity.backends.paddle_float64 import exact_operators
-from parity.backends.stand_in import Held, stand_ins
+from parity.backends.stand_in import TensorPlace, stand_ins
 from parity.errors import ParityError
 from parity.layers import known, pair
 from parity.numerics.arrays import Array, same_bits
@@ -35,7 +35,7 @@ from parity.weights.state import Slot, State, check_fit, partner, paths
 
 NAME = "paddle"
 
-# Where a neutral word is not the layer's own attribute, with or without an underscore before it.
+# Paddle's name of a setting, where it differs from the neutral one; the attribute may start with an underscore.
 _SPELLING = {
     "eps": "epsilon",
     "dim": "axis",
@@ -52,7 +52,7 @@ _KINDS = {
 
 
 def build(name: str, **options: Any) -> nn.Layer:
-    """Return the twin of that name, its weights not initialised: `set_state` fills every one of them.
+    """Return the twin of that name, its weights not initialised: `set_state` sets all of them.
 
     Raises:
         ParityError: For an unknown name, listing near matches.
@@ -72,7 +72,7 @@ def build(name: str, **options: Any) -> nn.Layer:
 
 
 def hollow(network: nn.Layer) -> nn.Layer:
-    """Return the network without its weights, where the framework can run it for the shapes alone: Paddle cannot."""
+    """Return the network without its weights, if the framework can run it so, for the shapes only: Paddle cannot."""
     return network
 
 
@@ -82,7 +82,7 @@ def use(device: str, threads: int) -> str:
     Raises:
         ParityError: If a GPU is asked for and Paddle sees none.
     """
-    del threads  # the worker has set OMP_NUM_THREADS before Paddle was imported; Paddle has no call for it
+    del threads  # the worker has set OMP_NUM_THREADS before the import of Paddle, which has no call for it
     compiled = paddle.device.is_compiled_with_cuda()
     count = paddle.device.cuda.device_count() if compiled else 0
     if device == "gpu" and not count:
@@ -107,9 +107,9 @@ def layers(network: nn.Layer) -> Iterable[tuple[str, nn.Layer]]:
 
 
 def _kind(layer: nn.Layer) -> str:
-    """Return the neutral kind: of Paddle's own layer that it is or is derived from; else the name of its class."""
-    own = next(cls for cls in type(layer).__mro__ if cls.__module__.startswith("paddle."))
-    name = (type(layer) if own is nn.Layer else own).__name__
+    """Return the neutral kind: of Paddle's layer that it is or is derived from; else the name of its class."""
+    paddle_class = next(cls for cls in type(layer).__mro__ if cls.__module__.startswith("paddle."))
+    name = (type(layer) if paddle_class is nn.Layer else paddle_class).__name__
     return _KINDS.get(name, re.sub(r"(\d)D$", r"\1d", name))
 
 
@@ -118,14 +118,14 @@ def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
     kind = _kind(layer)
     config = {}
     for word in known(kind).settings:
-        own = _SPELLING.get(word, word)
-        for attribute in (own, f"_{own}"):
+        paddle_word = _SPELLING.get(word, word)
+        for attribute in (paddle_word, f"_{paddle_word}"):
             if attribute in layer.__dict__:
                 config[word] = pair(layer.__dict__[attribute], word)
     if kind == "Linear":
         config = dict(zip(("in_features", "out_features"), map(int, layer.weight.shape), strict=True))
     elif "momentum" in known(kind).settings:
-        config["momentum"] = round(1 - config["momentum"], 12)  # Paddle names the part that is kept
+        config["momentum"] = round(1 - config["momentum"], 12)  # Paddle's is the factor of the old statistics
         config["track_running_stats"] = layer._use_global_stats is not False
         if layer._use_global_stats is not None:
             config["use_global_stats"] = layer._use_global_stats
@@ -145,36 +145,36 @@ def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
     return kind, {**config, "training": layer.training}
 
 
-def _turned(layer: nn.Layer, role: str) -> bool:
-    """Return whether Paddle stores a tensor transposed: because its layer is a Linear, never because a shape fits."""
+def _is_transposed(layer: nn.Layer, role: str) -> bool:
+    """Return whether Paddle stores a tensor transposed: the layer's kind decides, never the shape."""
     return _kind(layer) == "Linear" and role == "weight"
 
 
 def _tensors(network: nn.Layer) -> dict[str, tuple[Slot, Any, nn.Layer]]:
-    """Return each weight's slot, its tensor and its layer; one that layers share is there under each of its names."""
-    found, first = dict[str, tuple[Slot, Any, nn.Layer]](), dict[int, tuple[str, bool]]()
+    """Return each weight's slot, tensor and layer; one that layers share is listed under each of its names."""
+    tensors, first_names = dict[str, tuple[Slot, Any, nn.Layer]](), dict[int, tuple[str, bool]]()
     for path, layer in paths(network, lambda layer: layer._sub_layers):
         hidden = layer._non_persistable_buffer_names_set
-        for own, tensor in [*layer._parameters.items(), *layer._buffers.items()]:
-            if tensor is None or own in hidden:
+        for key, tensor in [*layer._parameters.items(), *layer._buffers.items()]:
+            if tensor is None or key in hidden:
                 continue
             kind = _kind(layer)
-            role = neutral_role(kind, str(own))
+            role = neutral_role(kind, str(key))
             name = f"{path}.{role}" if path else role
             if not tensor._is_initialized():
                 raise ParityError(f"{name}: not initialised yet. Call its initialize(), then compare.")
-            turned = _turned(layer, role)
+            transposed = _is_transposed(layer, role)
             shape = tuple(map(int, tensor.shape))
-            tied, other = first.setdefault(id(tensor), (name, turned))
-            slot = Slot(shape[::-1] if turned else shape, kind, role)
+            tied, other = first_names.setdefault(id(tensor), (name, transposed))
+            slot = Slot(shape[::-1] if transposed else shape, kind, role)
             if tied != name:
-                slot = replace(slot, tied=tied, turned=turned != other)
-            found[name] = (slot, tensor, layer)
-    return found
+                slot = replace(slot, tied=tied, transposed=transposed != other)
+            tensors[name] = (slot, tensor, layer)
+    return tensors
 
 
 def slots(network: nn.Layer) -> dict[str, Slot]:
-    """Return what the network takes, by neutral name, in order."""
+    """Return the network's slots by neutral name, in order."""
     return {name: slot for name, (slot, _, _) in _tensors(network).items()}
 
 
@@ -190,14 +190,14 @@ def set_state(network: nn.Layer, state: State, name: str = "network") -> None:
     """Copy a State into the network, every tensor exactly once.
 
     Raises:
-        ParityError: Naming everything missing, unexpected or misshapen; nothing has been changed then.
+        ParityError: Naming everything missing, unexpected or of the wrong shape; nothing is changed then.
     """
-    found = _tensors(network)
-    check_fit(state, {key: slot for key, (slot, _, _) in found.items()}, name, NAME)
-    for key, (slot, tensor, layer) in found.items():
+    tensors = _tensors(network)
+    check_fit(state, {key: slot for key, (slot, _, _) in tensors.items()}, name, NAME)
+    for key, (slot, tensor, layer) in tensors.items():
         if slot.tied:
             continue
-        # Transposing is its own inverse, so the same rule leads out of the neutral form.
+        # Transposing is its own inverse, so the same function converts from the neutral form.
         tensor.set_value(neutral(layer, slot.role, state[key].astype(tensor.numpy().dtype, copy=False)))
 
 
@@ -207,8 +207,8 @@ def is_tensor(value: Any) -> bool:
 
 
 def to_numpy(tensor: Any) -> Array:
-    """Return a copy of a tensor's values; bfloat16, which numpy lacks, is widened."""
-    if tensor.is_sparse():  # Paddle 3.3 dies when it detaches one
+    """Return a copy of a tensor's values; bfloat16, which numpy lacks, becomes float32."""
+    if tensor.is_sparse():  # Paddle 3.3 crashes when it detaches one
         raise TypeError("a sparse tensor has no numpy array; make it dense with .to_dense()")
     tensor = tensor.detach()
     return (tensor.astype("float32") if tensor.dtype == paddle.bfloat16 else tensor).numpy()
@@ -220,7 +220,7 @@ def version(tensor: Any) -> int:
 
 
 def to_tensor(array: Array, network: nn.Layer) -> Any:
-    """Return the array as a tensor where the network is; floating ones in the network's dtype."""
+    """Return the array as a tensor on the network's device; a floating one in the network's dtype."""
     like = next((tensor for _, tensor, _ in _tensors(network).values() if tensor.is_floating_point()), None)
     tensor = paddle.to_tensor(array, place=None if like is None else like.place)
     return tensor.astype(like.dtype) if like is not None and array.dtype.kind == "f" else tensor
@@ -228,9 +228,9 @@ def to_tensor(array: Array, network: nn.Layer) -> Any:
 
 @contextlib.contextmanager
 def double(network: nn.Layer) -> Iterator[list[str]]:
-    """Let the network compute in float64 for a while, exactly where Paddle's kernels are not; yield what `native` does.
+    """Let the network compute in float64 for a while, with exact operators where Paddle's are not; yield as `native`.
 
-    Paddle keeps each eps as float32 even so; torch's follows.
+    Paddle still stores each eps as float32; the torch backend rounds its own to match.
     """
     default = paddle.get_default_dtype()
     paddle.set_default_dtype("float64")
@@ -242,17 +242,17 @@ def double(network: nn.Layer) -> Iterator[list[str]]:
 
 
 def native(network: nn.Layer) -> AbstractContextManager[list[str]]:
-    """Let the network compute in its own precision, float64 as float32; what it does to its tensors is put back.
+    """Let the network compute in its own precision, but float64 as float32; its tensors are restored at the end.
 
     Returns:
-        A context of a list: at its end, the names of weights that changed meanwhile, statistics not among them.
+        A context of a list: at its end, the names of weights that changed in it, statistics excluded.
     """
     first = next((tensor for _, tensor, _ in _tensors(network).values() if tensor.is_floating_point()), None)
     return _replaced(network, "float32" if first is not None and first.dtype == paddle.float64 else None)
 
 
 def _replaced(network: nn.Layer, dtype: str | None) -> AbstractContextManager[list[str]]:
-    """Put copies in place of all tensors, floating ones in another dtype, and the originals back at the end."""
+    """Replace all tensors by copies, floating ones in another dtype, and put the originals back at the end."""
 
     def copied(tensor: Any) -> Any:
         floating = dtype is not None and tensor.is_floating_point()
@@ -263,28 +263,29 @@ def _replaced(network: nn.Layer, dtype: str | None) -> AbstractContextManager[li
 
     def equal(tensor: Any, copy: Any) -> bool:
         tensor, copy = tensor.detach().astype(copy.dtype), copy.detach()
-        return bool(paddle.equal_all(tensor, copy)) or same_bits(to_numpy(tensor), to_numpy(copy))  # NaN, by its bits
+        return bool(paddle.equal_all(tensor, copy)) or same_bits(to_numpy(tensor), to_numpy(copy))  # NaN, bit for bit
 
-    _ = _tensors(network)  # which refuses what is not initialised
-    held = list[Held]()
+    _ = _tensors(network)  # refuses tensors that are not initialised
+    places = list[TensorPlace]()
     for path, layer in layers(network):
         for store in (layer._parameters, layer._buffers):
             for key, tensor in store.items():
                 if tensor is not None:
-                    # BatchNorm's statistics are parameters that are not trained, and made to be moved.
+                    # BatchNorm's statistics are parameters, but not trained; a run may change them.
                     role = neutral_role(_kind(layer), str(key))
+                    name = f"{path}.{role}" if path else role
                     weight = store is layer._parameters and not role.startswith("running_")
-                    held.append(Held((f"{path}.{role}" if path else role) if weight else "", store, key, tensor))
-    return stand_ins(held, copied, version, equal)
+                    places.append(TensorPlace(name if weight else "", store, key, tensor))
+    return stand_ins(places, copied, version, equal)
 
 
 def neutral(layer: nn.Layer, role: str, array: Array) -> Array:
     """Return a layer's tensor in neutral orientation."""
-    return np.ascontiguousarray(array.T) if _turned(layer, role) else array
+    return np.ascontiguousarray(array.T) if _is_transposed(layer, role) else array
 
 
 def autograd(on: bool) -> AbstractContextManager[Any]:
-    """Record operations for `gradients`, or don't."""
+    """Record operations for `gradients`, or do not."""
     return paddle.set_grad_enabled(on)
 
 
@@ -297,20 +298,21 @@ def parameters(layer: nn.Layer) -> dict[str, Any]:
     }
 
 
-def gradients(outputs: list[Any], cotangents: list[Array], wanted: list[Any]) -> list[Any]:
-    """Return the gradients of sum(output * cotangent) by each wanted tensor, None where it has none."""
+def gradients(outputs: list[Any], cotangents: list[Array], inputs: list[Any]) -> list[Any]:
+    """Return the gradients of sum(output * cotangent) for each of the inputs, None where one has none."""
     pairs = [
         (o, paddle.to_tensor(c, place=o.place).astype(o.dtype))
         for o, c in zip(outputs, cotangents, strict=True)
         if not o.stop_gradient
     ]
-    taken = [i for i, tensor in enumerate(wanted) if not tensor.stop_gradient]
-    found: list[Any] = [None] * len(wanted)
-    if pairs and taken:
-        got = paddle.grad([o for o, _ in pairs], [wanted[i] for i in taken], [c for _, c in pairs], allow_unused=True)
-        for i, gradient in zip(taken, got, strict=True):
-            found[i] = gradient
-    return found
+    tracked = [i for i, tensor in enumerate(inputs) if not tensor.stop_gradient]
+    result: list[Any] = [None] * len(inputs)
+    if pairs and tracked:
+        operands = [inputs[i] for i in tracked]
+        grads = paddle.grad([o for o, _ in pairs], operands, [c for _, c in pairs], allow_unused=True)
+        for i, gradient in zip(tracked, grads, strict=True):
+            result[i] = gradient
+    return result
 
 
 WAYS = ("eager", "inference")
@@ -335,20 +337,20 @@ def runner(network: nn.Layer, way: str, array: Array) -> Callable[[], Any]:
         config.enable_mkldnn()
         config.set_cpu_math_library_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         predictor = paddle.inference.create_predictor(config)
-    given = predictor.get_input_handle(predictor.get_input_names()[0])
-    wanted = predictor.get_output_handle(predictor.get_output_names()[0])
+    input_handle = predictor.get_input_handle(predictor.get_input_names()[0])
+    output_handle = predictor.get_output_handle(predictor.get_output_names()[0])
     array = array.astype(np.float32)
 
     def infer() -> Any:
-        given.copy_from_cpu(array)
+        input_handle.copy_from_cpu(array)
         predictor.run()
-        return wanted.copy_to_cpu()
+        return output_handle.copy_to_cpu()
 
     return infer
 
 
 def manifest(network: nn.Layer) -> dict[str, Any]:
-    """Return framework, versions, device, dtype, threads, and the flags that change numbers."""
+    """Return framework, versions, device, dtype, threads, and the flags that change results."""
     first = next(iter(network.parameters()), paddle.zeros([1]))
     gpu = first.place.is_gpu_place()
     return {
@@ -361,16 +363,14 @@ def manifest(network: nn.Layer) -> dict[str, Any]:
         "device_name": paddle.device.cuda.get_device_name() if gpu else platform.processor(),
         "dtype": str(first.dtype).removeprefix("paddle."),
         "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
-        # Paddle has no flag of its own for this: its GPU kernels use TF32 unless the driver is told not to.
+        # Paddle has no flag for this: its GPU kernels use TF32 unless this variable of the driver is 0.
         "tf32": gpu and os.environ.get("NVIDIA_TF32_OVERRIDE") != "0",
-        "deterministic": bool(paddle.get_flags("FLAGS_cudnn_deterministic")["FLAGS_cudnn_deterministic"])
-        if gpu
-        else True,
+        "deterministic": not gpu or bool(paddle.get_flags("FLAGS_cudnn_deterministic")["FLAGS_cudnn_deterministic"]),
     }
 
 
 def export(network: nn.Layer, example: Array, path: Path, opset: int, dynamic_size: bool) -> dict[str, str]:
-    """Write the network as paddle2onnx sees it: saved first and converted then, the one way that never calls pip.
+    """Write the network with paddle2onnx, from a saved program: the only way that never calls pip.
 
     Args:
         network: In evaluation mode, on the CPU.
@@ -380,50 +380,13 @@ def export(network: nn.Layer, example: Array, path: Path, opset: int, dynamic_si
         dynamic_size: Whether the image's size stays open.
 
     Returns:
-        Name of each tensor of the State, by the name it has in the file.
+        Each tensor's name in the State, by its name in the file.
 
     Raises:
-        ParityError: If the exporter cannot take the network; some it can't take end the process.
+        ParityError: If the exporter cannot take the network; some networks end the process instead.
     """
-    try:
-        import paddle2onnx
-    except ImportError as error:
-        raise ParityError(f"paddle2onnx cannot be imported: {error}. pip install 'cnn-parity[onnx]'") from error
-    shape = [None, example.shape[1], *((None, None) if dynamic_size else example.shape[2:])]
-    spec = paddle.static.InputSpec(shape, "float32", "image")
-    with temporary_folder() as folder:
-        saved = folder / "network"
-        try:
-            paddle.jit.save(network, str(saved), input_spec=[spec])
-            program = saved.with_suffix(".json")
-            _ = program.write_text(json.dumps(_single(json.loads(program.read_text()))))
-            _ = paddle2onnx.export(
-                str(program),
-                str(saved.with_suffix(".pdiparams")),
-                str(path),
-                opset_version=opset,
-                optimize_tool="None",  # any other installs it by pip, or fails
-            )
-        except (Exception, SystemExit) as error:  # paddle2onnx ends the program where it should raise
-            words = " ".join(str(error).split()) or "no message"
-            raise ParityError(f"Paddle's exporter cannot take it: {type(error).__name__}: {words[-400:]}") from error
-    if not path.is_file():
-        raise ParityError("Paddle's exporter has written nothing")
+    export_onnx(network, example, path, opset, dynamic_size)
     return {tensor.name: name for name, (slot, tensor, _) in _tensors(network).items() if not slot.tied}
-
-
-def _single(program: Any) -> Any:
-    """Return a saved program with its float64 attributes as float32.
-
-    Paddle 3.3 writes them as float64 and paddle2onnx 2.1 reads float32, so that what it finds is chance: leaky_relu's
-    slope, pad's value, group_norm's eps, interpolate's scale (docs/onnx.md). The one it reads right is `full`'s value.
-    """
-    if isinstance(program, list):
-        return [_single(item) for item in program]
-    if not isinstance(program, dict) or program.get("#") == "1.full":
-        return program
-    kept = {key: _single(item) for key, item in program.items()}
-    return {**kept, "#": "0.a_f32"} if program.get("#") == "0.a_f64" else kept
 
 
 def read_checkpoint(path: Path) -> dict[str, Array]:

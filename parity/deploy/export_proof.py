@@ -96,11 +96,11 @@ class Proof:
         pairs = []
         for source, folder in self.inputs[:: len(BATCHES)]:
             try:
-                made = _evaluated(raw, source)
+                made = _evaluated(raw, source, path)
                 gaps = [distance(each, np.load(folder / f"{i}.npy")) for i, each in enumerate(made)]
                 limits = [allowance(grown, gap.peak, each.size) for gap, each in zip(gaps, made, strict=True)]
                 if any(gap.relative > limit for gap, limit in zip(gaps, limits, strict=True)):
-                    moved = _evaluated(raw, source, Nudge(weights))
+                    moved = _evaluated(raw, source, path, Nudge(weights))
                     limits = [limit + Nudge.allowance(*ends) for limit, *ends in zip(limits, moved, made, strict=True)]
             except ParityError:
                 return None
@@ -143,16 +143,17 @@ def reason(
         raw = onnx.load(raw_path)
         return (
             f"the exporter's file means another function: in float64 an output is {meant[0]:.3g} off, rounding "
-            f"explains {meant[1]:.3g}. The operators not proved right: {_unproved(raw, _right(raw, trace))}"
+            f"explains {meant[1]:.3g}. The operators not proved right: {_unproved(raw, _right(raw, raw_path, trace))}"
         )
     return ""
 
 
-def _evaluated(raw: onnx.ModelProto, source: Path, nudge: Nudge | None = None) -> list[Array]:
-    """Return a graph's outputs in float64 for the input of a file."""
+def _evaluated(raw: onnx.ModelProto, source: Path, path: Path, nudge: Nudge | None = None) -> list[Array]:
+    """Return the outputs in float64 of the graph of the file at `path`, for the input in `source`."""
+    image = np.load(source, allow_pickle=False)
     made = dict[str, Array]()
     wanted = [output.name for output in raw.graph.output]
-    for _, values in evaluate(raw, {raw.graph.input[0].name: np.load(source, allow_pickle=False)}, nudge):
+    for _, values in evaluate(raw, {raw.graph.input[0].name: image}, nudge, name=str(path)):
         made |= {name: array for name, array in values.items() if name in wanted}
     return [made[name] for name in wanted]
 
@@ -184,13 +185,13 @@ def _unproved(model: onnx.ModelProto, right: set[str]) -> str:
     return ", ".join([*left[:6], *["..."] * (len(left) > 6)]) or "none that can be told"
 
 
-def _right(raw: onnx.ModelProto, trace: Trace) -> set[str]:
+def _right(raw: onnx.ModelProto, path: Path, trace: Trace) -> set[str]:
     """Return the names of the values of a graph that are layers' outputs in float64."""
     leaves = [call for call in trace.calls if call.leaf and call.outputs]
     reach = list(zip(leaves, growth(leaves), strict=True))
     image = trace.tensor(trace.calls[-1].inputs[0])
     right = set[str]()
-    for _, values in evaluate(raw, {raw.graph.input[0].name: image}):
+    for _, values in evaluate(raw, {raw.graph.input[0].name: image}, name=str(path)):
         for name, array in values.items():
             for call, grown in reach:
                 expected = trace.tensor(call.outputs[0])

@@ -1,1 +1,1 @@
-"""ONNX files: read, check, evaluate in float64, bring into one form."""
+"""ONNX files: read, check, evaluate in float64, bring into canonical form."""

@@ -1,8 +1,8 @@
-"""The canonical form of an ONNX graph: what two exporters make of one network comes out as the same bytes.
+"""The canonical form of an ONNX graph: two exporters' files of one network become the same bytes.
 
-Here is the order of the passes, and the names. What is rewritten is in `rewrite_rules`, one file a group of rules, its
-cases numbered. Passes of onnx-ir and rules of onnxscript do what they have; ours are what was left between the
-exporters of PyTorch and Paddle (docs/onnx.md lists both).
+This file has the order of the passes, and the names. The rules are in `rewrite_rules`, one file for each group, its
+cases numbered. Passes of onnx-ir and rules of onnxscript are used where they exist; ours handle the other differences
+between the exporters of PyTorch and Paddle (docs/onnx.md lists both).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ROLES = {
     "PRelu": ("", "weight"),
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "MatMul", "InstanceNormalization"), ("", "weight", "bias")),
 }
-# In this order at each node; the first that fits is taken.
+# Tried in this order at each node; the first that matches is applied.
 _RULES: tuple[RewriteRule, ...] = (
     *standard.RULES,
     *convolutions.RULES,
@@ -44,15 +44,15 @@ _RULES: tuple[RewriteRule, ...] = (
 
 
 def simplify(model: ir.Model) -> ir.Model:
-    """Bring a graph into canonical form, all but its names: in place, until no rule finds anything more.
+    """Bring a graph into canonical form, except its names: in place, until no rule matches.
 
     Args:
-        model: An exporter's.
+        model: An exporter's; it is changed.
     """
     lift = passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)
     _ = ir.passes.Sequential(passes.InlinePass(), passes.RemoveInitializersFromInputsPass(), lift)(model)
     for value in model.graph.initializers.values():
-        if value.const_value is not None:  # read once: each reading of a protobuf's numbers is a copy
+        if value.const_value is not None:  # read once: each read of a protobuf's numbers is a copy
             value.const_value = ir.tensor(value.const_value.numpy(), name=value.name)
     steps = (
         FoldSplit(),
@@ -76,15 +76,15 @@ def simplify(model: ir.Model) -> ir.Model:
 
 
 def _sort(graph: ir.Graph) -> None:
-    """Put the nodes in the order in which a walk back from the outputs, inputs from the first on, is done with them."""
+    """Sort the nodes by depth-first search from the outputs: a node comes after its inputs, the first input first."""
     order: dict[ir.Node, None] = {}
     stack = [value.producer() for value in reversed(graph.outputs)]
     while stack:
         node = stack[-1]
         waiting = [
-            before
+            parent
             for value in (() if node is None or node in order else node.inputs)
-            if value is not None and (before := value.producer()) is not None and before not in order
+            if value is not None and (parent := value.producer()) is not None and parent not in order
         ]
         if waiting:
             stack += reversed(waiting)
@@ -95,72 +95,73 @@ def _sort(graph: ir.Graph) -> None:
 
 
 def unnamed(model: ir.Model) -> ir.Model:
-    """Return the graph with its nodes numbered, to be run before their names are known."""
+    """Return the graph with its nodes numbered, to run it before their names are known."""
     return _rebuilt(model, [f"node{i}" for i, _ in enumerate(model.graph)], {})
 
 
 def named(model: ir.Model, state: Mapping[str, str], layers: Mapping[str, str]) -> ir.Model:
-    """Return the graph with nodes, values and tensors called after the layers they come from, every shape described.
+    """Return the graph with nodes, values and tensors named after the layers they come from, every shape declared.
 
-    A node is called after the layer that holds its weights or, without any, whose output it makes; where no layer is
-    known, after what its neighbours' layers have in common and its operator, `layer1.0.Add`. A value is called after
-    the layer whose output it is (a BatchNorm folded into a convolution leaves its name there), else as its node. What
-    comes a second time ends in "#1". A tensor is called after its node and its role, `layer1.0.conv1.weight`.
+    A node has the name of the layer that holds its weights or, without weights, whose output it computes. Where no
+    layer is known, it is the common part of its neighbours' layers and its operator, `layer1.0.Add`. A value has the
+    name of the layer whose output it is (of a BatchNorm that is folded into a convolution too), else of its node. The
+    second use of a name ends in "#1". A tensor has the name of its node and its role, `layer1.0.conv1.weight`.
 
     Args:
         model: From `simplify`.
-        state: Name in the network's State of a tensor, by the name the exporter gave it.
+        state: Each tensor's name in the network's State, by the exporter's name for it.
         layers: The layer whose output a value is, by the value's name in `unnamed(model)`.
     """
     nodes = list(model.graph)
-    made = [str(node.outputs[0].name) for node in unnamed(model).graph]
-    found = [_owner(node, state) or layers.get(name, "") for node, name in zip(nodes, made, strict=True)]
+    outputs = [str(node.outputs[0].name) for node in unnamed(model).graph]
+    owners = [_owner(node, state) or layers.get(output, "") for node, output in zip(nodes, outputs, strict=True)]
     names = []
     for i, node in enumerate(nodes):
-        before = next((owner for owner in reversed(found[:i]) if owner), "")
-        after = next((owner for owner in found[i + 1 :] if owner), "")
+        before = next((owner for owner in reversed(owners[:i]) if owner), "")
+        after = next((owner for owner in owners[i + 1 :] if owner), "")
         pairs = zip(before.split("."), after.split("."), strict=False)
         shared = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1] != "", pairs)]
-        names.append(found[i] or ".".join([*shared, node.op_type]))
-    values = {node.outputs[0]: layers[name] for node, name in zip(nodes, made, strict=True) if name in layers}
+        names.append(owners[i] or ".".join([*shared, node.op_type]))
+    values = {node.outputs[0]: layers[output] for node, output in zip(nodes, outputs, strict=True) if output in layers}
     return _rebuilt(model, names, values)
 
 
 def _owner(node: ir.Node, state: Mapping[str, str]) -> str:
     """Return the layer that holds a node's weights."""
-    held = [state[name] for value in node.inputs if value is not None and (name := str(value.name)) in state]
-    return held[0].rpartition(".")[0] if held else ""
+    weights = [state[name] for value in node.inputs if value is not None and (name := str(value.name)) in state]
+    return weights[0].rpartition(".")[0] if weights else ""
 
 
 def _unique() -> Callable[[str], str]:
-    """Return a function that returns a name as it is the first time, and with "#1", "#2" behind it from then on."""
-    taken = set[str]()
+    """Return a function that returns a name unchanged the first time, then with "#1", "#2" appended."""
+    used = set[str]()
 
     def unique(name: str) -> str:
-        chosen = next(each for i in range(len(taken) + 1) if (each := f"{name}#{i}" if i else name) not in taken)
-        taken.add(chosen)
-        return chosen
+        result = next(each for i in range(len(used) + 1) if (each := f"{name}#{i}" if i else name) not in used)
+        used.add(result)
+        return result
 
     return unique
 
 
 def _axes(value: ir.Value) -> ir.Shape | None:
-    """Return a value's shape, its dynamic axes called N, C, H and W."""
+    """Return a value's shape, its dynamic axes named N, C, H and W."""
     shape = shape_of(value)
     return None if shape is None else ir.Shape([size or "NCHW"[i : i + 1] or None for i, size in enumerate(shape)])
 
 
 def _rebuilt(model: ir.Model, names: Sequence[str], layers: Mapping[ir.Value, str]) -> ir.Model:
-    """Return a new model of the same nodes, in which nothing else of the exporter is left.
+    """Return a new model of the same nodes, without anything else from the exporter.
 
     Raises:
-        ParityError: If a node holds a graph of its own.
+        ParityError: If a node contains a graph.
     """
-    graph, node_name, unique = model.graph, _unique(), _unique()
+    graph = model.graph
+    node_name, unique = _unique(), _unique()
     values = {
         value: ir.Value(None, name=unique(name), type=value.type, shape=_axes(value))
-        for name, ends in ((INPUT, graph.inputs), (OUTPUT, graph.outputs))
-        for value in ends
+        for name, group in ((INPUT, graph.inputs), (OUTPUT, graph.outputs))
+        for value in group
     }
     nodes, tensors = list[ir.Node](), list[ir.Value]()
     for node, name in zip(graph, map(node_name, names), strict=True):
@@ -178,12 +179,10 @@ def _rebuilt(model: ir.Model, names: Sequence[str], layers: Mapping[ir.Value, st
             attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
             for attribute in node.attributes.values()
         ):
-            raise ParityError(
-                f"{name}: {node.op_type} holds a graph of its own, which has no canonical form. Use --raw."
-            )
-        made = [values[value] for value in node.outputs]
-        taken = [value and values[value] for value in node.inputs]
-        nodes.append(ir.Node("", node.op_type, taken, node.attributes.values(), outputs=made, name=name))
+            raise ParityError(f"{name}: {node.op_type} contains a graph, which has no canonical form. Use --raw.")
+        inputs = [value and values[value] for value in node.inputs]
+        outputs = [values[value] for value in node.outputs]
+        nodes.append(ir.Node("", node.op_type, inputs, node.attributes.values(), outputs=outputs, name=name))
     rebuilt = ir.Graph(
         [values[value] for value in graph.inputs],
         [values[value] for value in graph.outputs],
@@ -195,29 +194,29 @@ def _rebuilt(model: ir.Model, names: Sequence[str], layers: Mapping[ir.Value, st
     version = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", graph.opset_imports[""])])
     result = ir.Model(rebuilt, ir_version=version)
     _ = passes.ShapeInferencePass()(result)
-    rebuilt.initializers.clear()  # the pass has put the large ones last
+    rebuilt.initializers.clear()  # the pass has moved the large ones to the end
     for tensor in tensors:
         rebuilt.register_initializer(tensor)
     return result
 
 
-def difference(ours: onnx.ModelProto, theirs: onnx.ModelProto, backends: tuple[str, str]) -> str:
-    """Return in words where two canonical files first differ: the node, and what each has; "" if nowhere."""
-    for a, b in zip(ours.graph.node, theirs.graph.node, strict=False):
-        for word, get in _PARTS.items():
+def difference(first: onnx.ModelProto, second: onnx.ModelProto, backends: tuple[str, str]) -> str:
+    """Return a description of the first difference of two canonical files: the node and both values; "" if none."""
+    for a, b in zip(first.graph.node, second.graph.node, strict=False):
+        for word, get in _NODE_FIELDS.items():
             if get(a) != get(b):
                 return f"{a.name or b.name}: {word} differs: {backends[0]}={get(a)}, {backends[1]}={get(b)}"
-    counts = len(ours.graph.node), len(theirs.graph.node)
-    if counts[0] != counts[1]:
-        longer = max(ours, theirs, key=lambda model: len(model.graph.node)).graph.node[min(counts)]
-        return f"{longer.name}: {longer.op_type} is only in {backends[counts[1] > counts[0]]}"
-    for a, b in zip(ours.graph.initializer, theirs.graph.initializer, strict=False):
+    m, n = len(first.graph.node), len(second.graph.node)
+    if m != n:
+        extra, backend = (first.graph.node[n], backends[0]) if m > n else (second.graph.node[m], backends[1])
+        return f"{extra.name}: {extra.op_type} is only in {backend}"
+    for a, b in zip(first.graph.initializer, second.graph.initializer, strict=False):
         if a != b:
             return f"{a.name}: its numbers differ, or their order does: {backends[1]} has {b.name} {list(b.dims)} there"
-    return "" if ours.graph == theirs.graph else "the declared shapes of inputs, outputs or values differ"
+    return "" if first.graph == second.graph else "the declared shapes of inputs, outputs or values differ"
 
 
-_PARTS: dict[str, Callable[[onnx.NodeProto], Any]] = {
+_NODE_FIELDS: dict[str, Callable[[onnx.NodeProto], Any]] = {
     "operator": lambda node: node.op_type,
     "attributes": lambda node: {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute},
     "inputs": lambda node: list(node.input),

@@ -1,15 +1,15 @@
-"""What an ONNX file means: its graph evaluated in float64, node by node.
+"""The meaning of an ONNX file: its graph evaluated in float64, node by node.
 
 ONNX Runtime's CPU provider has float64 kernels for most operators, but not for convolutions, average pools and Resize;
-those are in `parity.numerics.kernels`, in numpy. What neither has is left to onnx.reference, which is slow and, for
-some operators, wrong (docs/differences.md). A mistake here cannot pass for parity: it would show as noise of the
-runtime's float32 run, which is held against this one.
+those are in `parity.numerics.kernels`, in numpy. Operators that neither has are left to onnx.reference, which is slow
+and, for some operators, wrong (docs/differences.md). A mistake here cannot make a false pass: it would appear as noise
+of the runtime's float32 run, which is compared with this one.
 
 Why the loop is not `onnx.reference.ReferenceEvaluator` with our kernels as its `new_ops`: measured so on the exporters'
-files at 224 x 224, one thread, it took 2.7 times as long for ResNet-50 and 1.5 times for DenseNet-121. It keeps every
-value and every widened weight to the end: beyond the file, 596 MB for ResNet-50 (here none) and 486 MB for DenseNet-121
-(here 51 MB). It shows nothing before it is done, and GoogLeNet it cannot run: its max pool makes another shape. It is
-used for what it has and the others lack, If and Loop: their bodies meet our kernels through `new_ops`.
+files at 224 x 224, one thread, it took 2.7 times as long for ResNet-50 and 1.5 times for DenseNet-121. It holds every
+value and every float64 weight to the end: beyond the file, 596 MB for ResNet-50 (here none) and 486 MB for DenseNet-121
+(here 51 MB). It returns nothing before the end, and it cannot run GoogLeNet: its max pool gives another shape. It is
+used for operators that only it has, such as If and Loop: their bodies use our kernels through `new_ops`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from parity.numerics.arrays import Array
 from parity.numerics.distance import distance
 from parity.onnx_files.runtime import open_session, reason
 
-# Constants that ONNX keeps as float32 and that mean a number float32 has not. Evaluated in float64 they are that
-# number: what is nearer to it than the 4e-7 that Paddle's 0.1666667 is off by (float32's own rounding is less).
-_MEANT = {
+# Constants that ONNX stores as float32 for a number that float32 does not have. In float64 they are that number if they
+# are within 4e-7 of it: Paddle's 0.1666667 is that far off (float32's own rounding is less).
+_EXACT = {
     ("HardSigmoid", "alpha"): 1 / 6,
     ("Selu", "alpha"): 1.6732632423543772848170429916717,
     ("Selu", "gamma"): 1.0507009873554804934193349852946,
@@ -41,18 +41,18 @@ _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorP
 
 
 def evaluate(
-    model: onnx.ModelProto, inputs: Mapping[str, Array], nudge: Nudge | None = None, *, name: str = "ONNX file"
+    model: onnx.ModelProto, inputs: Mapping[str, Array], nudge: Nudge | None = None, *, name: str
 ) -> Iterator[tuple[onnx.NodeProto, dict[str, Array]]]:
     """Yield each node of the graph, in order, with its outputs by name, all floating tensors in float64.
 
-    Values are let go after their last use. Weights are widened when they are needed, and not kept. What has no axes
-    has none here either.
+    A value is freed after its last use. A weight is converted when it is needed, and then freed. A tensor without axes
+    stays without axes.
 
     Args:
         model: With its tensors.
-        inputs: By name.
-        nudge: What to do to constants; they are taken as they are without.
-        name: What to call the file in messages.
+        inputs: Arrays by name.
+        nudge: Moves constants; without it they are used unchanged.
+        name: The file's, for messages.
 
     Raises:
         ParityError: If a node cannot be evaluated in float64, whatever the reason.
@@ -64,25 +64,25 @@ def evaluate(
     for i, node in enumerate(graph.node):
         try:
             moved = node if nudge is None else nudge.node(node)
-            given = {need: _given(need, node, values, weights, nudge) for need in needs(node)}
-            outputs = dict(zip(node.output, _run(model, moved, given), strict=False))
-        except Exception as error:  # a file's numbers may be anything, and no two libraries raise alike
+            operands = {need: _operand(need, node, values, weights, nudge) for need in needs(node)}
+            outputs = dict(zip(node.output, _run(model, moved, operands), strict=False))
+        except Exception as error:  # a file may hold any numbers, and each library raises its own exceptions
             label = f"node {node.name or ''.join(node.output[:1])!r} ({node.op_type})"
             raise ParityError(f"{name}: {label} cannot be evaluated in float64: {reason(error)}") from error
         yield moved, outputs
         values.update(outputs)
-        for need in [need for need in given if last[need] == i]:
+        for need in [need for need in operands if last[need] == i]:
             _ = values.pop(need, None)
 
 
-def _given(
+def _operand(
     name: str,
     node: onnx.NodeProto,
     values: Mapping[str, Array],
     weights: Mapping[str, TensorProto],
     nudge: Nudge | None,
 ) -> Array:
-    """Return what a node reads under a name.
+    """Return the array that a node reads under a name.
 
     Raises:
         ValueError: If nothing has that name.
@@ -90,7 +90,7 @@ def _given(
     if name in values:
         return _narrow(values[name]) if _stays_narrow(name, node) else values[name]
     if name not in weights:
-        raise ValueError(f"it reads {name!r}, which is neither an input, nor a tensor, nor made before it")
+        raise ValueError(f"it reads {name!r}, which is neither an input, nor a tensor, nor an earlier node's output")
     array = numpy_helper.to_array(weights[name])
     if nudge is not None:
         array = nudge.array(name, array)
@@ -98,7 +98,7 @@ def _given(
 
 
 def _stays_narrow(name: str, node: onnx.NodeProto) -> bool:
-    """Return whether an input is float32 whatever the node computes in: Resize's region and scales."""
+    """Return whether an input is float32 whatever the node's dtype is: Resize's region and scales."""
     return node.op_type == "Resize" and name in node.input[1:3]
 
 
@@ -107,25 +107,25 @@ def _narrow(array: Array) -> Array:
 
 
 class Nudge:
-    """Moves a file's constants by one unit in the last place of float32, up or down: what rounding them may have done.
+    """Moves a file's constants by one unit in the last place of float32, up or down, as rounding them may have done.
 
-    Left alone are numbers with room in their last 12 bits, as 0.5 and 255: those were written as they were meant.
+    Numbers whose last 12 bits are zero, as 0.5 and 255, stay: they are exact.
 
     Args:
-        exact: Names of tensors that are what they are: weights.
+        exact: Names of tensors that are exact: weights.
     """
 
     def __init__(self, exact: Container[str]):
         self._exact, self._random = exact, np.random.default_rng(0)
 
     @staticmethod
-    def allowance(moved: Array, made: Array) -> float:
-        """Return the distance that rounding the constants explains, from that of a tensor made of moved ones.
+    def allowance(moved: Array, exact: Array) -> float:
+        """Return the distance that rounding the constants explains: 4 times that of a tensor from moved constants.
 
-        Times 4: a unit is twice what rounding may do, but one draw of signs is not the worst. Where a tensor becomes
-        another shape or infinite, moving its constants tells nothing, and nothing is allowed.
+        4 times: a unit is twice the largest rounding, but one draw of signs is not the worst. Where the moved tensor
+        has another shape or is infinite, it gives no information, and nothing is allowed.
         """
-        gap = distance(moved, made).relative
+        gap = distance(moved, exact).relative
         return 4 * gap if math.isfinite(gap) else 0.0
 
     def array(self, name: str, array: Array) -> Array:
@@ -142,8 +142,8 @@ class Nudge:
         moved = onnx.NodeProto()
         moved.CopyFrom(node)
         for attribute in moved.attribute:
-            if _meant(node.op_type, attribute.name, attribute.f) != attribute.f:
-                continue  # taken for what it means, it is exact
+            if _exact_value(node.op_type, attribute.name, attribute.f) != attribute.f:
+                continue  # it stands for an exact number
             if attribute.type == onnx.AttributeProto.FLOAT:
                 attribute.f = float(self.array("", np.array(attribute.f, np.float32)))
             elif attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type in _FLOATS:
@@ -154,22 +154,22 @@ class Nudge:
 
 
 def needs(node: onnx.NodeProto) -> list[str]:
-    """Return the names of what a node reads, its branches' outer values included, each once."""
+    """Return the names that a node reads, outer values of its branches included, each once."""
     names = dict.fromkeys(name for name in node.input if name)
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:
-            inside = {name for inner in attribute.g.node for name in inner.output}
-            inside |= {tensor.name for tensor in (*attribute.g.initializer, *attribute.g.input)}
-            wanted = [name for inner in attribute.g.node for name in needs(inner)]
-            wanted += [output.name for output in attribute.g.output]
-            names |= dict.fromkeys(name for name in wanted if name not in inside)
+            inner_names = {name for inner in attribute.g.node for name in inner.output}
+            inner_names |= {tensor.name for tensor in (*attribute.g.initializer, *attribute.g.input)}
+            reads = [name for inner in attribute.g.node for name in needs(inner)]
+            reads += [output.name for output in attribute.g.output]
+            names |= dict.fromkeys(name for name in reads if name not in inner_names)
     return list(names)
 
 
-def _meant(op_type: str, name: str, value: float) -> float:
+def _exact_value(op_type: str, name: str, value: float) -> float:
     """Return the number that an attribute stands for."""
-    meant = _MEANT.get((op_type, name), value)
-    return meant if abs(value - meant) < 4e-7 * abs(meant) else value
+    exact = _EXACT.get((op_type, name), value)
+    return exact if abs(value - exact) < 4e-7 * abs(exact) else value
 
 
 def _wide(array: Array) -> Array:
@@ -177,23 +177,23 @@ def _wide(array: Array) -> Array:
     return array.astype(np.float64, copy=False) if floating else array
 
 
-def _run(model: onnx.ModelProto, node: onnx.NodeProto, given: Mapping[str, Array]) -> list[Array]:
+def _run(model: onnx.ModelProto, node: onnx.NodeProto, operands: Mapping[str, Array]) -> list[Array]:
     """Return a node's outputs: by a kernel of ours, else by ONNX Runtime, else by onnx.reference."""
     settings = _settings(node)
     if node.op_type == "Constant" and "value" in settings:
         return [_wide(numpy_helper.to_array(settings["value"]))]
-    if node.op_type in _OURS and len(node.output) == 1:
+    if node.op_type in _PREFERRED and len(node.output) == 1:
         try:
-            return [_KERNELS[node.op_type](*(given[name] if name else None for name in node.input), settings)]
+            return [_KERNELS[node.op_type](*(operands[name] if name else None for name in node.input), settings)]
         except NotImplementedError:
-            pass  # a setting that the kernel does not know: the others may
-    alone = _alone(model, node, given)
+            pass  # a setting that our kernel lacks; the others may have it
+    single = _single_node(model, node, operands)
     try:
-        outputs = open_session(alone.SerializeToString(), node.op_type, level="disable").run(None, dict(given))
-    except Exception:  # no float64 kernel, or none of ONNX Runtime's types fits
+        outputs = open_session(single.SerializeToString(), node.op_type, level="disable").run(None, dict(operands))
+    except Exception:  # ONNX Runtime has no kernel for float64, or not this dtype at all
         holds_graphs = any(attribute.type == onnx.AttributeProto.GRAPH for attribute in node.attribute)
         operators: list[Any] = [_operator(name) for name in _KERNELS] if holds_graphs else []
-        outputs = ReferenceEvaluator(alone, new_ops=operators).run(None, dict(given))
+        outputs = ReferenceEvaluator(single, new_ops=operators).run(None, dict(operands))
     return [_wide(np.asarray(array)) for array in outputs]
 
 
@@ -201,18 +201,18 @@ def _settings(node: onnx.NodeProto) -> dict[str, Any]:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def _alone(model: onnx.ModelProto, node: onnx.NodeProto, given: Mapping[str, Array]) -> onnx.ModelProto:
-    """Return a model of this node alone, its constants in float64."""
+def _single_node(model: onnx.ModelProto, node: onnx.NodeProto, operands: Mapping[str, Array]) -> onnx.ModelProto:
+    """Return a model of this node only, its constants in float64."""
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
     _widen(copy)
     inputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-        for name, array in given.items()
+        for name, array in operands.items()
     ]
     outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
     graph = helper.make_graph([copy], "node", inputs, outputs)
-    if node.op_type == "Loop" and node.input[1:2] == [""]:  # without a condition: onnx.reference would not begin
+    if node.op_type == "Loop" and node.input[1:2] == [""]:  # no condition: onnx.reference would not start
         copy.input[1] = "parity.condition"
         graph = helper.make_graph(
             [copy], "node", inputs, outputs, [numpy_helper.from_array(np.array(True), "parity.condition")]
@@ -238,14 +238,14 @@ def _widen(node: onnx.NodeProto) -> None:
 
 
 def _frame(sizes: Sequence[int], kernel: Sequence[int], settings: Mapping[str, Any]) -> kernels.Frame:
-    """Return where the windows of a node's settings lie."""
+    """Return the positions of a node's windows, from its settings."""
     axes = len(sizes)
     strides, dilations = (list(settings.get(word, [1] * axes)) for word in ("strides", "dilations"))
-    way = settings.get("auto_pad", b"NOTSET").decode()
-    flat = [0] * 2 * axes if way == "VALID" else list(settings.get("pads", [0] * 2 * axes))
+    auto_pad = settings.get("auto_pad", b"NOTSET").decode()
+    flat = [0] * 2 * axes if auto_pad == "VALID" else list(settings.get("pads", [0] * 2 * axes))
     pads = tuple(zip(flat[:axes], flat[axes:], strict=True))
-    if way.startswith("SAME"):
-        pads = kernels.same_pads(sizes, kernel, strides, dilations, odd_before=way == "SAME_LOWER")
+    if auto_pad.startswith("SAME"):
+        pads = kernels.same_pads(sizes, kernel, strides, dilations, odd_before=auto_pad == "SAME_LOWER")
     return kernels.frame(sizes, kernel, strides, dilations, pads, bool(settings.get("ceil_mode")))
 
 
@@ -279,25 +279,25 @@ def _resize(x: Array, *more: Any) -> Array:
         raise NotImplementedError
     scales, sizes = (inputs[i] if len(inputs) > i and inputs[i] is not None else np.empty(0) for i in (1, 2))
     words = {"coordinate_transformation_mode": b"half_pixel", "mode": b"nearest", "nearest_mode": b"round_prefer_floor"}
-    way, mode, nearest = (settings.get(word, default).decode() for word, default in words.items())
+    transformation, mode, nearest = (settings.get(word, default).decode() for word, default in words.items())
     for i, axis in enumerate(settings.get("axes", range(x.ndim))):
         size = x.shape[axis]
         new = int(sizes[i]) if sizes.size else math.floor(size * float(scales[i]))
         scale = new / size if sizes.size else float(scales[i])
         if (size, scale) != (new, 1.0):
-            places = kernels.places(size, new, scale, way)
+            places = kernels.places(size, new, scale, transformation)
             cubic = settings.get("cubic_coeff_a", -0.75)
             x = kernels.resized(x, axis, kernels.interpolation(size, places, mode, nearest=nearest, cubic=cubic))
     return np.require(x, requirements="C")
 
 
 def _hard_sigmoid(x: Array, settings: Mapping[str, Any]) -> Array:
-    slope = _meant("HardSigmoid", "alpha", settings.get("alpha", 0.2))
+    slope = _exact_value("HardSigmoid", "alpha", settings.get("alpha", 0.2))
     return np.clip(slope * x + settings.get("beta", 0.5), 0, 1)
 
 
 def _selu(x: Array, settings: Mapping[str, Any]) -> Array:
-    alpha, gamma = (_meant("Selu", name, settings.get(name, _MEANT["Selu", name])) for name in ("alpha", "gamma"))
+    alpha, gamma = (_exact_value("Selu", name, settings.get(name, _EXACT["Selu", name])) for name in ("alpha", "gamma"))
     return gamma * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
@@ -309,16 +309,17 @@ _KERNELS: dict[str, Callable[..., Array]] = {
     "GlobalMaxPool": lambda x, _: x.max(axis=tuple(range(2, x.ndim)), keepdims=True),
     "BatchNormalization": _batch_norm,
     "Resize": _resize,
-    # What the runtime's own float64 computes with constants of float32.
+    # The runtime's own float64 kernels of these use float32 constants.
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": lambda x, _: x * np.clip(x / 6 + 0.5, 0, 1),
     "Selu": _selu,
 }
-_OURS = _KERNELS.keys() - {"MaxPool"}  # which ONNX Runtime has, and fast; within If and Loop onnx.reference's is wrong
+# MaxPool is left to ONNX Runtime, which is fast. Inside If and Loop ours replaces onnx.reference's, which is wrong.
+_PREFERRED = _KERNELS.keys() - {"MaxPool"}
 
 
 def _operator(name: str) -> type[OpRun]:
-    """Return a kernel as an operator of onnx.reference."""
+    """Return one of our kernels as an operator of onnx.reference."""
 
     def compute(self: OpRun, *arrays: Array | None, **_: Any) -> tuple[Array]:
         return (_KERNELS[name](*arrays, _settings(self.onnx_node)),)

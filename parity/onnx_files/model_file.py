@@ -1,4 +1,4 @@
-"""ONNX files: read without trusting them, checked, written whole or not at all, and their canonical hash."""
+"""Read ONNX files without trusting them, check them, write them whole or not at all, and hash them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from onnx.external_data_helper import load_external_data_for_model, set_external
 from parity.atomic import atomic
 from parity.errors import ParityError
 
-# A protobuf message ends at 2 GB; what is larger has its tensors beside it.
+# A protobuf message ends at 2 GB; a larger model has its tensors in a file beside it.
 LIMIT = (1 << 31) - (1 << 24)
-# What calls of local functions may come to, in nodes and calls. ONNX Runtime's time grows with the square: 16,384 nodes
+# The most nodes and calls that local functions may expand to. ONNX Runtime's time grows with the square: 16,384 nodes
 # open in 4 s, this many in a minute, 2^25 (a file of 1.7 kB) never; no network of ours has 1,000.
 CALLED = 1 << 16
 _SMALL = 1 << 8  # bytes; smaller tensors stay in the file, so that shapes can be inferred
 
 
 def read(path: Path, strict: bool = True) -> onnx.ModelProto:
-    """Return a checked model, tensors that lie beside the file included.
+    """Return a checked model, with its tensors in files beside it.
 
     Args:
         path: Of the file.
@@ -35,8 +35,8 @@ def read(path: Path, strict: bool = True) -> onnx.ModelProto:
 
     Raises:
         ParityError: If it is no ONNX file, is damaged, breaks ONNX's rules (a cycle, a shape that does not follow), or
-            keeps tensors outside its own folder; if a tensor's bytes are not those of its shape, or its local functions
-            call each other without end or to more than `CALLED` nodes.
+            has tensors outside its own folder; if a tensor's bytes do not match its shape, or its local functions call
+            each other without end or expand to more than `CALLED` nodes.
     """
     try:
         model = onnx.load(path, load_external_data=False)
@@ -63,21 +63,21 @@ def read(path: Path, strict: bool = True) -> onnx.ModelProto:
     for tensor in _tensors(model):
         try:
             _ = numpy_helper.to_array(tensor)
-        except Exception as error:  # its parts contradict each other: ONNX's checker does not look
+        except Exception as error:  # its fields contradict each other; ONNX's checker does not test this
             raise ParityError(f"{path}: damaged: tensor {tensor.name[:100]!r}: {_line(error)}") from error
     return model
 
 
-def check(path: Path, what: str, strict: bool = True) -> None:
-    """Return if a file keeps ONNX's rules and, if `strict`, every shape follows from those before it.
+def check(path: Path, name: str, strict: bool = True) -> None:
+    """Return if a file follows ONNX's rules and, if `strict`, every shape follows from those before it.
 
     Raises:
-        ParityError: Naming the first rule that `what` breaks.
+        ParityError: Naming the first rule that the file, called `name`, breaks.
     """
     try:
         onnx.checker.check_model(str(path), full_check=strict)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
-        raise ParityError(f"{what}: breaks ONNX's rules: {_line(error)}") from error
+        raise ParityError(f"{name}: breaks ONNX's rules: {_line(error)}") from error
 
 
 def _line(error: BaseException) -> str:
@@ -85,10 +85,10 @@ def _line(error: BaseException) -> str:
 
 
 def _limit(path: Path, model: onnx.ModelProto) -> None:
-    """Return if a file's local functions can be written out, counted without doing so.
+    """Return if a file's local functions can be inlined; their nodes are counted without inlining.
 
     Raises:
-        ParityError: If one calls itself, or they come to more than `CALLED` nodes.
+        ParityError: If one calls itself, or they expand to more than `CALLED` nodes.
     """
     bodies = {(each.domain, each.name, each.overload): Counter(_calls(each)) for each in model.functions}
     try:
@@ -97,10 +97,10 @@ def _limit(path: Path, model: onnx.ModelProto) -> None:
         raise ParityError(f"{path}: its function {error.args[1][0][1]!r} calls itself: refused") from error
     nodes = dict[tuple[str, str, str], int]()
     for key in inner_first:
-        found = 1 + sum(count * nodes.get(called, 1) for called, count in bodies[key].items())
-        nodes[key] = min(found, CALLED + 1)  # no number of a million digits
+        total = 1 + sum(count * nodes.get(called, 1) for called, count in bodies[key].items())
+        nodes[key] = min(total, CALLED + 1)  # no number of a million digits
     if sum(nodes.get(each, 0) for each in _calls(model.graph)) > CALLED:
-        raise ParityError(f"{path}: its functions call each other to more than {CALLED:,} nodes: refused")
+        raise ParityError(f"{path}: its functions expand to more than {CALLED:,} nodes: refused")
 
 
 def _calls(body: onnx.GraphProto | onnx.FunctionProto) -> Iterator[tuple[str, str, str]]:
@@ -129,29 +129,29 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def confine(path: Path, tensor: onnx.TensorProto) -> None:
-    """Return if a tensor's data, where it is kept outside the model, lie in a file of the model's own folder.
+    """Return if a tensor's data, where they are outside the model, are in a file of the model's own folder.
 
     Raises:
-        ParityError: If it is to be read from elsewhere, by "..", an absolute path or a link; if it is missing or cut.
+        ParityError: If they are elsewhere, by "..", an absolute path or a link; if the file is missing or truncated.
     """
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return
-    told = {entry.key: entry.value for entry in tensor.external_data}
-    location, folder = told.get("location", ""), path.resolve().parent
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location, folder = entries.get("location", ""), path.resolve().parent
     try:
-        beside = (folder / location).resolve()
-        there = beside.is_file()
+        data_file = (folder / location).resolve()
+        exists = data_file.is_file()
     except (OSError, ValueError) as error:  # a name too long, or no name
         raise ParityError(f"{path}: tensor {tensor.name!r} {location[:100]!r} is no name of a file") from error
-    if not location or Path(location).is_absolute() or folder not in beside.parents:
+    if not location or Path(location).is_absolute() or folder not in data_file.parents:
         raise ParityError(f"{path}: tensor {tensor.name!r} lies outside the file's folder, at {location!r}: refused")
-    if not there:
+    if not exists:
         raise ParityError(f"{path}: {location} is missing, which holds tensor {tensor.name!r}. Get it too.")
     try:
-        end = int(told.get("offset", 0)) + int(told.get("length", 0))
+        end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
     except ValueError as error:
         raise ParityError(f"{path}: tensor {tensor.name!r}: its place in {location} is no number") from error
-    if end > beside.stat().st_size:
+    if end > data_file.stat().st_size:
         raise ParityError(f"{path}: {location} is truncated: tensor {tensor.name!r} would end at byte {end}")
 
 
@@ -161,19 +161,19 @@ def size(model: onnx.ModelProto) -> int:
 
 
 def write(model: onnx.ModelProto, path: Path, limit: int = LIMIT) -> None:
-    """Write a model; if its tensors are of more than `limit` bytes, those go to `path`.data beside it.
+    """Write a model; if its tensors have more than `limit` bytes, those go to `path`.data beside it.
 
     Raises:
         ParityError: If a file cannot be written.
     """
     large = size(model) > limit
-    taken = [tensor for tensor in model.graph.initializer if large and len(tensor.raw_data) >= _SMALL]
-    data = [tensor.raw_data for tensor in taken]
+    external = [tensor for tensor in model.graph.initializer if large and len(tensor.raw_data) >= _SMALL]
+    data = [tensor.raw_data for tensor in external]
     try:
         if large:
             with _beside(path).open("wb") as file:
-                for tensor, content in zip(taken, data, strict=True):
-                    _ = file.seek(-(-file.tell() // 4096) * 4096)  # where a memory map can start
+                for tensor, content in zip(external, data, strict=True):
+                    _ = file.seek(-(-file.tell() // 4096) * 4096)  # a memory map can start there
                     set_external_data(tensor, _beside(path).name, offset=file.tell(), length=len(content))
                     tensor.ClearField("raw_data")
                     _ = file.write(content)
@@ -181,14 +181,14 @@ def write(model: onnx.ModelProto, path: Path, limit: int = LIMIT) -> None:
     except OSError as error:
         raise ParityError(f"{path}: cannot write: {error.strerror or error}") from error
     finally:
-        for tensor, content in zip(taken, data, strict=True):
+        for tensor, content in zip(external, data, strict=True):
             tensor.raw_data = content
             tensor.ClearField("data_location")
             del tensor.external_data[:]
 
 
 def digest(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file without metadata, and of its tensors where they lie beside it."""
+    """Return the SHA-256 (hex) of a file without metadata, and of its tensors' file if there is one."""
     total = hashlib.sha256()
     for each in (path, _beside(path)):
         if each.exists():
@@ -198,27 +198,27 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def place(made: Path, path: Path, metadata: Mapping[str, str]) -> None:
+def place(source: Path, path: Path, metadata: Mapping[str, str]) -> None:
     """Copy a file that `write` made to its final name, metadata added: whole or not at all.
 
     Args:
-        made: Of the same name as `path`, in another folder, so that it finds its tensors beside it there too.
-        path: Where it goes; what is there is replaced.
+        source: A file of the same name as `path`, in another folder, so that its tensors' file has the right name too.
+        path: The final name; an existing file is replaced.
         metadata: Added to the file.
 
     Raises:
         ParityError: If a file cannot be written.
     """
-    told = onnx.ModelProto()
-    onnx.helper.set_model_props(told, dict(metadata))
-    if _beside(made).exists():
+    properties = onnx.ModelProto()
+    onnx.helper.set_model_props(properties, dict(metadata))
+    if _beside(source).exists():
         with atomic(_beside(path)) as part:
-            _ = shutil.copyfile(_beside(made), part)
+            _ = shutil.copyfile(_beside(source), part)
     with atomic(path) as part:
-        _ = shutil.copyfile(made, part)
+        _ = shutil.copyfile(source, part)
         with part.open("ab") as file:
-            _ = file.write(told.SerializeToString())  # one message behind another is merged into it
-    if not _beside(made).exists():
+            _ = file.write(properties.SerializeToString())  # protobuf merges a message that follows another
+    if not _beside(source).exists():
         _beside(path).unlink(missing_ok=True)  # an older file's
 
 
@@ -227,7 +227,7 @@ def _beside(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a model and what lies beside it."""
+    """Remove a model and its tensors' file."""
     for each in (path, _beside(path)):
         with contextlib.suppress(OSError):
             each.unlink()

@@ -1,6 +1,6 @@
-"""ONNX Runtime, opened with care: one line for what is wrong, and no CPU's result under a GPU's name.
+"""ONNX Runtime with strict checks: one-line errors, and never a CPU's result under a GPU's name.
 
-Needs onnxruntime and numpy alone: `parity predict` runs where no framework is.
+Needs only onnxruntime and numpy: `parity predict` runs without a framework.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def import_onnxruntime() -> Any:
 
 
 def settle(device: str) -> str:
-    """Return "cpu", "cuda" or "tensorrt" for what the user asked for; "auto" takes CUDA where the build has it.
+    """Return "cpu", "cuda", "tensorrt" or "auto" for the user's choice; "auto" becomes "cpu" in a build without CUDA.
 
     Raises:
         ParityError: If this build of ONNX Runtime does not have the provider.
@@ -70,15 +70,15 @@ def open_session(
 
     Args:
         model: The file, or a serialised model that holds all its data.
-        name: What to call it in messages.
+        name: The model's, for messages.
         device: As `settle` names it.
-        threads: Of one operator.
+        threads: The number for one operator.
         level: How far ONNX Runtime rewrites the graph, one of LEVELS.
         config: Session configuration entries, dots as "__".
 
     Raises:
-        ParityError: If there is no such file; if the runtime refuses it, with its reason; if the provider that was
-            asked for is not the one that would run: a fall back to the CPU is never taken for a GPU's result.
+        ParityError: If there is no such file; if the runtime refuses it, with its reason; if another provider than the
+            requested one would run: a fallback to the CPU never counts as a GPU's result.
     """
     ort = import_onnxruntime()
     if isinstance(model, Path) and not model.is_file():
@@ -90,23 +90,23 @@ def open_session(
     for key, value in config.items():
         options.add_session_config_entry(key.replace("__", "."), value)
     chosen = settle(device)
-    wanted: list[Any] = {
+    providers: list[Any] = {
         "cpu": [],
         "tensorrt": [_PROVIDERS["tensorrt"], (_PROVIDERS["cuda"], {"use_tf32": "0"})],
     }.get(chosen, [(_PROVIDERS["cuda"], {"use_tf32": "0"})])
     try:
-        # What falls back says so on stdout; stdout is ours.
+        # ONNX Runtime reports a fallback on stdout, which is for our own output.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             session = ort.InferenceSession(
-                os.fspath(model) if isinstance(model, Path) else model, options, [*wanted, _PROVIDERS["cpu"]]
+                os.fspath(model) if isinstance(model, Path) else model, options, [*providers, _PROVIDERS["cpu"]]
             )
-    except Exception as error:  # its errors share no base class
+    except Exception as error:  # its errors have no common base class
         raise ParityError(f"{name}: ONNX Runtime {ort.__version__} refuses it: {reason(error)}") from error
-    runs = session.get_providers()[0]
-    if chosen in ("cuda", "tensorrt") and runs != _PROVIDERS[chosen]:
+    first = session.get_providers()[0]
+    if chosen in ("cuda", "tensorrt") and first != _PROVIDERS[chosen]:
         raise ParityError(
-            f"--device {device}: ONNX Runtime {ort.__version__} fell back to {runs}: it finds no GPU, or not the "
+            f"--device {device}: ONNX Runtime {ort.__version__} fell back to {first}: it finds no GPU, or not the "
             "driver and libraries it needs. Check nvidia-smi, or use --device cpu."
         )
     return session
@@ -121,24 +121,24 @@ _LEVEL_NAMES = {
 
 
 def reason(error: Exception) -> str:
-    """Return what ONNX Runtime says, on one line, without its own file names and signatures."""
-    words = " ".join(str(error).split())
-    words = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", words)
-    words = re.sub(r"^/onnxruntime_src/\S+ .*?\) (?=[A-Z])", "", words)
-    words = re.sub(r"^Load model from .*? failed: ?", "", words)
-    return words[:400] or type(error).__name__
+    """Return ONNX Runtime's message on one line, without its file names and signatures."""
+    message = " ".join(str(error).split())
+    message = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", message)
+    message = re.sub(r"^/onnxruntime_src/\S+ .*?\) (?=[A-Z])", "", message)
+    message = re.sub(r"^Load model from .*? failed: ?", "", message)
+    return message[:400] or type(error).__name__
 
 
 def runs_on(session: Any) -> str:
-    """Return "cpu", "cuda" or "tensorrt": where the session's nodes go first."""
+    """Return "cpu", "cuda" or "tensorrt": the first provider of the session."""
     return next(name for name, provider in _PROVIDERS.items() if provider == session.get_providers()[0])
 
 
 def feed(session: Any, inputs: Sequence[Array], name: str) -> dict[str, Array]:
-    """Return the session's inputs by name, floating ones cast to what the file takes.
+    """Return the session's inputs by name, floating ones cast to the file's dtype.
 
     Raises:
-        ParityError: If number, rank, size or kind of an input is not what the file takes.
+        ParityError: If the number of inputs, or one's rank, size or kind of dtype, differs from the file's.
     """
     slots = session.get_inputs()
     if len(slots) != len(inputs):

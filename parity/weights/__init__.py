@@ -1,1 +1,1 @@
-"""The weights of a network and the files they come in, read without executing them."""
+"""A network's weights and their files, which are read without executing them."""

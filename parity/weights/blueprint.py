@@ -1,7 +1,7 @@
-"""What a twin takes, without its framework: its file is run against stand-ins that note the shapes of their weights.
+"""A twin's slots, found without its framework: its file is run with stand-ins that note the shapes of their weights.
 
-Importing torch costs seconds and more memory than most weight files have; to move weights between files it is enough
-to know names, shapes and kinds. A test holds this to what torch itself builds, for every network of the zoo.
+Importing torch costs seconds and more memory than most weight files have. To convert weight files it is enough to know
+names, shapes and kinds. A test compares these slots with what torch itself builds, for every network of the zoo.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ class _Layer:
     """Stands in for torch.nn.Module, and by its subclasses for every layer without weights."""
 
     def __init__(self, *_: Any, **__: Any):
-        self.own: dict[str, tuple[int, ...]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
 
     def children(self) -> list[_Layer]:
         return [value for value in vars(self).values() if isinstance(value, _Layer)]
 
     def apply(self, _: Any) -> None:
-        """Leave the weights, which are not there, as they are."""
+        """Do nothing: there are no weights to initialise."""
 
     def slots(self, path: str = "") -> Iterator[tuple[str, Slot]]:
-        for role, shape in self.own.items():
+        for role, shape in self.shapes.items():
             yield path + role, Slot(shape, type(self).__name__.lstrip("_"), role)
         for name, value in vars(self).items():
             if isinstance(value, _Layer):
@@ -49,25 +49,27 @@ class _Sequential(_Layer):
 class _Conv2d(_Layer):
     def __init__(self, inputs: int, outputs: int, kernel: int, *_: Any, groups: int = 1, bias: bool = True, **__: Any):
         super().__init__()
-        self.own = {"weight": (outputs, inputs // groups, kernel, kernel), **({"bias": (outputs,)} if bias else {})}
+        self.shapes = {"weight": (outputs, inputs // groups, kernel, kernel), **({"bias": (outputs,)} if bias else {})}
 
 
 class _Linear(_Layer):
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.own = {"weight": (outputs, inputs), "bias": (outputs,)}
+        self.shapes = {"weight": (outputs, inputs), "bias": (outputs,)}
 
 
 class _BatchNorm2d(_Layer):
     def __init__(self, channels: int, **_: Any):
         super().__init__()
-        self.own = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (channels,))
+        self.shapes = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (channels,))
 
 
 class _Framework:
     """Stands in for `torch` and all its modules; a layer it does not know has no weights."""
 
-    Module, Sequential, Conv2d, Linear, BatchNorm2d = _Layer, _Sequential, _Conv2d, _Linear, _BatchNorm2d
+    Module, Sequential = _Layer, _Sequential
+    Conv2d, Linear = _Conv2d, _Linear
+    BatchNorm2d = _BatchNorm2d
 
     def __getattr__(self, name: str) -> Any:
         return type(name, (_Layer,), {}) if name[0].isupper() else self
@@ -81,7 +83,7 @@ def _import(name: str, *context: Any) -> Any:
 
 
 def slots(name: str, num_classes: int | None = None) -> dict[str, Slot]:
-    """Return what a twin takes, by neutral name, in order: what `slots` of either side returns.
+    """Return a twin's slots by neutral name, in order: what `slots` of either backend returns.
 
     Args:
         name: A zoo name.
@@ -93,8 +95,8 @@ def slots(name: str, num_classes: int | None = None) -> dict[str, Slot]:
     if name not in NETWORKS:
         raise ParityError(f"unknown network {name!r}; {near(name)}")
     source = Path(__file__).resolve().parent.parent.parent / "torch_cnn" / f"{NETWORKS[name].family}.py"
-    # Only this file's own imports are answered differently; whatever else the process has loaded stays as it is.
-    space: dict[str, Any] = {"__name__": source.stem, "__builtins__": {**vars(builtins), "__import__": _import}}
-    exec(compile(source.read_bytes(), source, "exec"), space)  # noqa: S102  (our own file)
-    network = space[name](**({} if num_classes is None else {"num_classes": num_classes}))
+    # Only this file's own imports get the stand-ins; other loaded modules stay as they are.
+    namespace: dict[str, Any] = {"__name__": source.stem, "__builtins__": {**vars(builtins), "__import__": _import}}
+    exec(compile(source.read_bytes(), source, "exec"), namespace)  # noqa: S102  (our own file)
+    network = namespace[name](**({} if num_classes is None else {"num_classes": num_classes}))
     return dict(network.slots())

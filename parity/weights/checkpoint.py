@@ -1,4 +1,4 @@
-"""Read weight files, without executing them, into the State a network takes."""
+"""Read weight files, without executing them, into a network's State."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FORMATS = {".safetensors": "neutral", ".pth": "torch", ".pt": "torch", ".pdparam
 
 
 def framework_of(path: Path) -> str:
-    """Return whose file it is: "torch", "paddle", or "neutral".
+    """Return the framework of a file: "torch", "paddle", or "neutral".
 
     Raises:
-        ParityError: If the file does not exist, or its ending is none we read.
+        ParityError: If the file does not exist, or its suffix is none of FORMATS.
     """
     if path.suffix not in FORMATS:
         raise ParityError(f"{path}: unknown kind of weights file; {', '.join(FORMATS)} are read")
@@ -31,10 +31,10 @@ def read(path: Path, slots: Mapping[str, Slot], family: str, framework: str | No
     """Return the file's weights in neutral form, under the names of the network's slots.
 
     Args:
-        path: A .safetensors or .pdparams file; a .pth file is turned into safetensors by the torch worker before.
-        slots: What the network takes.
+        path: A .safetensors or .pdparams file; the torch worker converts a .pth file to safetensors first.
+        slots: The network's.
         family: The twin's family, for its table of names; "" for a network that is no twin.
-        framework: Whose orientation the tensors have; by default as the ending says.
+        framework: The one whose orientation the tensors have; by default that of the file's suffix.
 
     Raises:
         ParityError: If the file is damaged or hostile.
@@ -47,28 +47,28 @@ def read(path: Path, slots: Mapping[str, Slot], family: str, framework: str | No
 def neutral(
     tensors: Mapping[str, Array], slots: Mapping[str, Slot], family: str, framework: str, path: Path
 ) -> tuple[dict[str, Array], str]:
-    """Return a file's tensors in neutral form, as views of what was given, and the layout their names were in.
+    """Return a file's tensors in neutral form, as views of `tensors`, and the layout of their names.
 
     Raises:
         ParityError: As `names.to_twin` does.
     """
     renamed, layout = names.to_twin(tensors, slots, family, str(path))
     if framework == "paddle":
-        # Paddle stores the weight of a Linear transposed: because the layer is one, whatever its shape.
+        # Paddle stores the weight of a Linear transposed; the layer's kind decides, never the shape.
         renamed = {
-            name: array.T if name in slots and is_turned(slots[name]) else array for name, array in renamed.items()
+            name: array.T if name in slots and is_transposed(slots[name]) else array for name, array in renamed.items()
         }
-    # A file may hold a tensor that layers share under one of its names alone.
+    # A file may hold a shared tensor under only one of its names.
     for name, slot in slots.items():
         if slot.tied in renamed and name not in renamed:
             renamed[name] = partner(renamed, slot)
         elif slot.tied and slot.tied not in renamed and name in renamed:
-            renamed[slot.tied] = renamed[name].T if slot.turned else renamed[name]
-    # In the network's order; what does not fit stays, and is named when the State meets the network.
+            renamed[slot.tied] = renamed[name].T if slot.transposed else renamed[name]
+    # In the network's order. Tensors that do not fit stay: `check_fit` reports them.
     ordered = {name: renamed[name] for name in slots if name in renamed}
     return {**ordered, **renamed}, layout
 
 
-def is_turned(slot: Slot) -> bool:
+def is_transposed(slot: Slot) -> bool:
     """Return whether Paddle stores this tensor transposed."""
     return slot.kind == "Linear" and slot.role == "weight"

@@ -1,4 +1,4 @@
-"""Random weights in which a mistake shows."""
+"""Random weights that make a mistake visible."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from parity.weights.state import Slot, State, partner
 
 
 def hardened_state(slots: Mapping[str, Slot], seed: int = 0) -> State:
-    """Return a random state in which a mistake shows: nothing is 0 or 1, and activations keep their size.
+    """Return a random state that makes a mistake visible: nothing is 0 or 1, and activations keep their size.
 
-    Every tensor is drawn from a stream of its own, keyed by seed and name, by exact arithmetic on uniform bits: the
-    same arrays on any machine, in any order, on either side.
+    Every tensor has its own random stream, keyed by seed and name, and is made by exact arithmetic on uniform bits: the
+    arrays are the same on any machine, in any order, for any backend.
 
     - Convolution and linear weights: uniform with variance 2 / fan_in (He et al. 2015), so that ReLU keeps the size.
     - Biases, betas and running means: uniform with deviation 0.1; running variances in [0.5, 1.5].
@@ -24,7 +24,7 @@ def hardened_state(slots: Mapping[str, Slot], seed: int = 0) -> State:
     - The last BatchNorm of a residual branch has its gamma divided by 4: a sum of many branches keeps its size too.
 
     Args:
-        slots: What the network takes, by neutral name.
+        slots: The network's, by neutral name.
         seed: Any non-negative integer.
 
     Returns:
@@ -41,9 +41,9 @@ def hardened_state(slots: Mapping[str, Slot], seed: int = 0) -> State:
 def _draw(name: str, slot: Slot, seed: int, damping: float) -> Array:
     key = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:16], "little")
     bits = np.random.PCG64(key).random_raw((math.prod(slot.shape) + 1) // 2)
-    words = bits.view(np.uint32)[: math.prod(slot.shape)]
-    # 23 bits and a half fit a float32 exactly; the half keeps the middle out, where a weight would be zero.
-    uniform = ((words >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
+    integers = bits.view(np.uint32)[: math.prod(slot.shape)]
+    # 23 bits plus 0.5 fit a float32 exactly; the 0.5 excludes the middle, where a weight would be zero.
+    uniform = ((integers >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
     uniform = uniform.reshape(slot.shape)
     if slot.role == "running_var":
         low, high = 0.5, 1.5
@@ -60,18 +60,19 @@ _SHORTCUTS = {"short", "shortcut", "downsample", "proj"}
 
 
 def _branch_ends(slots: Mapping[str, Slot]) -> set[str]:
-    """Return the gammas that end a residual branch, told by structure.
+    """Return the names of the gammas that end a residual branch, found by structure.
 
     A branch is a numbered block ("layer1.0", "block1-0") that starts with a convolution and holds two or more
-    BatchNorms off the shortcut; its end is the last of these. DenseNet's layers start with a BatchNorm: no sum follows.
+    BatchNorms outside the shortcut; its end is the last of these. DenseNet's layers start with a BatchNorm: no sum
+    follows them.
     """
     norms: dict[str, list[str]] = {}
     first: dict[str, Slot] = {}
     for name, slot in slots.items():
-        parts = name.split(".")[:-2]  # without the tensor's own name and its layer's
-        blocks = [".".join(parts[: i + 1]) for i in range(1, len(parts)) if parts[i].rpartition("-")[2].isdigit()]
+        path = name.split(".")[:-2]  # without the tensor's own name and its layer's
+        blocks = [".".join(path[: i + 1]) for i in range(1, len(path)) if path[i].rpartition("-")[2].isdigit()]
         for block in blocks:
             _ = first.setdefault(block, slot)
-        if blocks and slot.kind.startswith("BatchNorm") and slot.role == "weight" and not _SHORTCUTS & set(parts):
+        if blocks and slot.kind.startswith("BatchNorm") and slot.role == "weight" and not _SHORTCUTS & set(path):
             norms.setdefault(blocks[-1], []).append(name)
     return {names[-1] for block, names in norms.items() if len(names) > 1 and first[block].kind.startswith("Conv")}

@@ -1,10 +1,9 @@
-"""Tables of names: what other projects call the weights of the same networks."""
+"""Tables of names: how other projects name the weights of the same networks."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from parity.errors import ParityError
 from parity.numerics.arrays import Array
@@ -14,7 +13,7 @@ LAYOUTS = ("twin", "torchvision", "paddle.vision")
 
 _Patterns = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
-# From a twin's name to another project's, by patterns tried in turn; a name that none of them fits is the same in both.
+# From a twin's name to another project's, by patterns tried in turn; without a match the name is the same in both.
 _TORCHVISION: dict[str, _Patterns] = {
     "resnet": (
         (r"^conv\.conv\.", "conv1."),
@@ -43,25 +42,26 @@ _PADDLE_VISION: dict[str, _Patterns] = {
     ),
 }
 _PADDLE_LAYERS = {"norm": "_batch_norm", "conv": "_conv"}
-# How the densenet files that torchvision offers for download spell it: older than torchvision's own module names.
+# Names in the densenet files that torchvision offers for download: older than torchvision's own module names.
 _DOWNLOADS: dict[str, _Patterns] = {
     "densenet": ((r"(\.denselayer\d+\.(?:norm|conv))([12])\.", lambda m: f"{m[1]}.{m[2]}."),)
 }
 _TABLES = {"torchvision": _TORCHVISION, "paddle.vision": _PADDLE_VISION, "torchvision, as downloaded": _DOWNLOADS}
 
-# What Paddle calls a tensor, in which kinds of layer (another may hold one of the same name), and the neutral word.
+# Paddle's role of a tensor, in which kinds of layer (another kind may have the same role), and the neutral role.
 _ROLES = {
     "_mean": ("BatchNorm", "running_mean"),
     "_variance": ("BatchNorm", "running_var"),
     "scale": ("InstanceNorm", "weight"),
     "_weight": ("PReLU", "weight"),
 }
-PADDLE_ROLES = {role: own for own, (_, role) in _ROLES.items() if role != "weight"}  # of the twins' layers
+# Of the twins' layers.
+PADDLE_ROLES = {role: paddle_role for paddle_role, (_, role) in _ROLES.items() if role != "weight"}
 
-# Tensors that steer training alone, and that no twin has.
+# Tensors used only in training, which no twin has.
 _EXTRA = {"googlenet": r"aux[12]\."}
 
-# Networks of the same name that compute another function, by what gives their layout away.
+# Networks of the same name that compute another function, and a pattern of names that identifies their layout.
 _OTHERS = {
     "alexnet": (
         r"_conv1\._conv\.|_fc6\.",
@@ -74,14 +74,14 @@ _OTHERS = {
 }
 
 
-def neutral_role(kind: str, own: str) -> str:
-    """Return the neutral word for what a layer of Paddle's, of that neutral kind, calls one of its tensors."""
-    within, role = _ROLES.get(own, ("", own))
-    return role if within in kind else own
+def neutral_role(kind: str, paddle_role: str) -> str:
+    """Return the neutral role of a tensor, from Paddle's role of it and the neutral kind of its layer."""
+    layer_kind, role = _ROLES.get(paddle_role, ("", paddle_role))
+    return role if layer_kind in kind else paddle_role
 
 
 def other_name(name: str, family: str, layout: str) -> str:
-    """Return what a layout calls a tensor of a twin; roles, "running_mean", stay neutral."""
+    """Return a layout's name for a tensor of a twin; its role, "running_mean", stays neutral."""
     for pattern, to in _TABLES.get(layout, {}).get(family, ()):
         renamed, count = re.subn(pattern, to, name)
         if count:
@@ -90,7 +90,7 @@ def other_name(name: str, family: str, layout: str) -> str:
 
 
 def check_layout(network: str, layout: str) -> None:
-    """Return if a layout has that network, and it is the same function there.
+    """Return if a layout has that network, computing the same function.
 
     Raises:
         ParityError: If not, with the reason.
@@ -104,41 +104,42 @@ def check_layout(network: str, layout: str) -> None:
 
 
 def to_twin(
-    tensors: Mapping[str, Array], wanted: Iterable[str], family: str, source: str
+    tensors: Mapping[str, Array], twin_names: Iterable[str], family: str, source: str
 ) -> tuple[dict[str, Array], str]:
-    """Return the tensors under the twins' names, whichever of the known layouts they came in, and that layout.
+    """Return the tensors under the twin's names, whichever of the known layouts they are in, and that layout.
 
-    Left out are batch counters, which Paddle does not have, and torchvision's auxiliary heads, which no twin has.
+    Batch counters, which Paddle does not have, and torchvision's auxiliary heads, which no twin has, are left out.
 
     Args:
-        tensors: As the file names them: as the twins, torchvision or paddle.vision do.
-        wanted: The twin's own names.
-        family: The twin's family, "" for a network that is no twin.
+        tensors: By the file's names: those of the twins, torchvision or paddle.vision.
+        twin_names: The twin's own names.
+        family: The twin's family; "" for any other network.
         source: The file, for the message.
 
     Raises:
-        ParityError: If two tensors come to the same name; if the layout is that of paddle.vision's alexnet or
+        ParityError: If two tensors get the same name; if the layout is that of paddle.vision's alexnet or
             googlenet; if no name is known.
     """
-    twins = set(wanted)
+    twins = set(twin_names)
     tables = {layout: {other_name(name, family, layout): name for name in twins} for layout in ("twin", *_TABLES)}
-    found, given = dict.fromkeys(tables, 0), dict[str, Any]()
+    matches, inputs = dict.fromkeys(tables, 0), dict[str, tuple[str, Array]]()
     for name, array in tensors.items():
         path, dot, role = name.rpartition(".")
         plain = name if name in twins else path + dot + _ROLES.get(role, ((), role))[1]
         if role != "num_batches_tracked" and not (plain not in twins and _matches(_EXTRA, family, plain)):
-            given[name] = plain, array
+            inputs[name] = plain, array
         for layout, table in tables.items():
-            found[layout] += plain in table
-    best = max(found, key=lambda layout: found[layout])
+            if plain in table:
+                matches[layout] += 1
+    best = max(matches, key=lambda layout: matches[layout])
     renamed: dict[str, Array] = {}
     sources: dict[str, str] = {}
-    for name, (plain, array) in given.items():
-        own = next((table[plain] for table in tables.values() if plain in table), plain)
-        if own in renamed:
-            raise ParityError(f"{source}: {sources[own]} and {name} are two tensors for the one {own}")
-        renamed[own], sources[own] = array, name
-    if twins and not found[best]:
+    for name, (plain, array) in inputs.items():
+        twin = next((table[plain] for table in tables.values() if plain in table), plain)
+        if twin in renamed:
+            raise ParityError(f"{source}: {sources[twin]} and {name} are two tensors for the one {twin}")
+        renamed[twin], sources[twin] = array, name
+    if twins and not matches[best]:
         _refuse(list(tensors), twins, family, source)
     return renamed, best
 
@@ -148,7 +149,7 @@ def _matches(patterns: Mapping[str, str], family: str, name: str) -> bool:
 
 
 def _refuse(names: list[str], twins: set[str], family: str, source: str) -> None:
-    """Say why a file of which no name is known is of no use."""
+    """Raise the ParityError for a file of which no name is known."""
     if family in _OTHERS and any(re.search(_OTHERS[family][0], name) for name in names):
         raise ParityError(
             f"{source}: weights of paddle.vision's {family}, which is another network than torchvision's: "
@@ -157,7 +158,7 @@ def _refuse(names: list[str], twins: set[str], family: str, source: str) -> None
     known = "the twins, torchvision and paddle.vision" if family else "the network's"
     raise ParityError(
         f"{source}: unknown layout: none of its {len(names)} names is one of {known}. "
-        f"It holds {_some(names)}; wanted are {_some(sorted(twins))}"
+        f"It holds {_some(names)}; expected names: {_some(sorted(twins))}"
     )
 
 

@@ -1,9 +1,9 @@
 """Read and write Paddle's .pdparams files without executing them.
 
-A .pdparams file is a pickle, and a pickle is a program for a small stack machine. Here is that machine with less in
-it: the instructions Paddle's writer uses, a few names that stand for functions of ours, mappings keyed by strings.
-Python's own Unpickler, even with `find_class` closed, hashes whatever a file makes a key: a tuple nested a million
-deep ends the process, and one that holds itself twice at each of forty levels takes forever.
+A .pdparams file is a pickle, and a pickle is a program for a small stack machine. This is a smaller such machine: it
+has the instructions Paddle's writer uses, a few names bound to our functions, and mappings keyed by strings.
+Python's own Unpickler, even with a `find_class` that refuses all, hashes whatever a file makes a key: a tuple nested a
+million deep ends the process, and one that holds itself twice at each of forty levels takes forever.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ import numpy as np
 
 from parity.errors import ParityError
 from parity.numerics.arrays import Array, pieces
-from parity.weights.pickle_machine import Buildable, Machine, make_mapping, shown
+from parity.weights.pickle_machine import Buildable, Machine, described, make_mapping
 
 _CODES = {"f4", "f8", "f2", "i8", "i4", "i2", "i1", "u1", "b1"}
 
 
 class _DType(Buildable):
-    """What numpy.dtype("f4", False, True) and its state (version, byte order, ...) come to."""
+    """The result of numpy.dtype("f4", False, True) and its state (version, byte order, ...)."""
 
     def __init__(self, code: Any, align: Any = False, copy: Any = False):
         if not isinstance(code, str) or code not in _CODES:
-            raise ParityError(f"dtype {shown(code)} is refused")
+            raise ParityError(f"dtype {described(code)} is refused")
         self.dtype = np.dtype(code)
 
     def set(self, state: Any) -> None:
         if state[1] not in ("<", "|", "="):
-            raise ParityError(f"byte order {shown(state[1])} is refused")
+            raise ParityError(f"byte order {described(state[1])} is refused")
 
 
 class _NDArray(Buildable):
-    """What numpy's _reconstruct and its state (version, shape, dtype, Fortran order, bytes) come to."""
+    """The result of numpy's _reconstruct and its state (version, shape, dtype, Fortran order, bytes)."""
 
     def __init__(self, *_: Any):
         self.array: Array | None = None
@@ -59,30 +59,30 @@ def _array(data: Any, dtype: Any, shape: Any, order: Any) -> Array:
     if not all(isinstance(n, int) and n >= 0 for n in shape):
         raise ParityError("an array's shape is not made of lengths")
     if len(data) != math.prod(shape) * dtype.dtype.itemsize:
-        raise ParityError(f"an array says its shape is {shape} of {dtype.dtype}, and holds {len(data)} bytes")
+        raise ParityError(f"an array states the shape {shape} of {dtype.dtype}, and holds {len(data)} bytes")
     flat = np.frombuffer(data, dtype.dtype)
     return flat.reshape(shape[::-1]).T if order == "F" else flat.reshape(shape)
 
 
 def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> _NDArray:
-    made = _NDArray()
-    made.array = _array(data, dtype, shape, order)
-    return made
+    result = _NDArray()
+    result.array = _array(data, dtype, shape, order)
+    return result
 
 
 def _encode(text: str, encoding: Any) -> bytes:
     if encoding != "latin1":
-        raise ParityError(f"encoding {shown(encoding)} is refused")
-    return text.encode("latin1")  # how protocol 2 spells bytes
+        raise ParityError(f"encoding {described(encoding)} is refused")
+    return text.encode("latin1")  # protocol 2 writes bytes so
 
 
 def _tuple(items: Any) -> tuple[Any, ...]:
     if not isinstance(items, tuple):
-        raise ParityError(f"it makes a tuple of something {shown(items)}")
-    return items  # paddle.save spells a tensor as tuple((name, array))
+        raise ParityError(f"it makes a tuple of something {described(items)}")
+    return items  # paddle.save writes a tensor as tuple((name, array))
 
 
-_ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "dtype"): _DType,
     ("numpy", "ndarray"): _NDArray,
     ("collections", "OrderedDict"): make_mapping,
@@ -95,10 +95,11 @@ _ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 class _Mapped:
-    """A memory map as pickletools reads files: what is long comes as a view of it, not as a copy."""
+    """A memory map, as a file for pickletools: it reads long data as a view of the map, not as a copy."""
 
     def __init__(self, content: mmap.mmap):
-        self.content, self.tell, self.readline = content, content.tell, content.readline
+        self.content = content
+        self.tell, self.readline = content.tell, content.readline
 
     def read(self, count: int) -> bytes | memoryview:
         if count <= mmap.PAGESIZE:
@@ -109,7 +110,7 @@ class _Mapped:
 
 
 def read_pdparams(path: Path, mapped: bool = False) -> dict[str, Array]:
-    """Return the arrays of a .pdparams file by name; where `mapped`, as views of the file, which must stay as it is.
+    """Return the arrays of a .pdparams file by name; if `mapped`, as views of the file, which must not change.
 
     Raises:
         ParityError: If it is missing, truncated, damaged, claims sizes it does not have, or names anything but arrays
@@ -117,14 +118,14 @@ def read_pdparams(path: Path, mapped: bool = False) -> dict[str, Array]:
     """
     try:
         with path.open("rb") as file:
-            # A memory map, unlike a file, hands out no more bytes than there are, whatever size is asked for.
+            # A memory map, unlike a file, returns no more bytes than there are, whatever size is asked for.
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return _arrays(Machine(len(content), _ADMITTED).run(_Mapped(content) if mapped else content))
+        return _arrays(Machine(len(content), _ALLOWED).run(_Mapped(content) if mapped else content))
     except ParityError as error:
         raise ParityError(f"{path}: no .pdparams file, or a hostile one: {error}.") from error
     except OSError as error:
         raise ParityError(f"{path}: cannot read: {error.strerror or error}.") from error
-    except Exception as error:  # a damaged pickle can trip its reader in any way
+    except Exception as error:  # a damaged pickle can raise anything
         raise ParityError(f"{path}: no .pdparams file, or a damaged one: {error}.") from error
 
 
@@ -137,7 +138,7 @@ def _arrays(loaded: Any) -> dict[str, Array]:
         if isinstance(value, tuple) and len(value) == 2:
             value = value[1]  # (internal name, array)
         if not isinstance(value, _NDArray) or value.array is None:
-            raise ParityError(f"{shown(name)} is no array")
+            raise ParityError(f"{described(name)} is no array")
         arrays[name] = value.array
     return arrays
 
@@ -145,15 +146,15 @@ def _arrays(loaded: Any) -> dict[str, Array]:
 def write_pdparams(tensors: Mapping[str, Array], path: Path) -> None:
     """Write arrays as paddle.save writes a state dict; paddle.load reads it, under any version of numpy.
 
-    They are written piece by piece: Python's own pickler would copy each, and keep the copies to the end.
+    They are written piece by piece: Python's own pickler would copy each, and hold all copies to the end.
     """
     with path.open("wb") as file:
         _ = file.write(b"\x80\x04}")
         for name, array in tensors.items():
             # name, (name, _reconstruct(ndarray, (0,), b"b") with the state (1, shape, dtype, C order, bytes))
-            made = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + _literal((0,)) + b"C\x01b\x87R"
+            array_object = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + _literal((0,)) + b"C\x01b\x87R"
             state = b"(K\x01" + _literal(array.shape) + _literal(array.dtype) + b"\x89"
-            _ = file.write(_literal(name) * 2 + made + state + b"\x8e" + array.nbytes.to_bytes(8, "little"))
+            _ = file.write(_literal(name) * 2 + array_object + state + b"\x8e" + array.nbytes.to_bytes(8, "little"))
             for piece in pieces(array):
                 _ = file.write(piece)
             _ = file.write(b"tb\x86s")
@@ -161,4 +162,4 @@ def write_pdparams(tensors: Mapping[str, Array], path: Path) -> None:
 
 
 def _literal(value: Any) -> bytes:
-    return pickle.dumps(value, protocol=2)[2:-1]  # without the protocol before and the stop behind
+    return pickle.dumps(value, protocol=2)[2:-1]  # without the protocol before and the stop after it

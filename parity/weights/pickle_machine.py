@@ -1,4 +1,4 @@
-"""A pickle's stack machine with less in it: nothing a file names is ever run."""
+"""A reduced stack machine for pickles: nothing that a file names is ever run."""
 
 from __future__ import annotations
 
@@ -12,47 +12,45 @@ _LITERALS = {
     "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
 }  # fmt: skip
-
-
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-
-
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class Buildable:
-    """What the instruction BUILD may fill: a stand-in for something of the file's that takes its state apart."""
+    """A stand-in for an object of the file, to which the instruction BUILD may give its state."""
 
     def set(self, state: Any) -> None:
-        """Take the state; any exception means that the file is damaged."""
+        """Read the state; any exception means that the file is damaged."""
         raise NotImplementedError
 
 
 def make_mapping() -> dict[str, Any]:
-    """Return an empty mapping, which instructions of their own will fill."""
+    """Return an empty mapping; later instructions fill it."""
     return {}
 
 
-def shown(value: Any) -> str:
-    """Return a file's word for a message: short, on one line, and never the whole of a structure."""
+def described(value: Any) -> str:
+    """Return a file's value for a message: short, on one line, and never a whole structure."""
     return repr(value[:60]) if isinstance(value, str) else f"of type {type(value).__name__}"
 
 
 class Machine:
-    """Carries out a pickle's instructions, one at a time; any other exception than ParityError is a damaged file."""
+    """Runs a pickle's instructions, one at a time; any exception but ParityError means a damaged file."""
 
-    def __init__(self, size: int, admitted: Mapping[tuple[str, str], Any]):
-        self.size, self.made, self.admitted = size, 0, admitted
-        self.stack, self.marks, self.memo = list[Any](), list[int](), dict[int, Any]()
+    def __init__(self, size: int, allowed: Mapping[tuple[str, str], Any]):
+        self.size, self.allowed = size, allowed
+        self.produced = 0  # bytes
+        self.stack, self.marks = list[Any](), list[int]()
+        self.memo = dict[int, Any]()
 
     def run(self, program: Any) -> Any:
-        """Return what the pickle in these bytes, or in this file, makes."""
+        """Return the object in a pickle: bytes, or an open file."""
         for opcode, argument, _ in pickletools.genops(program):
             self.step(opcode.name, argument)
         return self.stack[-1]
 
     def step(self, name: str, argument: Any) -> None:
-        """Carry out one instruction."""
+        """Run one instruction."""
         stack = self.stack
         if name in ("FRAME", "LONG_BINPUT") and argument > self.size:
             raise ParityError(f"its instruction {name} claims {argument}, and the file has {self.size} bytes")
@@ -75,7 +73,7 @@ class Machine:
             items = self._marked() if name == "SETITEMS" else self._top(2)
             self._set_items(items[::2], items[1::2])
         elif name in ("GLOBAL", "STACK_GLOBAL"):
-            stack.append(self._admit(*(argument.split(" ", 1) if name == "GLOBAL" else self._top(2))))
+            stack.append(self._look_up(*(argument.split(" ", 1) if name == "GLOBAL" else self._top(2))))
         elif name == "REDUCE":
             stack.append(self._call(*self._top(2)))
         elif name == "BUILD":
@@ -86,23 +84,23 @@ class Machine:
         elif name in ("BINGET", "LONG_BINGET"):
             stack.append(self.memo[argument])
         elif name not in ("PROTO", "FRAME", "STOP"):
-            raise ParityError(f"it holds the instruction {name}, which weights have no need of")
+            raise ParityError(f"it holds the instruction {name}, which weights do not need")
 
     def _call(self, function: Any, arguments: Any) -> Any:
-        if not any(function is admitted for admitted in self.admitted.values()) or not isinstance(arguments, tuple):
-            raise ParityError(f"it calls something {shown(function)}")
-        made = function(*arguments)
-        self.made += len(made) if isinstance(made, bytes) else 0
-        if self.made > self.size:
+        if not any(function is each for each in self.allowed.values()) or not isinstance(arguments, tuple):
+            raise ParityError(f"it calls something {described(function)}")
+        result = function(*arguments)
+        self.produced += len(result) if isinstance(result, bytes) else 0
+        if self.produced > self.size:
             raise ParityError(f"it makes more bytes than the {self.size} it has")
-        return made
+        return result
 
     def _top(self, count: int) -> list[Any]:
-        taken = self.stack[len(self.stack) - count :]
-        if len(taken) != count:
-            raise ParityError("its instructions take more than they were given")
+        items = self.stack[len(self.stack) - count :]
+        if len(items) != count:
+            raise ParityError("its instructions take more values than the stack holds")
         del self.stack[len(self.stack) - count :]
-        return taken
+        return items
 
     def _marked(self) -> list[Any]:
         start = self.marks.pop()
@@ -110,21 +108,21 @@ class Machine:
 
     def _expect(self, kind: Any) -> Any:
         if not isinstance(self.stack[-1], kind):
-            raise ParityError(f"it fills something {shown(self.stack[-1])}")
+            raise ParityError(f"it fills something {described(self.stack[-1])}")
         return self.stack[-1]
 
     def _set_items(self, names: list[Any], values: list[Any]) -> None:
         mapping = self._expect(dict)
         for name, value in zip(names, values, strict=True):
             if not isinstance(name, str):
-                raise ParityError(f"it holds a name {shown(name)}")
+                raise ParityError(f"it holds a name {described(name)}")
             mapping[name] = value
 
-    def _admit(self, module: Any, name: Any) -> Any:
+    def _look_up(self, module: Any, name: Any) -> Any:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise ParityError(f"it asks for a name {shown(name)}")
-        if (module, name) not in self.admitted:
-            asked = f"{module}.{name}"
-            asked = asked if asked.isprintable() and len(asked) <= 200 else shown(asked)
-            raise ParityError(f"it asks for {asked}, which weights have no need of; nothing was run")
-        return self.admitted[module, name]
+            raise ParityError(f"it asks for a name {described(name)}")
+        if (module, name) not in self.allowed:
+            full = f"{module}.{name}"
+            full = full if full.isprintable() and len(full) <= 200 else described(full)
+            raise ParityError(f"it asks for {full}, which weights do not need; nothing was run")
+        return self.allowed[module, name]

@@ -1,7 +1,7 @@
 """Read and write torch's .pth files without torch: a zip of one pickle and, stored as they are, the tensors' bytes.
 
-Importing torch takes longer than converting most weight files, and more memory. What is not a plain state dict in
-torch's zip form (files from before torch 1.6, optimizers' states) is left to torch itself, in its worker.
+Importing torch takes longer than converting most weight files, and more memory. A file that is not a plain state
+dict in torch's zip form (from before torch 1.6, an optimizer's state) is left to torch itself, in its worker.
 
 Source: https://docs.pytorch.org/docs/stable/notes/serialization.html, and what torch 2.14 writes.
 """
@@ -26,18 +26,18 @@ _STORAGES = {
     "f4": "FloatStorage", "f8": "DoubleStorage", "f2": "HalfStorage", "i8": "LongStorage", "i4": "IntStorage",
     "i2": "ShortStorage", "i1": "CharStorage", "u1": "ByteStorage", "b1": "BoolStorage",
 }  # fmt: skip
-_ALIGNMENT = 64  # bytes, as torch aligns them: so that it can use a memory map of the file as its tensors
+_ALIGNMENT = 64  # bytes, torch's own: it can use a memory map of the file as its tensors
 
 
 class _Kind:
-    """Stands for a storage class: the dtype of what is stored."""
+    """Stands for a storage class: the dtype of its numbers."""
 
     def __init__(self, code: str):
         self.dtype = np.dtype(code)
 
 
 def _tensor(flat: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Array:
-    """Return what torch._utils._rebuild_tensor_v2 does, as a view of the file; numpy checks that it stays inside."""
+    """Return the tensor of torch._utils._rebuild_tensor_v2 as a view of the file; numpy checks that it stays inside."""
     if not isinstance(flat, np.ndarray):
         raise ParityError("a tensor has no storage")
     size = flat.dtype.itemsize
@@ -48,7 +48,7 @@ def _parameter(tensor: Any, *_: Any) -> Any:
     return tensor
 
 
-_ADMITTED: dict[tuple[str, str], Any] = {
+_ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): make_mapping,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
@@ -57,10 +57,10 @@ _ADMITTED: dict[tuple[str, str], Any] = {
 
 
 class _Machine(Machine):
-    """The machine of .pdparams files with two more instructions: take a storage, and give a mapping attributes."""
+    """The machine with two more instructions: load a storage, and give a mapping attributes."""
 
     def __init__(self, size: int, storage: Callable[[str], memoryview]):
-        super().__init__(size, _ADMITTED)
+        super().__init__(size, _ALLOWED)
         self.storage = storage
 
     def step(self, name: str, argument: Any) -> None:
@@ -68,7 +68,7 @@ class _Machine(Machine):
             _, kind, key, _, count = self.stack.pop()
             self.stack.append(np.frombuffer(self.storage(key), kind.dtype, count))
         elif name == "BUILD" and len(self.stack) > 1 and isinstance(self.stack[-2], dict):
-            _ = self.stack.pop()  # the versions that torch notes beside a state dict
+            _ = self.stack.pop()  # the versions that torch stores with a state dict
         else:
             super().step(name, argument)
 
@@ -77,7 +77,7 @@ def read_pth(path: Path) -> dict[str, Array]:
     """Return the tensors of a .pth file by name, as read-only views of the file; checksums are left to `check_pth`.
 
     Raises:
-        ParityError: If it is no plain state dict in torch's zip form, whatever else it may be.
+        ParityError: If it is no plain state dict in torch's zip form.
     """
     try:
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
@@ -96,26 +96,26 @@ def read_pth(path: Path) -> dict[str, Array]:
                 raise ParityError("its bytes are in another order than this machine's")
             program = bytes(stored("data.pkl"))
             machine = _Machine(len(program), lambda key: stored(f"data/{key}"))
-            found = machine.run(program)
-    except Exception as error:  # a damaged pickle can trip its reader in any way
+            loaded = machine.run(program)
+    except Exception as error:  # a damaged pickle can raise anything
         raise ParityError(f"{path}: no plain state dict of torch's: {error}") from error
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict) or not all(isinstance(value, np.ndarray) for value in found.values()):
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not all(isinstance(value, np.ndarray) for value in loaded.values()):
         raise ParityError(f"{path}: no state dict: a mapping of names to tensors is what a .pth file should hold.")
-    return found
+    return loaded
 
 
 def check_pth(path: Path) -> None:
-    """Hold every entry of a .pth file against its checksum, which torch itself does not.
+    """Check the checksum of every entry of a .pth file, which torch itself does not.
 
     Raises:
-        ParityError: If one is wrong, or the zip file's own headers are.
+        ParityError: If one is wrong, or the zip file's headers are damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
-    except Exception as error:  # of a damaged header zipfile raises whatever it meets
+    except Exception as error:  # zipfile raises many kinds of exception for a damaged header
         why = " ".join(str(error).split()) or type(error).__name__
         raise ParityError(f"{path}: damaged: {why}. Get the file again.") from error
     if broken is not None:
@@ -130,15 +130,15 @@ def write_pth(tensors: Mapping[str, Array], path: Path) -> None:
     """
     with zipfile.ZipFile(path, "w") as archive:
 
-        def put(name: str, parts: Iterable[bytes | memoryview]) -> None:
+        def put(name: str, blocks: Iterable[bytes | memoryview]) -> None:
             entry = zipfile.ZipInfo(f"archive/{name}")
             assert archive.fp is not None
             header = archive.fp.tell() + 30 + len(entry.filename) + 4
             padding = -header % _ALIGNMENT
             entry.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
             with archive.open(entry, "w") as out:
-                for part in parts:
-                    _ = out.write(part)
+                for block in blocks:
+                    _ = out.write(block)
 
         put("data.pkl", [_program(tensors)])
         put("byteorder", [b"little"])
@@ -148,20 +148,20 @@ def write_pth(tensors: Mapping[str, Array], path: Path) -> None:
 
 
 def _program(tensors: Mapping[str, Array]) -> bytes:
-    """Return the pickle that makes the state dict. Python's pickler would have to import torch to name its classes."""
+    """Return the pickle of the state dict. Python's pickler would have to import torch to name its classes."""
     mapping = b"ccollections\nOrderedDict\n)R"
-    made = [b"\x80\x02", mapping]
+    program = [b"\x80\x02", mapping]
     for key, (name, array) in enumerate(tensors.items()):
         storage = _STORAGES.get(array.dtype.str[1:])
         if storage is None:
             raise ParityError(f"{name}: torch has no storage for dtype {array.dtype}")
-        steps = tuple(int(np.prod(array.shape[i + 1 :], dtype=np.int64)) for i in range(array.ndim))
-        where = b"(" + _literal("storage") + f"ctorch\n{storage}\n".encode()
-        where += _literal(str(key)) + _literal("cpu") + _literal(array.size) + b"tQ"
-        layout = _literal(0) + _literal(array.shape) + _literal(steps) + b"\x89" + mapping  # no gradient, no hooks
-        made += [_literal(name), b"ctorch._utils\n_rebuild_tensor_v2\n(", where, layout, b"tRs"]
-    return b"".join([*made, b"."])
+        strides = tuple(int(np.prod(array.shape[i + 1 :], dtype=np.int64)) for i in range(array.ndim))
+        stored = b"(" + _literal("storage") + f"ctorch\n{storage}\n".encode()
+        stored += _literal(str(key)) + _literal("cpu") + _literal(array.size) + b"tQ"
+        layout = _literal(0) + _literal(array.shape) + _literal(strides) + b"\x89" + mapping  # no gradient, no hooks
+        program += [_literal(name), b"ctorch._utils\n_rebuild_tensor_v2\n(", stored, layout, b"tRs"]
+    return b"".join([*program, b"."])
 
 
 def _literal(value: str | int | tuple[int, ...]) -> bytes:
-    return pickle.dumps(value, protocol=2)[2:-1]  # without the protocol before and the stop behind
+    return pickle.dumps(value, protocol=2)[2:-1]  # without the protocol before and the stop after it

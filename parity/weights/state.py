@@ -1,4 +1,4 @@
-"""State: the weights of a network in neutral form, and the rules by which they enter one."""
+"""State: a network's weights in neutral form, and the check that they fit a network."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from parity.safetensors_file import Writer, header_size, mapped
 
 @dataclass(frozen=True)
 class Slot:
-    """One tensor that a network takes.
+    """A place for one tensor in a network.
 
     Attributes:
         shape: Neutral shape: torch's orientation, a linear weight is (out, in).
         kind: Neutral kind of the layer that owns it, "Conv2d".
         role: Its name within that layer, "weight", "bias", "running_mean".
-        tied: The first name of the tensor, where this is another name of it: two layers share it; else "".
-        turned: Whether it is that one transposed, in neutral form: Paddle's Embedding and Linear may share one.
+        tied: If layers share the tensor and this is a later name of it, its first name; else "".
+        transposed: Whether, in neutral form, it is `tied` transposed: Paddle's Embedding and Linear may share one.
     """
 
     shape: tuple[int, ...]
     kind: str
     role: str
     tied: str = ""
-    turned: bool = False
+    transposed: bool = False
 
 
 class State(Mapping[str, Array]):
     """Weights as an ordered mapping of neutral name to numpy array: torch's names and orientation.
 
-    A tensor that layers share is there under each of its names; read from a network, they hold one array.
+    A tensor that layers share is listed under each of its names; in a State read from a network these are one array.
 
     Example:
         >>> import numpy as np
@@ -76,7 +76,7 @@ class State(Mapping[str, Array]):
         return total.hexdigest()
 
     def differences(self, other: Mapping[str, Array]) -> list[str]:
-        """Return the sorted names whose tensors are not the same bits, or that one of the two lacks."""
+        """Return the sorted names whose tensors differ in any bit, or that one of the two lacks."""
         return sorted(
             name
             for name in {*self, *other}
@@ -93,13 +93,13 @@ class State(Mapping[str, Array]):
             self.write(part)
 
     def write(self, path: Path) -> None:
-        """Do what `save` does without its promise of a whole file; tensors are streamed, never copied as a whole.
+        """Do what `save` does, but an error leaves a part of the file; tensors are streamed, never copied as a whole.
 
         Raises:
-            ParityError: If safetensors has no word for a dtype.
+            ParityError: If safetensors has no such dtype.
         """
-        names = sorted(self, key=lambda name: (-self[name].itemsize, name))  # so that each is aligned
-        one_pass = names == sorted(self)  # then the digest is computed on the way
+        names = sorted(self, key=lambda name: (-self[name].itemsize, name))  # each is aligned then
+        one_pass = names == sorted(self)  # the digest is computed while writing
         digest, total = "0" * 64 if one_pass else self.digest(), hashlib.sha256()
         metadata = {"sha256": digest, "order": json.dumps(list(self))}
         with Writer(path, header_size(self, names, metadata)) as writer:
@@ -110,12 +110,12 @@ class State(Mapping[str, Array]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> State:
-        """Return the State of a safetensors file; one that `save` wrote is held against its digest.
+        """Return the State of a safetensors file; the digest of one that `save` wrote is checked.
 
         Raises:
             ParityError: If the file is no safetensors file, is truncated, or its bits have changed since it was saved.
         """
-        views, metadata = opened(path)
+        views, metadata = open_tensors(path)
         state = cls({name: view.copy() for name, view in views.items()})
         if "sha256" in metadata and metadata["sha256"] != state.digest():
             raise ParityError(f"{path}: damaged: its bits have changed since it was saved. Get the file again.")
@@ -126,31 +126,31 @@ def _label(name: str, array: Array) -> bytes:
     return json.dumps([name, array.dtype.str, array.shape]).encode()
 
 
-def opened(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
-    """Return a safetensors file's tensors in the layers' order, as `mapped` does, and its metadata; no digest is held.
+def open_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return a safetensors file's tensors in the layers' order, as `mapped` does, and its metadata.
 
     Raises:
-        ParityError: As `State.load` does, except that no digest is looked at.
+        ParityError: As `State.load` does, except that the digest is not checked.
     """
     tensors, metadata = mapped(path)
     return {name: tensors[name] for name in _ordered(list(tensors), metadata.get("order", ""))}, metadata
 
 
-def _ordered(names: list[str], kept: str) -> list[str]:
-    """Return the names in the layers' order, which `save` keeps beside: safetensors sorts by dtype and name."""
+def _ordered(names: list[str], saved_order: str) -> list[str]:
+    """Return the names in the layers' order, which `save` stores as metadata: safetensors sorts by dtype and name."""
     try:
-        order = json.loads(kept)
+        order = json.loads(saved_order)
     except (ValueError, RecursionError):
-        return names  # nobody's order, or another program's
+        return names  # no order, or another program's
     known = isinstance(order, list) and all(isinstance(name, str) for name in order)
     return order if known and sorted(order) == sorted(names) else names
 
 
 def check_fit(state: Mapping[str, Array], slots: Mapping[str, Slot], network: str, backend: str) -> None:
-    """Return if every tensor of the state has its slot, every slot its tensor, and tied ones hold the same bits.
+    """Return if every tensor of the state has a slot, every slot a tensor, and tied tensors have the same bits.
 
     Raises:
-        ParityError: One sorted message of everything missing, unexpected or misshapen; nothing has been changed.
+        ParityError: One sorted message of everything missing, unexpected or of the wrong shape; nothing is changed.
     """
     lines = [f"{name}: missing from the weights, shape {slots[name].shape}" for name in slots.keys() - state.keys()]
     lines += [f"{name}: unexpected, the network has no such tensor" for name in state.keys() - slots.keys()]
@@ -162,23 +162,23 @@ def check_fit(state: Mapping[str, Array], slots: Mapping[str, Slot], network: st
         elif slots[name].tied in state and not same_bits(state[name], partner(state, slots[name])):
             lines.append(f"{name}: differs from {slots[name].tied} in the weights; the network ties them, they are one")
     if lines:
-        shown = [*sorted(lines)[:20], *([f"... and {len(lines) - 20} more"] if len(lines) > 20 else [])]
-        what = f"{network}: the weights do not fit; is it another network, or another num_classes?"
-        raise ParityError("\n  ".join([what, *shown]))
+        more = [f"... and {len(lines) - 20} more"] if len(lines) > 20 else []
+        heading = f"{network}: the weights do not fit; is it another network, or another num_classes?"
+        raise ParityError("\n  ".join([heading, *sorted(lines)[:20], *more]))
 
 
 def partner(tensors: Mapping[str, Array], slot: Slot) -> Array:
-    """Return what the tensors hold for a tied slot under its first name, in neutral form."""
+    """Return the tensor of a tied slot, in neutral form, from the one under its first name."""
     array = tensors[slot.tied]
-    return array.T if slot.turned else array
+    return array.T if slot.transposed else array
 
 
 def paths(network: Any, children: Callable[[Any], Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
     """Yield a network's layers in order, each under every path that leads to it; the network itself is "".
 
-    Frameworks' own walks give the first path only, while their state dicts name a shared layer's tensors by each.
+    The frameworks' own iterators yield only the first path; their state dicts name a shared layer's tensors by each.
     """
-    waiting: list[tuple[str, Any, tuple[int, ...]]] = [("", network, ())]  # no recursion: layers may nest deep
+    waiting: list[tuple[str, Any, tuple[int, ...]]] = [("", network, ())]  # no recursion: layers may be nested deeply
     while waiting:
         path, layer, above = waiting.pop()
         if layer is None or id(layer) in above:  # a layer that holds itself

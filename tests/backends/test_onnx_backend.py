@@ -348,7 +348,7 @@ def test_float64_of_resize_is_the_runtimes(settings, place, tmp_path):
 def same_as_runtime(path, *inputs):
     model = onnx.load(path)
     fed = {f"x{i}": array for i, array in enumerate(inputs)}
-    ((_, made),) = evaluate(model, fed)
+    ((_, made),) = evaluate(model, fed, name=str(path))
     (shown,) = runtime.run(runtime.open_session(path, "m"), fed, "m")
     assert made["y"].dtype == np.float64
     assert made["y"].shape == shown.shape

@@ -159,7 +159,7 @@ def doubling(depth):
 def test_functions_that_call_each_other_twice_are_refused_before_anything_expands_them(tmp_path, depth):
     path = saved(tmp_path / "d.onnx", doubling(depth))
     line = refused(path, read, path)
-    assert line == f"its functions call each other to more than {CALLED:,} nodes: refused"
+    assert line == f"its functions expand to more than {CALLED:,} nodes: refused"
 
 
 def test_a_function_that_doubles_inside_a_branch_is_counted(tmp_path):

@@ -32,7 +32,7 @@ from parity.tracing.record import record
 from parity.weights.checkpoint import neutral
 from parity.weights.pdparams import read_pdparams, write_pdparams
 from parity.weights.pth import check_pth, read_pth, write_pth
-from parity.weights.state import Slot, check_fit, opened
+from parity.weights.state import Slot, check_fit, open_tensors
 
 __all__ = ["ParityError", "Reader", "readers"]
 
@@ -146,7 +146,7 @@ def _safetensors(folder: Path) -> list[Reader]:
     found = {name: torch.from_numpy(array) for name, array in _weights().items()}
     half = {name: tensor.bfloat16() if name.startswith("norm") else tensor for name, tensor in found.items()}
     seeds = [_written(State(_weights()).write, folder), save(found), save(half, {"format": "pt"})]
-    steps = [_mapped(State.load, "torch"), _mapped(lambda path: opened(path)[0], "torch")]
+    steps = [_mapped(State.load, "torch"), _mapped(lambda path: open_tensors(path)[0], "torch")]
     return [Reader(".safetensors", ".safetensors", seeds, (structures.header,), steps, 10)]
 
 

@@ -9,34 +9,36 @@ import pytest
 import torch
 from graphs import numbers, shapeless
 from onnx import helper, numpy_helper
+from onnx_nodes import one_node
 
 from parity import ParityError
+from parity.backends import onnx_backend
 from parity.onnx_files.float64 import Nudge, evaluate
 
 IMAGE = numbers(2, 3, 6, 6)
 
 
-def made(model, image=IMAGE, **options):
+def made(model, image=IMAGE, nudge=None):
     values = {}
-    for _, outputs in evaluate(model, {"x": image}, **options):
+    for _, outputs in evaluate(model, {"x": image}, nudge, name="net.onnx"):
         values |= outputs
     return values
 
 
 def refused(model, *words):
     with pytest.raises(ParityError) as caught:
-        made(model, name="net.onnx")
+        made(model)
     message = str(caught.value)
     assert message.startswith("net.onnx: node ")
     assert "\n" not in message
     assert all(word in message for word in words), message
 
 
-def test_a_name_that_nothing_has_is_told_with_file_and_node():
+def test_a_name_that_nothing_has_is_reported_with_file_and_node():
     refused(shapeless("y = Add (x, nothing)", {}), "'y' (Add)", "'nothing'")
 
 
-def test_a_tensor_with_too_few_numbers_is_told_with_file_and_node():
+def test_a_tensor_with_too_few_numbers_is_reported_with_file_and_node():
     model = shapeless("a = Relu (x)\n y = Add (a, w)", {"w": numbers(3, 1, 1)})
     model.graph.initializer[0].raw_data = b"1234"
     refused(model, "'y' (Add)")
@@ -57,7 +59,7 @@ def test_a_tensor_with_too_few_numbers_is_told_with_file_and_node():
         ("y = NoSuchOperator (x)", {}),
     ],
 )
-def test_whatever_stops_it_is_told_with_file_and_node(body, tensors):
+def test_whatever_stops_it_is_reported_with_file_and_node(body, tensors):
     refused(shapeless(body, tensors), f"'y' ({body.split('= ')[1].split(' ')[0]})")
 
 
@@ -188,12 +190,25 @@ def test_a_loop_is_evaluated_in_float64_with_our_kernels():
     np.testing.assert_allclose(shown, theirs.numpy(), rtol=1e-3, atol=1e-4)
 
 
-def test_values_are_let_go_after_their_last_use():
+def test_a_node_without_float64_is_reported_with_the_real_file(tmp_path):
+    """ONNX Runtime has BiasGelu for float32 alone, and onnx.reference lacks it."""
+    node = helper.make_node("BiasGelu", ["x0", "b"], ["y"], domain="com.microsoft")
+    model = onnx.load(one_node(tmp_path / "odd.onnx", node, (2, 4)))
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(4, np.float32), "b"))
+    onnx.save(model, tmp_path / "odd.onnx")
+    file = onnx_backend.load(tmp_path / "odd.onnx")
+    with pytest.raises(ParityError) as caught:
+        onnx_backend.record(file, [np.ones((2, 4), np.float32)], tmp_path / "trace")
+    assert str(caught.value).startswith(f"{tmp_path}/odd.onnx: node 'y' (BiasGelu) cannot be evaluated in float64: ")
+
+
+def test_values_are_freed_after_their_last_use():
     """Of a chain of 40 maps never more than a few are alive."""
     body = "\n".join(f"v{i + 1} = Neg (v{i})" for i in range(40))
     model = shapeless(f"v0 = Neg (x)\n {body}\n y = Relu (v40)", {})
     alive = []
-    for _, outputs in evaluate(model, {"x": IMAGE}):
+    for _, outputs in evaluate(model, {"x": IMAGE}, name="chain.onnx"):
         alive += [weakref.ref(array) for array in outputs.values()]
         del outputs
         assert sum(each() is not None for each in alive) <= 3

@@ -146,7 +146,7 @@ def test_a_pickle_that_names_anything_but_arrays_is_refused_by_that_name(name, t
     marker = tmp_path / "ran"
     path = tmp_path / "w.pdparams"
     content = calling(*GADGETS[name](marker))
-    assert f"it asks for {name}, which weights have no need of; nothing was run" in refused(path, content)
+    assert f"it asks for {name}, which weights do not need; nothing was run" in refused(path, content)
     (tmp_path / "w.pth").write_bytes(content)
     # torch makes a bytearray of any size for a file, or finds no memory for it; nothing else.
     with pytest.raises(ParityError, match=r"refused by torch\.load|damaged, or too large"):

@@ -91,7 +91,7 @@ def test_an_unknown_layout_is_one_message_that_shows_both_sides():
     assert str(caught.value) == (
         "weights: unknown layout: none of its 5 names is one of the twins, torchvision and paddle.vision. "
         "It holds backbone.0.w, backbone.1.w, backbone.2.w and 2 more; "
-        "wanted are conv.batch_norm.bias, conv.batch_norm.running_mean, conv.batch_norm.running_var and 99 more"
+        "expected names: conv.batch_norm.bias, conv.batch_norm.running_mean, conv.batch_norm.running_var and 99 more"
     )
 
 

@@ -71,7 +71,7 @@ def test_all_that_does_not_fit_is_one_sorted_error_and_nothing_is_changed(backen
 
 
 @BACKENDS
-def test_a_linear_weight_the_wrong_way_round_is_misshapen_not_turned(backend, index):
+def test_a_linear_weight_the_wrong_way_round_is_misshapen_not_transposed(backend, index):
     network = every_kind((torch.nn, paddle.nn)[index])
     state = dict(hardened_state(backend.slots(network)))
     state["7.weight"] = state["7.weight"].T
@@ -106,7 +106,7 @@ def test_every_kind_of_layer_goes_over_and_comes_back_bit_for_bit():
             assert torch.equal(a, b)
 
 
-def test_a_square_linear_is_turned_because_of_its_kind_and_nothing_else_is():
+def test_a_square_linear_is_transposed_because_of_its_kind_and_nothing_else_is():
     theirs = every_kind(paddle.nn)
     state = hardened_state(paddle_backend.slots(theirs))
     paddle_backend.set_state(theirs, state)
@@ -202,11 +202,11 @@ def test_a_layer_under_two_paths_has_its_weights_under_both():
         assert backend.slots(network)["2.bias"].tied == "0.bias"
 
 
-def test_a_tensor_that_paddle_shares_between_embedding_and_linear_is_turned():
+def test_a_tensor_that_paddle_shares_between_embedding_and_linear_is_transposed():
     network = paddle.nn.Sequential(paddle.nn.Embedding(4, 4), paddle.nn.Linear(4, 4))
     network[1].weight = network[0].weight
     slots = paddle_backend.slots(network)
-    assert (slots["1.weight"].tied, slots["1.weight"].turned) == ("0.weight", True)
+    assert (slots["1.weight"].tied, slots["1.weight"].transposed) == ("0.weight", True)
     state = hardened_state(slots)
     assert np.array_equal(state["1.weight"], state["0.weight"].T)
     paddle_backend.set_state(network, state)

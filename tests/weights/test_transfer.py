@@ -25,7 +25,7 @@ from parity.weights.hardened import hardened_state
 from parity.weights.pdparams import read_pdparams, write_pdparams
 from parity.weights.pth import read_pth, write_pth
 from parity.weights.state import Slot, State
-from parity.weights.transfer import _spelt, transfer
+from parity.weights.transfer import _converted, transfer
 from parity.zoo import NETWORKS
 
 ENDINGS = (".safetensors", ".pth", ".pdparams")
@@ -157,13 +157,13 @@ def test_other_precisions_stay_what_they_are(dtype, lenet, tmp_path):
     assert state.differences(State.load(tmp_path / "d.safetensors")) == []
 
 
-def test_a_square_linear_is_turned_because_of_its_kind_and_nothing_else_is():
+def test_a_square_linear_is_transposed_because_of_its_kind_and_nothing_else_is():
     square = np.arange(16, dtype=np.float32).reshape(4, 4)
     slots = {"fc.weight": Slot((4, 4), "Linear", "weight"), "table.weight": Slot((4, 4), "Embedding", "weight")}
-    written = _spelt(dict.fromkeys(slots, square), slots, "", "twin", "paddle")
+    written = _converted(dict.fromkeys(slots, square), slots, "", "twin", "paddle")
     assert np.array_equal(written["fc.weight"], square.T)
     assert np.array_equal(written["table.weight"], square)
-    assert np.array_equal(_spelt(dict.fromkeys(slots, square), slots, "", "twin", "torch")["fc.weight"], square)
+    assert np.array_equal(_converted(dict.fromkeys(slots, square), slots, "", "twin", "torch")["fc.weight"], square)
 
 
 def test_torchvisions_network_loads_what_is_written_strictly(tmp_path):
@@ -255,7 +255,7 @@ def test_another_networks_weights_are_refused_with_what_was_recognised_and_what_
     refused(tmp_path / "b.pth", words, tmp_path / "a.safetensors", "resnet18")
 
 
-def test_another_number_of_classes_is_told(lenet, tmp_path):
+def test_another_number_of_classes_is_reported(lenet, tmp_path):
     state = hardened_state(blueprint.slots("lenet5", num_classes=7))
     state.save(tmp_path / "seven.safetensors")
     refused(
@@ -303,7 +303,7 @@ def test_odd_tensors_go_through_each_format(tmp_path):
     same(paddle.load(str(tmp_path / "a.pdparams"), return_numpy=True))
     same(State.load(tmp_path / "a.safetensors"))
     same(safetensors.numpy.load_file(tmp_path / "a.safetensors"))
-    same(parity.weights.state.opened(tmp_path / "a.safetensors")[0])
+    same(parity.weights.state.open_tensors(tmp_path / "a.safetensors")[0])
 
 
 def test_bench_refuses_a_network_that_nobody_else_has():

@@ -1,1 +1,1 @@
-"""Rules that bring what two exporters write for one layer into one spelling: one file a group of rules."""
+"""Rules that give two exporters' forms of one layer the same form: one file for each group of rules."""

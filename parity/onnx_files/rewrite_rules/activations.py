@@ -1,4 +1,4 @@
-"""Activations that two exporters spell in two ways.
+"""Activations that two exporters write in two ways.
 
 1. PRelu's slope with and without a batch axis.
 2. Mish written out.
@@ -46,7 +46,7 @@ class Mish(RewriteRuleClassBase):
 
 
 class HalfLast(RewriteRuleClassBase):
-    """Case 3. x * (0.5 * y) to (x * y) * 0.5: halving is exact, so it is the same number; by 0.7 it would not be."""
+    """Case 3. x * (0.5 * y) to (x * y) * 0.5: halving is exact, so the result is the same; with 0.7 it would not be."""
 
     def pattern(self, op: Any, x: Any, y: Any, half: Any) -> Any:
         return op.Mul(x, op.Mul(half, y))

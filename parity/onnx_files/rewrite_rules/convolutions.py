@@ -1,7 +1,7 @@
-"""What exporters write behind a convolution goes into its weights.
+"""Operations after a convolution are folded into its weights.
 
-1. A BatchNorm behind it: into weight and bias, in float64.
-2. A bias added behind it: Paddle's exporter writes every bias so.
+1. A BatchNorm after it: into weight and bias, in float64.
+2. A bias added after it: Paddle's exporter writes every bias so.
 """
 
 # pyright: reportIncompatibleMethodOverride=false
@@ -21,8 +21,8 @@ from parity.onnx_files.rewrite_rules.values import constant, known, producer, sh
 class FoldBatchNorm(RewriteRuleClassBase):
     """Case 1. BatchNormalization(Conv(x)) to Conv(x): the one rule that changes numbers.
 
-    Computed in float64 and rounded once; onnxscript's own rule works in float32 and rounds three times. Left alone
-    where a number is not constant, where somebody else reads the convolution, or where the norm is in training mode.
+    Computed in float64 and rounded once; onnxscript's own rule works in float32 and rounds three times. Not
+    applied if a number is not constant, another node reads the convolution, or the norm is in training mode.
     """
 
     def pattern(self, op: Any, x: Any, weight: Any, gamma: Any, beta: Any, mean: Any, variance: Any) -> Any:
@@ -33,8 +33,8 @@ class FoldBatchNorm(RewriteRuleClassBase):
         norm = producer(normalised)
         if norm.attributes.get_int("training_mode", 0) or len(norm.outputs) > 1:
             return False
-        needed = [*values.values(), *producer(convolved).inputs[2:]]
-        return all(constant(value) is not None for value in needed)
+        numbers = [*values.values(), *producer(convolved).inputs[2:]]
+        return all(constant(value) is not None for value in numbers)
 
     def rewrite(self, op: Any, x: Any, convolved: ir.Value, normalised: ir.Value, **values: ir.Value) -> Any:
         convolution, norm = producer(convolved), producer(normalised)
@@ -55,12 +55,12 @@ class FoldBatchNorm(RewriteRuleClassBase):
 
 
 class BiasIntoConv(RewriteRuleClassBase):
-    """Case 2. Add(Conv(x, w), b), with one number a channel in b, to Conv(x, w, b).
+    """Case 2. Add(Conv(x, w), b), with one number per channel in b, to Conv(x, w, b).
 
-    Left alone where the convolution has a bias already, or where b is of another shape than C x 1 x 1 or 1 x C x 1 x 1.
+    Not applied if the convolution has a bias already, or b has another shape than C x 1 x 1 or 1 x C x 1 x 1.
 
     Args:
-        operator: "Conv" or "ConvTranspose", whose weight counts its outputs on the second axis, a group at a time.
+        operator: "Conv" or "ConvTranspose", whose weight has the output channels of one group on its second axis.
     """
 
     def __init__(self, operator: str):
@@ -71,10 +71,10 @@ class BiasIntoConv(RewriteRuleClassBase):
         return op.Add(getattr(op, self._operator)(x, weight, _outputs=["convolved"]), bias)
 
     def check(self, context: Any, x: Any, weight: ir.Value, bias: ir.Value, convolved: ir.Value) -> bool:
-        added, weights, node = constant(bias), shape_of(weight), producer(convolved)
+        added, weights = constant(bias), shape_of(weight)
         if added is None or weights is None:
             return False
-        transposed = self._operator == "ConvTranspose"
+        node, transposed = producer(convolved), self._operator == "ConvTranspose"
         channels = (weights[1] or 0) * (node.attributes.get_int("group", 1) or 1) if transposed else weights[0]
         return (
             added.size == channels

@@ -1,4 +1,4 @@
-"""Every way of writing "keep the batch, put the rest in one row" is Flatten.
+"""Every form of "keep the batch, put the other axes in one row" becomes Flatten.
 
 1. Reshape to two axes, its sizes constant or computed from the input's shape.
 2. Squeeze of a 1 x 1 map.
@@ -22,9 +22,9 @@ from parity.onnx_files.rewrite_rules.values import constant, known, producer, sh
 class ReshapeToFlatten(RewriteRuleClassBase):
     """Case 1. Reshape of N x C x H x W to N x (C x H x W) to Flatten.
 
-    Each of the two sizes asked for is a number, or None where it is computed from the input. Either the second is -1,
-    "the rest": then the first must be the batch, as its number, as 0 ("as it was"), or computed where the batch is
-    dynamic. Or the second is the product of C, H and W: then nothing but the batch is left for the first.
+    Each of the two requested sizes is a number, or None if it is computed from the input. Either the second is -1, "the
+    rest": then the first must be the batch, as its number, as 0 ("unchanged"), or computed where the batch is dynamic.
+    Or the second is the product of C, H and W: then the first can only be the batch.
     """
 
     def pattern(self, op: Any, x: Any, shape: Any) -> Any:
@@ -62,14 +62,14 @@ class SqueezeToFlatten(RewriteRuleClassBase):
 
 
 class PartOfShape(RewriteRuleClassBase):
-    """Case 3. Slice(Shape(x), start, end, axes) to Shape(x) with start and end, neither counted from behind."""
+    """Case 3. Slice(Shape(x), start, end, axes) to Shape(x) with start and end, neither counted from the end."""
 
     def pattern(self, op: Any, x: Any, start: Any, end: Any, axes: Any) -> Any:
         return op.Slice(op.Shape(x, _outputs=["shape"]), start, end, axes)
 
     def check(self, context: Any, x: Any, start: ir.Value, end: ir.Value, axes: ir.Value, shape: ir.Value) -> bool:
         if any(producer(shape).attributes.get_int(name, 0) for name in ("start", "end")):
-            return False  # a part already
+            return False  # already a part
         places = [constant(value) for value in (start, end, axes)]
         return all(place is not None and place.size == 1 and place.reshape(-1)[0] >= 0 for place in places)
 
@@ -79,7 +79,7 @@ class PartOfShape(RewriteRuleClassBase):
 
 
 def _sizes(shape: ir.Value) -> tuple[int | None, ...] | None:
-    """Return the sizes a shape tensor holds, None where one depends on the input; None if it can't be told."""
+    """Return the sizes a shape tensor holds, None where one depends on the input; None if they are unknown."""
     numbers = constant(shape)
     if numbers is not None:
         return tuple(int(size) for size in numbers.reshape(-1))

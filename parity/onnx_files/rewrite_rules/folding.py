@@ -1,7 +1,7 @@
-"""Whatever does not depend on the graph's input becomes a constant.
+"""Values that do not depend on the graph's input become constants.
 
 1. Operators of one output: onnxscript's folding, whatever the size.
-2. Split of a constant, which has several outputs: onnxscript's folding leaves it as it is.
+2. Split of a constant, which has several outputs: onnxscript's folding does not change it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from onnxscript.optimizer import fold_constants
 
 from parity.onnx_files.rewrite_rules.values import constant
 
-logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it warns of every operator that it leaves as it is
+logging.getLogger("onnxscript").setLevel(logging.ERROR)  # it warns of every operator that it does not fold
 _NO_LIMIT = 1 << 62  # elements
 
 

@@ -1,7 +1,7 @@
 """Every linear layer is Gemm with `transB=1`, its weight (out, in) as in a State.
 
 1. MatMul with a constant matrix.
-2. A bias added behind it.
+2. A bias added after it.
 3. A weight written (in, out): Paddle's.
 """
 
@@ -20,7 +20,7 @@ from parity.onnx_files.rewrite_rules.values import constant, known, producer, sh
 
 
 class MatMulToGemm(RewriteRuleClassBase):
-    """Case 1. MatMul of a matrix and a constant one to Gemm; of a stack of matrices it stays, as Gemm takes none."""
+    """Case 1. MatMul of a matrix and a constant one to Gemm; MatMul of a stack of matrices stays, as Gemm has none."""
 
     def pattern(self, op: Any, x: Any, weight: Any) -> Any:
         return op.MatMul(x, weight)
@@ -49,7 +49,7 @@ class BiasIntoGemm(RewriteRuleClassBase):
         return op.Gemm(x, weight, bias, **producer(product).attributes)
 
 
-class TurnGemm(RewriteRuleClassBase):
+class TransposeGemm(RewriteRuleClassBase):
     """Case 3. Gemm(x, w) with a constant w of (in, out) to Gemm(x, w.T, transB=1)."""
 
     def pattern(self, op: Any, x: Any, weight: Any) -> Any:
@@ -60,9 +60,9 @@ class TurnGemm(RewriteRuleClassBase):
 
     def rewrite(self, op: Any, x: Any, weight: ir.Value, product: ir.Value) -> Any:
         node = producer(product)
-        turned = ir.tensor(np.ascontiguousarray(known(weight).T))
+        transposed = ir.tensor(np.ascontiguousarray(known(weight).T))
         attributes = {**node.attributes, "transB": ir.AttrInt64("transB", 1)}
-        return op.Gemm(x, op.initializer(turned, name=str(weight.name)), *node.inputs[2:], **attributes)
+        return op.Gemm(x, op.initializer(transposed, name=str(weight.name)), *node.inputs[2:], **attributes)
 
 
-RULES: tuple[RewriteRule, ...] = (MatMulToGemm.rule(), *BiasIntoGemm.rule().commute(), TurnGemm.rule())
+RULES: tuple[RewriteRule, ...] = (MatMulToGemm.rule(), *BiasIntoGemm.rule().commute(), TransposeGemm.rule())

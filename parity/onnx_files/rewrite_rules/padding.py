@@ -1,4 +1,4 @@
-"""Padding that is written in more axes than it has.
+"""Padding that is written with more axes than needed.
 
 1. A map padded as a volume of depth 1: Paddle's.
 """
@@ -18,16 +18,17 @@ from parity.onnx_files.rewrite_rules.values import constant, known, producer
 
 
 class PadWithoutAxis(RewriteRuleClassBase):
-    """Case 1. Squeeze(Pad(Unsqueeze(x))) of one and the same axis, which is not padded, to Pad(x).
+    """Case 1. Squeeze(Pad(Unsqueeze(x))) of one axis, which is not padded, to Pad(x).
 
-    Left alone where Pad has `axes`: its numbers are those of other axes then.
+    Not applied if Pad has `axes`: its numbers belong to other axes then.
     """
 
     def pattern(self, op: Any, x: Any, axis: Any, pads: Any, back: Any) -> Any:
         return op.Squeeze(op.Pad(op.Unsqueeze(x, axis), pads, _allow_other_inputs=True, _outputs=["padded"]), back)
 
     def check(self, context: Any, x: Any, axis: ir.Value, pads: ir.Value, back: ir.Value, padded: ir.Value) -> bool:
-        added, dropped, sizes = constant(axis), constant(back), constant(pads)
+        added, dropped = constant(axis), constant(back)
+        sizes = constant(pads)
         if added is None or dropped is None or sizes is None or added.size != 1 or len(producer(padded).inputs) > 3:
             return False
         at, rank = int(added.reshape(-1)[0]), len(sizes) // 2
@@ -36,8 +37,8 @@ class PadWithoutAxis(RewriteRuleClassBase):
     def rewrite(self, op: Any, x: Any, axis: ir.Value, pads: ir.Value, back: ir.Value, padded: ir.Value) -> Any:
         node, sizes = producer(padded), known(pads)
         at = int(known(axis).reshape(-1)[0])
-        left = ir.tensor(np.delete(sizes, [at, at + len(sizes) // 2]))
-        return op.Pad(x, op.initializer(left, name=f"{pads.name}/left"), *node.inputs[2:], **node.attributes)
+        remaining = ir.tensor(np.delete(sizes, [at, at + len(sizes) // 2]))
+        return op.Pad(x, op.initializer(remaining, name=f"{pads.name}/remaining"), *node.inputs[2:], **node.attributes)
 
 
 RULES: tuple[RewriteRule, ...] = (PadWithoutAxis.rule(),)

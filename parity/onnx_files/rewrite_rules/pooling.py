@@ -1,4 +1,4 @@
-"""The mean of a whole map is GlobalAveragePool, and a pool of single elements is nothing.
+"""The mean of a whole map becomes GlobalAveragePool, and a pool of single elements is removed.
 
 1. ReduceMean over height and width.
 2. AveragePool with one window, the whole map.
@@ -19,7 +19,7 @@ from parity.onnx_files.rewrite_rules.values import constant, producer, shape_of,
 
 
 class MeanToPool(RewriteRuleClassBase):
-    """Case 1. ReduceMean over H and W to GlobalAveragePool, and Flatten behind it where the axes are not kept.
+    """Case 1. ReduceMean over H and W to GlobalAveragePool, followed by Flatten if the axes are not kept.
 
     Axes may be an attribute (up to opset 17) or an input (from 18 on), and counted from either end.
     """
@@ -40,7 +40,7 @@ class MeanToPool(RewriteRuleClassBase):
 
 
 class WholeMapToPool(RewriteRuleClassBase):
-    """Case 2. AveragePool whose one window is the whole map, without padding, to GlobalAveragePool."""
+    """Case 2. AveragePool with one window, the whole map, without padding, to GlobalAveragePool."""
 
     def pattern(self, op: Any, x: Any) -> Any:
         return op.AveragePool(x, _outputs=["pooled"])
@@ -55,7 +55,7 @@ class WholeMapToPool(RewriteRuleClassBase):
 
 
 class DropUnitPool(RewriteRuleClassBase):
-    """Case 3. A pool with a 1 x 1 window at every place to nothing: adaptive pooling of a map of the size asked for.
+    """Case 3. A pool with a 1 x 1 window at every place to Identity: adaptive pooling to the map's own size.
 
     Args:
         operator: "AveragePool" or "MaxPool".

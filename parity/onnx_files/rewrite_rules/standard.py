@@ -1,10 +1,10 @@
-"""Rules that onnxscript has, chosen one by one: its default set also rewrites what both exporters spell alike.
+"""Rules of onnxscript, chosen one by one: its default set also rewrites forms that both exporters share.
 
 1. Arithmetic that changes nothing: x * 1, x + 0, x - 0, x / 1, dropout in evaluation mode.
 2. Casts, expands and transposes that change nothing; two in a row that are one.
-3. Shapes changed twice in a row, which is once; a slice that takes everything.
-4. A bias of zeros, which is none.
-5. Padding before a convolution, which is the convolution's own; auto_pad written as numbers.
+3. Two changes of shape in a row, which are one; a slice that takes everything.
+4. A bias of zeros, which has no effect.
+5. Padding before a convolution, moved into the convolution; auto_pad written as numbers.
 6. A ReLU of a ReLU.
 """
 

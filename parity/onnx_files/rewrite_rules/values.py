@@ -1,4 +1,4 @@
-"""What is known of a value and a node before the graph runs: numbers, shape, producer, padding."""
+"""Facts of a value and a node before the graph runs: numbers, shape, producer, padding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from parity.numerics.arrays import Array
 
 
 def constant(value: ir.Value | None) -> Array | None:
-    """Return what a value always is, or None if it depends on the graph's input."""
+    """Return a value's constant array, or None if it depends on the graph's input."""
     if value is None or value.is_graph_input():
         return None
     tensor = ir.convenience.get_const_tensor(value)
@@ -18,12 +18,12 @@ def constant(value: ir.Value | None) -> Array | None:
 
 
 def known(value: ir.Value | None) -> Array:
-    """Return what a value always is, where a rule's `check` has seen already that it is constant."""
+    """Return a value's constant array, after a rule's `check` has found that it is constant."""
     return cast(Array, constant(value))
 
 
 def shape_of(value: ir.Value | None) -> tuple[int | None, ...] | None:
-    """Return a value's shape, None for a dynamic axis; None if not even its rank is known."""
+    """Return a value's shape, None for a dynamic axis; None if its rank is unknown."""
     if value is None or value.shape is None:
         return None
     return tuple(size if isinstance(size, int) else None for size in value.shape)
@@ -40,5 +40,5 @@ def pads_of(node: ir.Node) -> tuple[int, ...]:
 
 
 def unpadded(node: ir.Node) -> bool:
-    """Return whether a pooling's windows all lie inside its input, as far as its attributes say so."""
+    """Return whether a pooling's windows all lie inside its input, according to its attributes."""
     return not any(pads_of(node)) and node.attributes.get_string("auto_pad", "NOTSET") in ("NOTSET", "VALID")
