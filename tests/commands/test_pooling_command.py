@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 import torch_cnn
-from parity.analysis.survey import Finding, survey, walk
+from parity.analysis.survey import SizeReport, survey, walk
 from parity.backends import paddle_backend, torch_backend
 from parity.commands.program import app
 from parity.errors import ParityError
@@ -176,7 +176,7 @@ def test_a_walk_is_what_each_framework_does(size):
         (found,) = survey(backend, network, None, [size])
         gaps = [ours[0] for ours, theirs in zip(real["torch"], real["paddle"], strict=True) if ours != theirs]
         assert list(found.parts) == gaps
-        assert found.apart == bool(gaps)
+        assert found.differs == bool(gaps)
 
 
 @pytest.mark.parametrize("name", ["alexnet", "googlenet", "densenet_cifar_40_12", "regnet_x_400mf"])
@@ -224,7 +224,7 @@ def test_branches_that_no_longer_fit_are_a_refusal():
             return self.one(x) + self.two(x)
 
     even, odd = survey(torch_backend, Forked(), 3, [8, 9])
-    assert even == Finding(8, ("one", "two"), (), (), {})
+    assert even == SizeReport(8, ("one", "two"), (), (), {})
     assert odd.rounds == ("one", "two")
     assert set(odd.refused) == {"torch", "paddle"}
     assert odd.refused["torch"][0] == "RuntimeError"
@@ -280,4 +280,4 @@ def test_what_nobody_places_cannot_be_drawn(tmp_path):
 
 def test_a_network_without_pooling_cannot_be_drawn(tmp_path):
     with pytest.raises(ParityError, match="has no pooling layer to draw"):
-        pooling_figure.survey("x", [Finding(9, (), (), (), {})], None, tmp_path / "x.png")
+        pooling_figure.survey("x", [SizeReport(9, (), (), (), {})], None, tmp_path / "x.png")

@@ -79,15 +79,15 @@ def occupied(tmp_path, monkeypatch):
     Path("circle").symlink_to("circle")
     Path("to_nowhere").symlink_to("gone/x.json")
     return {
-        "pipe": "is no file",
-        "folder": "is no file but a folder",
-        "to_pipe": "is no file",
-        "to_stdout": "is an open stream, no file",
-        "/dev/stdout": "is an open stream, no file",
-        "/proc/self/fd/1": "is an open stream, no file",
+        "pipe": "it is not a file",
+        "folder": "it is a folder",
+        "to_pipe": "it is not a file",
+        "to_stdout": "it is an open stream, not a file",
+        "/dev/stdout": "it is an open stream, not a file",
+        "/proc/self/fd/1": "it is an open stream, not a file",
         "circle": "Too many levels of symbolic links",
         "to_nowhere": "no such folder",
-        "/dev/null": "is no file",
+        "/dev/null": "it is not a file",
     }
 
 

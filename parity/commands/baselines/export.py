@@ -1,4 +1,4 @@
-"""The bare floor of `parity export`: one framework's exporter writes a file, and nobody looks at it.
+"""The minimal work of an export: one framework's exporter writes a file, without any proof.
 
 Run as a script: export.py torch|paddle NAME FOLDER
 """
