@@ -114,7 +114,7 @@ def _window(size: int, pool: Pool, plot: Path | None, json: JsonFile | None) -> 
     if gap is not None:
         typer.echo(f"warning: the frameworks differ here, {gap}. {_extra(size, pool, counts)}".rstrip())
     elif differs(size, replace(pool, ceil_mode=not pool.ceil_mode)) is not None:
-        typer.echo(f"warning: {'without' if pool.ceil_mode else 'with'} ceil_mode they differ at this length.")
+        typer.echo(f"warning: {'without' if pool.ceil_mode else 'with'} ceil_mode the frameworks differ here.")
     if pool.dilation == 1:
         typer.echo(_rule(replace(pool, ceil_mode=True)))
     return gap is None

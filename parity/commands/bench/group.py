@@ -18,9 +18,7 @@ class _Verbs(Group):
         "verify": Verb("parity.commands.bench.verify:verify", "Compare `parity compare` with the minimal work."),
         "export": Verb("parity.commands.bench.export:export", "Compare `parity export` with the exporters alone."),
         "transfer": Verb("parity.commands.bench.transfer:transfer", "Compare `parity transfer` with `cp`."),
-        "memory": Verb(
-            "parity.commands.bench.memory:memory", "Compare a training step that saves memory with one that does not."
-        ),
+        "memory": Verb("parity.commands.bench.memory:memory", "Compare training steps with and without saving memory."),
     }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

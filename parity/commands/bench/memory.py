@@ -23,7 +23,7 @@ def memory(
     rounds: Rounds = 3,
     json: Json = None,
 ) -> bool:
-    """Compare a training step that saves memory with one that does not: peak memory and time of the whole process.
+    """Compare training steps with and without saving memory: peak memory and time of the whole process.
 
     Only the DenseNets have this setting, `memory_efficient`.
     """
