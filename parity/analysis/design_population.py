@@ -98,7 +98,8 @@ def linear_fit(design: Design) -> LinearFit:
         rows = np.concatenate([_near(start, spread) for start in starts])
         errors = np.abs(log_lines(rows, depth) - widths).mean(axis=1)
         starts = rows[[errors.argmin()]]
-    w0, wa, wm = int(starts[0, 0]), float(starts[0, 1]), float(starts[0, 2])
+    nearest_w0, wa, wm = map(float, starts[0])
+    w0 = int(nearest_w0)
     line = np.log(quantised_widths(w0, wa, wm, depth))
     return LinearFit(w0, wa, wm, float(np.abs(line - widths).mean()))
 

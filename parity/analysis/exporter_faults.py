@@ -260,7 +260,7 @@ FAULTS = (
         "torch",
         "adaptive max pooling whose output does not divide the map",
         ("AdaptiveMaxPool2d",),
-        lambda case: pooled(case, lambda size, wanted: size % wanted != 0),
+        lambda case: pooled(case, lambda size, count: size % count != 0),
         "raises where this does not divide the map",
         "use an image size whose map divides",
         "refused",

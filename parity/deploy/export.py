@@ -122,8 +122,9 @@ class _Job:
     """The export of one model: its worker, its temporary files, and the proof of them."""
 
     def __init__(self, name: str, model: Model, temporary: Path, request: Request, options: Options, workers: Workers):
-        self.name, self.model, self.temporary = name, model, temporary
+        self.name, self.model = name, model
         self.request, self.options = request, options
+        self.temporary = temporary
         self.worker: Worker = workers.get(model.backend)
         channels, height, width = request.shape
         self.shapes = [(channels, height, width)]
@@ -175,7 +176,7 @@ class _Job:
         Args:
             names: Name of each tensor of the State, by the exporter's name of it.
         """
-        backend, raw_path, path = self.model.backend, self.temporary / "raw.onnx", self.canonical
+        raw_path, path = self.temporary / "raw.onnx", self.canonical
         self.worker.submit(jobs.Outputs(tuple(self.inputs)))
         graph, raw_nodes = self._simplified(raw_path)
         proof = Proof(self.name, self.temporary, self.inputs, self.options.threads)
@@ -192,7 +193,7 @@ class _Job:
             meaning = proof.meaning(raw_path, trace.calls, names)
             fault = reason(before, after, meaning, model, set(layer_names.values()), raw_path, trace)
         exported = Exported(
-            backend=backend,
+            backend=self.model.backend,
             path=self.request.folder / path.name,
             verdict="different" if fault else "rounding" if after.error else "exact",
             reason=fault,

@@ -132,7 +132,7 @@ def test_an_exporter_that_gets_one_eps_off_by_a_tenth_is_found_out(backend, expo
 
 
 @pytest.mark.parametrize(
-    "side, layer, words",
+    "backend, layer, words",
     [
         (
             "torch",

@@ -26,7 +26,8 @@ def original(framework: str, name: str) -> Any:
 
 
 if __name__ == "__main__":
-    framework, name, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    framework, name = sys.argv[1:3]
+    rounds = int(sys.argv[3])
     backend = load_backend(framework)
     _ = backend.use("cpu", 1)  # one thread: networks that take turns must not wait for each other's threads
     networks = {"twin": backend.build(name), "original": original(framework, name)}
