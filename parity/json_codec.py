@@ -1,6 +1,6 @@
-"""Between dataclasses and JSON, by type hints: what is read is checked field by field, and told by its path.
+"""Encode dataclasses as JSON and decode them by type hints; each field is checked, and an error names its path.
 
-Standard library only: a worker's interpreter need not have more than numpy and safetensors.
+Standard library only: a worker's interpreter needs only numpy and safetensors.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _PLAIN = {str: "a string", int: "an integer", float: "a number", bool: "true or 
 
 
 class DecodeError(ValueError):
-    """JSON that is not what a type hint asks for: the path of the field, what was expected, what was found."""
+    """JSON that does not match a type hint: the path of the field, the expected type, the value."""
 
 
 def encode(value: Any, *, strict: bool = True) -> Any:
-    """Return a value as `json.dumps` takes it: dataclasses as objects, tuples as lists, paths as strings.
+    """Return a value for `json.dumps`: dataclasses as objects, tuples as lists, paths as strings.
 
     Args:
         value: Dataclasses, mappings by strings, tuples, lists, paths, numbers, strings, None; nested.
-        strict: Whether infinity and NaN, which JSON does not have, become "inf", "-inf" and "nan". Where they do not,
-            `json.dumps` writes words that Python reads, and a float behind the hint `Any` comes back as one.
+        strict: Whether infinity and NaN, which JSON does not have, become "inf", "-inf" and "nan". If not, `json.dumps`
+            writes words that only Python reads, and such a float with the hint `Any` stays a float.
 
     Raises:
-        TypeError: If there is anything else in it.
+        TypeError: If it holds anything else.
     """
     inner = functools.partial(encode, strict=strict)
     if value is None or isinstance(value, (str, int)):
@@ -53,7 +53,7 @@ def encode(value: Any, *, strict: bool = True) -> Any:
 
 def _key(key: Any) -> str:
     if not isinstance(key, str):
-        raise TypeError(f"the names of a JSON object are strings, {key!r} is none")
+        raise TypeError(f"the names of a JSON object are strings, {key!r} is not")
     return key
 
 
@@ -62,17 +62,17 @@ def decode(hint: type[T], data: Any, where: str = "") -> T: ...
 @overload
 def decode(hint: Any, data: Any, where: str = "") -> Any: ...
 def decode(hint: Any, data: Any, where: str = "") -> Any:
-    """Return what `json.loads` made of an encoded value, as the type hint says.
+    """Return the value of plain JSON data, as the type hint states.
 
     Args:
         hint: A dataclass, str, int, float, bool, None, Any, Path, Literal, list, tuple, dict or Mapping (by strings),
-            or a union of these. Of a union's dataclasses the one is taken whose fields are those of the data.
-        data: Plain JSON. An integer may stand for a float; true and false are no integers.
+            or a union of these. Of a union's dataclasses, the one with the fields of the data is used.
+        data: Plain JSON. An integer is accepted for a float; true and false are not integers.
         where: The path of `data` in its document, for the message.
 
     Raises:
-        DecodeError: If a value is of another type, or a field is missing or unknown.
-        TypeError: If the hint is none of those above: a mistake in the program, not in the data.
+        DecodeError: If a value has another type, or a field is missing or unknown.
+        TypeError: If the hint is another one: a mistake in the program, not in the data.
     """
     if hint is Any:
         return data
@@ -85,7 +85,7 @@ def decode(hint: Any, data: Any, where: str = "") -> Any:
         return Path(_plain(str, data, where))
     if origin is Literal:
         if not any(data == word and type(data) is type(word) for word in get_args(hint)):
-            raise _unlike(" or ".join(map(repr, get_args(hint))), data, where)
+            raise _mismatch(" or ".join(map(repr, get_args(hint))), data, where)
         return data
     if origin in (Union, types.UnionType):
         return _one_of(get_args(hint), data, where)
@@ -106,14 +106,14 @@ def _plain(kind: type, data: Any, where: str) -> Any:
             try:
                 return float(data)
             except OverflowError:
-                raise _unlike("a number that a float can hold", data, where) from None
-    if type(data) is not kind:  # not isinstance: True is no integer
-        raise _unlike(_PLAIN[kind], data, where)
+                raise _mismatch("a number that a float can hold", data, where) from None
+    if type(data) is not kind:  # not isinstance: True is not an integer
+        raise _mismatch(_PLAIN[kind], data, where)
     return data
 
 
 def _one_of(hints: tuple[Any, ...], data: Any, where: str) -> Any:
-    """Return data as one of a union's members; a dataclass is told by the names of its fields."""
+    """Return data as one of a union's members; a dataclass is recognised by the names of its fields."""
     classes = [hint for hint in hints if dataclasses.is_dataclass(hint)]
     if classes and isinstance(data, Mapping):
         fitting = [hint for hint in classes if not _misnamed(hint, data)]
@@ -125,25 +125,25 @@ def _one_of(hints: tuple[Any, ...], data: Any, where: str) -> Any:
                 return decode(hint, data, where)
             except DecodeError:
                 continue
-    raise _unlike(" or ".join(map(_words, hints)), data, where)
+    raise _mismatch(" or ".join(map(_named, hints)), data, where)
 
 
 def _fields(kind: Any, data: Any, where: str) -> Any:
     if not isinstance(data, Mapping):
-        raise _unlike(_words(kind), data, where)
-    if wrong := _misnamed(kind, data):
-        raise DecodeError(f"{where or kind.__name__}: {wrong}")
+        raise _mismatch(_named(kind), data, where)
+    if problem := _misnamed(kind, data):
+        raise DecodeError(f"{where or kind.__name__}: {problem}")
     hints = _hints(kind)
     return kind(**{name: decode(hints[name], item, f"{where}.{name}".lstrip(".")) for name, item in data.items()})
 
 
 def _misnamed(kind: Any, data: Mapping[str, Any]) -> str:
-    """Return which fields of a dataclass are missing from an object, and which of the object's are unknown."""
+    """Return the fields of a dataclass that an object lacks, and the object's unknown fields, as text."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    none = dataclasses.MISSING
-    needed = {name for name, field in fields.items() if field.default is none and field.default_factory is none}
-    told = {"missing": sorted(needed - data.keys()), "unknown": sorted(data.keys() - fields.keys())}
-    return "; ".join(f"{word}: {', '.join(map(_shown, names))}" for word, names in told.items() if names)
+    missing = dataclasses.MISSING
+    needed = {name for name, field in fields.items() if field.default is missing and field.default_factory is missing}
+    problems = {"missing": sorted(needed - data.keys()), "unknown": sorted(data.keys() - fields.keys())}
+    return "; ".join(f"{word}: {', '.join(map(_shown, names))}" for word, names in problems.items() if names)
 
 
 @functools.cache
@@ -153,17 +153,17 @@ def _hints(kind: type) -> dict[str, Any]:
 
 def _items(kind: type, hints: tuple[Any, ...], data: Any, where: str) -> Any:
     if not isinstance(data, (list, tuple)):
-        raise _unlike("a list", data, where)
+        raise _mismatch("a list", data, where)
     if kind is list or hints[1:] == (...,):
         hints = (hints[0] if hints else Any,) * len(data)
     if len(hints) != len(data):
-        raise _unlike(f"a list of {len(hints)}", data, where)
+        raise _mismatch(f"a list of {len(hints)}", data, where)
     return kind(decode(hint, item, f"{where}[{i}]") for i, (hint, item) in enumerate(zip(hints, data, strict=True)))
 
 
 def _entries(hints: tuple[Any, ...], data: Any, where: str) -> dict[str, Any]:
     if not isinstance(data, Mapping):
-        raise _unlike("an object", data, where)
+        raise _mismatch("an object", data, where)
     value = hints[1] if hints else Any
     return {
         _plain(str, name, f"{where}: a name"): decode(value, item, f"{where}[{_shown(name)}]")
@@ -171,7 +171,7 @@ def _entries(hints: tuple[Any, ...], data: Any, where: str) -> dict[str, Any]:
     }
 
 
-def _words(hint: Any) -> str:
+def _named(hint: Any) -> str:
     if dataclasses.is_dataclass(hint):
         return f"an object, {getattr(hint, '__name__', hint)}"
     origin = get_origin(hint) or hint
@@ -179,9 +179,9 @@ def _words(hint: Any) -> str:
 
 
 def _shown(data: Any) -> str:
-    text = ascii(data)  # of whatever a file may hold: one line, and nothing a terminal would obey
+    text = ascii(data)  # safe for a terminal, whatever the file holds: one line, no control characters
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _unlike(expected: str, data: Any, where: str) -> DecodeError:
-    return DecodeError(f"{where or 'the whole'}: expected {expected}, found {_shown(data)}")
+def _mismatch(expected: str, data: Any, where: str) -> DecodeError:
+    return DecodeError(f"{where or 'the document'}: expected {expected}, found {_shown(data)}")

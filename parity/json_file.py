@@ -12,12 +12,12 @@ from parity.atomic import atomic
 
 
 def to_text(data: Any) -> str:
-    """Return data as strict JSON; infinity and NaN, which it has no words for, are the strings "inf", "-inf", "nan"."""
+    """Return data as strict JSON; infinity and NaN, which JSON does not have, are the strings "inf", "-inf", "nan"."""
     return json.dumps(_strict(data), indent=1, allow_nan=False)
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write data as strict JSON, whole or not at all.
+    """Write data as strict JSON; the file is complete or not written.
 
     Raises:
         ParityError: If the file cannot be written.
@@ -26,7 +26,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text and a newline, whole or not at all.
+    """Write a text and a newline; the file is complete or not written.
 
     Raises:
         ParityError: If the file cannot be written.

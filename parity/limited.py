@@ -1,6 +1,6 @@
-"""Work that may hang inside a library, deaf to every signal: done in a process of its own, which can be ended.
+"""Run work that may hang in a library and ignore signals: in its own process, which can be killed.
 
-For what imports no framework; frameworks have their workers.
+For work without a framework; frameworks have their workers.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ T = TypeVar("T")
 
 
 def limited(work: Callable[[], Iterable[T]], seconds: float, what: str) -> Iterator[T]:
-    """Yield what `work` yields, done in a forked process that ends with the block of the caller, or by the kernel.
+    """Yield the values of `work`, run in a forked process that ends with the caller's block.
 
     Args:
-        work: Called there; what it yields must be picklable. It leaves nothing behind but that.
-        seconds: For each answer.
-        what: What to call the work in messages.
+        work: Called in that process; its values must be picklable, and it has no other effect.
+        seconds: Limit for each value.
+        what: Name of the work in messages.
 
     Raises:
-        ParityError: If an answer takes longer, the process dies, or `work` raises it.
-        OSError: As `work` does.
+        ParityError: If a value takes longer, the process dies, or `work` raises it.
+        OSError: If `work` raises it.
     """
     forking = multiprocessing.get_context("fork")
     answers, sending = forking.Pipe(duplex=False)
     child = forking.Process(target=_serve, args=(work, sending, seconds))
     child.start()
-    sending.close()  # the child has its own: its death is the end of the answers
+    sending.close()  # the child has its own copy: the answers end when it dies
     try:
         while True:
             if not answers.poll(seconds):
@@ -55,22 +55,22 @@ def limited(work: Callable[[], Iterable[T]], seconds: float, what: str) -> Itera
 
 
 def _serve(work: Callable[[], Iterable[Any]], sending: Connection, seconds: float) -> None:
-    """Send what `work` yields, and how it ends."""
-    _ = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told too, and ends this process
+    """Send the values of `work`, and how it ends."""
+    _ = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives it too, and ends this process
     for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         _ = signal.signal(each, signal.SIG_DFL)
 
-    def wind() -> None:  # if the parent is killed, nobody else ends a process that hangs
+    def restart_alarm() -> None:  # if the parent is killed, only the alarm ends a process that hangs
         _ = signal.setitimer(signal.ITIMER_REAL, seconds + 5)
 
-    wind()
-    with contextlib.suppress(BrokenPipeError):  # the parent has gone
+    restart_alarm()
+    with contextlib.suppress(BrokenPipeError):  # the parent has ended
         try:
             for value in work():
                 sending.send(("value", value))
-                wind()
+                restart_alarm()
             sending.send(("end", None))
-        except (ParityError, OSError) as error:  # any other is ours, and its traceback is shown
+        except (ParityError, OSError) as error:  # any other is a mistake of ours; its traceback is printed
             sending.send(("error", error))
 
 

@@ -23,52 +23,52 @@ _SHAPE = re.compile(r"-?\d+(,-?\d+)*")
 
 
 def parse_shape(text: str, fitting: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """Return the shape that `text` spells as N,C,H,W; `fitting` is one for the message.
+    """Return the shape in `text`, N,C,H,W; `fitting` is an example for the message.
 
     Raises:
-        ParityError: If it is no shape, or an empty one.
+        ParityError: If it is not a shape, or an empty one.
     """
     numbers = tuple(map(int, text.split(","))) if _SHAPE.fullmatch(text) else ()
     if len(numbers) != 4 or min(numbers) < 1:
-        fits = ",".join(map(str, fitting))
-        raise ParityError(f"--input {text}: a shape is N,C,H,W, each at least 1; {fits} fits")
+        example = ",".join(map(str, fitting))
+        raise ParityError(f"--input {text}: a shape is N,C,H,W, each at least 1; for example {example}")
     return numbers
 
 
-def load_input(what: str | None, shape: tuple[int, int, int, int] | None) -> Array:
+def load_input(source: str | None, shape: tuple[int, int, int, int] | None) -> Array:
     """Return the input as (N, C, H, W) float32, or an array file's own shape.
 
     Args:
-        what: A picture, a .npy file, "N,C,H,W" for fixed pseudo-random numbers of that shape, or None for the
+        source: A picture, a .npy file, "N,C,H,W" for fixed pseudo-random numbers of that shape, or None for the
             photograph that comes with the project.
-        shape: What the network takes; (1, 3, 224, 224) if it is not known.
+        shape: Input shape of the network; (1, 3, 224, 224) if it is not known.
 
     Raises:
-        ParityError: If it cannot be read, is empty, or has another number of channels than the network.
+        ParityError: If it cannot be read, is empty, or its number of channels is not the network's.
     """
     n, channels, height, width = shape or (1, 3, 224, 224)
-    if what is not None and _SHAPE.fullmatch(what):
-        numbers = parse_shape(what, (n, channels, height, width))
+    if source is not None and _SHAPE.fullmatch(source):
+        numbers = parse_shape(source, (n, channels, height, width))
         try:
-            array = (projection(numbers) * np.sqrt(3.0)).astype(np.float32)  # of deviation 1, as a normalised picture
+            array = (projection(numbers) * np.sqrt(3.0)).astype(np.float32)  # standard deviation 1, like a picture
         except (MemoryError, OverflowError, ValueError) as error:
-            raise ParityError(f"--input {what}: too large for this machine: {error}") from error
-    elif what is not None and what.endswith(".npy"):
-        array = load_array(Path(what), "--input")
+            raise ParityError(f"--input {source}: too large for this machine: {error}") from error
+    elif source is not None and source.endswith(".npy"):
+        array = load_array(Path(source), "--input")
     else:
         if channels not in (1, 3):
             raise ParityError(
                 f"a picture has 1 or 3 channels, the network takes {channels}: give --input N,{channels},H,W"
             )
         try:
-            array = np.repeat(load_picture(what, channels, height, width), n, axis=0)
+            array = np.repeat(load_picture(source, channels, height, width), n, axis=0)
         except ParityError as error:
             raise ParityError(f"--input {error}, a .npy file, or N,C,H,W") from error
     if array.size == 0:
-        raise ParityError(f"--input {what}: shape {array.shape} holds nothing; a batch needs at least one image")
+        raise ParityError(f"--input {source}: shape {array.shape} has no elements; a batch needs at least one image")
     if shape is not None and array.ndim == 4 and array.shape[1] != channels:
         raise ParityError(
-            f"--input {what}: {array.shape[1]} channels (shape {array.shape}), the network takes {channels}"
+            f"--input {source}: {array.shape[1]} channels (shape {array.shape}), the network takes {channels}"
         )
     return array
 
@@ -77,16 +77,16 @@ def load_array(path: Path, option: str) -> Array:
     """Return the numbers of a .npy file, floating ones as float32.
 
     Raises:
-        ParityError: If it cannot be read, naming the option it was given by.
+        ParityError: If it cannot be read; the message names the option.
     """
     try:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise ParityError(f"{option} {path}: cannot read: {error.strerror or error}") from error
-    except Exception as error:  # a damaged header can trip its reader in any way
-        raise ParityError(f"{option} {path}: no .npy file of numbers: {error}") from error
+    except Exception as error:  # a damaged header can raise any exception
+        raise ParityError(f"{option} {path}: not a .npy file of numbers: {error}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise ParityError(f"{option} {path}: no .npy file of numbers")
+        raise ParityError(f"{option} {path}: not a .npy file of numbers")
     return array.astype(np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="))
 
 
@@ -110,14 +110,14 @@ def load_picture(path: str | None, channels: int, height: int, width: int) -> Ar
             picture = image.convert("L" if channels == 1 else "RGB")
     except MemoryError as error:
         raise ParityError(f"{path}: too large for this machine's memory; give a JPEG or PNG") from error
-    except Exception as error:  # a damaged picture can trip its reader in any way
-        words = getattr(error, "strerror", None) or "not a picture that can be read"
-        raise ParityError(f"{path}: {words}; give a JPEG or PNG") from error
-    scale = 256 / 224 * max(height / picture.height, width / picture.width)  # 256 for 224: the usual border
+    except Exception as error:  # a damaged picture can raise any exception
+        reason = getattr(error, "strerror", None) or "not a picture that can be read"
+        raise ParityError(f"{path}: {reason}; give a JPEG or PNG") from error
+    scale = 256 / 224 * max(height / picture.height, width / picture.width)  # 256 for 224, the usual margin
     size = max(width, round(picture.width * scale)), max(height, round(picture.height * scale))
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    # A picture a pixel high and as long as a river would fill the memory: of such, only what is cut out is resized, and
-    # two pixels around it that the filter sees. (Pillow's box is a float32, so that may be a grey level off.)
+    # A very long picture one pixel high would fill the memory when resized. There, only the part that is cut out is
+    # resized, with the two pixels around it that the filter reads. (Pillow's box is a float32: up to a grey level off.)
     margin = 2 if size[0] * size[1] > _LARGE else max(size)
     before = max(0, left - margin), max(0, top - margin)
     behind = min(size[0], left + width + margin), min(size[1], top + height + margin)
@@ -138,20 +138,20 @@ _ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 
 
 def pictures_in(paths: Sequence[Path]) -> list[Path]:
-    """Return the pictures, those of a folder in the order of their names; folders within it are left alone.
+    """Return the pictures, those of a folder in the order of their names; folders in it are ignored.
 
     Raises:
         ParityError: If a path does not exist, or a folder holds no picture.
     """
-    found = list[Path]()
+    pictures = list[Path]()
     for path in paths:
         if path.is_dir():
             inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in _ENDINGS and entry.is_file())
             if not inside:
                 raise ParityError(f"{path}: no pictures in this folder ({', '.join(sorted(_ENDINGS))})")
-            found += inside
+            pictures += inside
         elif path.exists():
-            found.append(path)
+            pictures.append(path)
         else:
             raise ParityError(f"{path}: no such file or folder")
-    return found
+    return pictures

@@ -1,4 +1,4 @@
-"""Text of others made safe for a terminal: names of layers and files, messages of libraries."""
+"""Make text from elsewhere safe for a terminal: names of layers and files, messages of libraries."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import unicodedata
 
 
 def printable(text: str) -> str:
-    r"""Return text on one line that moves no cursor and changes no colour.
+    r"""Return text on one line, without anything that moves the cursor or changes a colour.
 
-    Control characters, line ends, marks that turn the direction of writing, and bytes of file names that are no text
-    become what Python writes for them, \x1b or \n; letters, signs and spaces of any language stay.
+    Control characters, line ends, marks of writing direction, and bytes of file names that are not text become Python
+    escapes, \x1b or \n. Letters, signs and spaces of any language stay.
     """
     return "".join(
         each

@@ -1,7 +1,7 @@
-"""Temporary files and folders that outlive no run for long: each has an owner, and the next run sweeps a dead one's.
+"""Temporary files and folders with an owner process; the next run removes those whose owner is dead.
 
-The owner holds the lock of a file, and the system releases it when the process ends, however it ends. So a lock that
-can be taken says that nobody owns what is there; a process number would not: it is soon another's.
+The owner holds the lock of a file, and the system releases the lock whenever the process ends. So a lock that can be
+taken proves that the owner is dead; a process number proves nothing, as another process soon has it.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _MARK = "parity-"
-_LOCK = ".lock"  # beside a folder of the same name without it
+_LOCK = ".lock"  # a file beside the folder of the same name without this suffix
 _PART = ".part"
 
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
-    """Yield a new, empty folder that is removed when the block ends; those of dead owners beside it go first.
+    """Yield a new, empty folder that is removed when the block ends; remove those of dead owners beside it first.
 
     Args:
-        parent: Where it is made; by default TMPDIR.
+        parent: Its parent folder; by default TMPDIR.
 
     Raises:
         OSError: If it cannot be made.
@@ -45,7 +45,7 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_part(target: Path) -> Iterator[Path]:
-    """Yield a new, empty file beside `target`, removed when the block ends if it is still there; dead owners' go first.
+    """Yield a new, empty file beside `target`, removed when the block ends if it exists; first remove dead owners'.
 
     Raises:
         OSError: If it cannot be made.
@@ -60,17 +60,17 @@ def temporary_part(target: Path) -> Iterator[Path]:
 
 
 def _claim(folder: Path, prefix: str, suffix: str) -> tuple[int, Path]:
-    """Return a new file that this process holds the lock of as long as the handle is open."""
+    """Return a new file, locked by this process as long as the handle is open."""
     while True:
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=folder)
-        # Between its making and its lock another run may take it for a dead owner's: then there is nothing to own.
+        # Before the lock is taken, another run may have removed the file as a dead owner's: then make a new one.
         if _locked(handle) is not False and os.fstat(handle).st_nlink:
             return handle, Path(name)
         os.close(handle)
 
 
 def _locked(handle: int) -> bool | None:
-    """Return whether the lock of a file could be taken; None where the file system has no locks."""
+    """Take the lock of a file; return whether it succeeded, None where the file system has no locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -81,14 +81,14 @@ def _locked(handle: int) -> bool | None:
 
 
 def _sweep(folder: Path, pattern: str) -> None:
-    """Remove what dead owners have left in a folder: files of these names, and the folders that they are locks of."""
+    """Remove the files of dead owners that match a pattern in a folder, and the folders that they lock."""
     for path in folder.glob(pattern):
-        with contextlib.suppress(OSError):  # another run was faster, or it is another user's: this one goes on
+        with contextlib.suppress(OSError):  # removed by another run, or owned by another user: ignore it
             handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
             try:
                 if os.fstat(handle).st_uid == os.getuid() and _locked(handle):
                     if path.suffix == _LOCK and path.with_suffix("").exists():
                         shutil.rmtree(path.with_suffix(""))
-                    path.unlink()  # last: a sweep that is cut short can be finished
+                    path.unlink()  # last, so that an interrupted sweep can be repeated
             finally:
                 os.close(handle)

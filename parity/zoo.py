@@ -1,4 +1,4 @@
-"""The zoo: every network that exists as twins, with what a right build must show."""
+"""The zoo: every network that exists as twins, with the numbers that a correct build must have."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class Network(NamedTuple):
     """One row of the zoo.
 
     Attributes:
-        name: What `build` takes.
-        family: The file both packages hold it in.
+        name: The argument of `build`.
+        family: The file that holds it in both packages.
         input: Shape of its published input, (N, C, H, W).
-        output: Shape of what it makes of that.
-        parameters: Trained numbers; no running statistics.
+        output: Shape of its output for that input.
+        parameters: Trained numbers, without running statistics.
         macs: Multiplications of convolutions and linear layers at that input.
     """
 
@@ -88,11 +88,11 @@ NETWORKS: dict[str, Network] = {
 
 
 def matches(name: str) -> list[str]:
-    """Return the names of the zoo that are most like this one, at most three."""
+    """Return the names of the zoo that are most similar to this one, at most three."""
     return get_close_matches(name, NETWORKS, n=3, cutoff=0.5)
 
 
 def near(name: str) -> str:
-    """Return what to say after "unknown network": near matches, or all names."""
-    found = matches(name)
-    return f"did you mean {', '.join(found)}?" if found else f"known: {', '.join(NETWORKS)}"
+    """Return the advice after "unknown network": near matches, or all names."""
+    similar = matches(name)
+    return f"did you mean {', '.join(similar)}?" if similar else f"known: {', '.join(NETWORKS)}"

@@ -28,7 +28,7 @@ LAYERS = {  # torch, Paddle, and whether both come out as the same bytes
     "dropout": ("nn.Dropout(0.5)", "nn.Dropout(0.5)", True),
     "pixel_shuffle": ("nn.PixelShuffle(2)", "nn.PixelShuffle(2)", True),
 }
-MENDED = {  # by the fault of parity/analysis/exporter_faults.py
+FIXED = {  # by the fault of parity/analysis/exporter_faults.py
     "leaky_relu": "leaky-relu",
     "group_norm": "group-norm",
     "softplus": "softplus",

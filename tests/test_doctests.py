@@ -1,4 +1,4 @@
-"""The examples in docstrings are run, and those of State, Trace and compare are there."""
+"""The examples in docstrings are run, and what users call first has one."""
 
 import ast
 import doctest
@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 import parity
+from parity.numerics.pooling import Pool
+from parity.runs.compare import compare_models
 
 PACKAGE = Path(parity.__file__).parent
-FRAMEWORKS = ("import torch", "from torch", "import paddle", "from paddle")
+FRAMEWORKS = ("import torch", "from torch", "import paddle", "from paddle", "with Workers(")
 
 
 def modules():
@@ -54,6 +56,6 @@ def test_examples(name):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("name", ["State", "Trace", "compare"])
-def test_what_users_call_first_has_an_example(name):
-    assert ">>> " in getattr(parity, name).__doc__
+@pytest.mark.parametrize("subject", [parity.State, parity.Trace, parity.compare, Pool, compare_models])
+def test_what_users_call_first_has_an_example(subject):
+    assert ">>> " in subject.__doc__

@@ -37,7 +37,7 @@ def test_what_is_no_picture(tmp_path):
 
 @pytest.mark.parametrize("shape", ["0,3,8,8", "1,3,8", "1,3,8,8,8", "3", "1,-3,8,8"])
 def test_what_is_no_shape(shape):
-    assert refused(shape) == f"--input {shape}: a shape is N,C,H,W, each at least 1; 1,3,224,224 fits"
+    assert refused(shape) == f"--input {shape}: a shape is N,C,H,W, each at least 1; for example 1,3,224,224"
 
 
 @pytest.mark.parametrize("shape", ["1,3,9000000,9000000", "1,3,99999999999,99999999999", f"1,3,{10**400},8"])
@@ -55,7 +55,7 @@ def test_a_shape_that_no_machine_holds(shape):
     ],
 )
 def test_an_array_that_holds_no_real_numbers(tmp_path, array):
-    assert "no .npy file of numbers" in refused(saved(tmp_path / "a.npy", array))
+    assert "not a .npy file of numbers" in refused(saved(tmp_path / "a.npy", array))
 
 
 def test_a_damaged_array_file(tmp_path):
@@ -64,7 +64,7 @@ def test_a_damaged_array_file(tmp_path):
     damages = (b"", b"text", content[:40], content[:500], content.replace(b"8, 8)", b"8, 8 "), content[::-1])
     for damage in damages:
         (tmp_path / "a.npy").write_bytes(damage)
-        assert "no .npy file of numbers" in refused(whole)
+        assert "not a .npy file of numbers" in refused(whole)
     assert "gone.npy: cannot read: No such file" in refused(tmp_path / "gone.npy")
 
 

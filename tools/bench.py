@@ -1,4 +1,4 @@
-"""The door to `parity bench`."""
+"""Run `parity bench`."""
 
 from parity.commands.program import main
 

@@ -1,4 +1,4 @@
-"""The door to `parity compare`."""
+"""Run `parity compare`."""
 
 from parity.commands.program import main
 

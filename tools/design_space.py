@@ -1,4 +1,4 @@
-"""The door to `parity design-space`."""
+"""Run `parity design-space`."""
 
 from parity.commands.program import main
 

@@ -1,4 +1,4 @@
-"""The door to `parity export`."""
+"""Run `parity export`."""
 
 from parity.commands.program import main
 

@@ -1,4 +1,4 @@
-"""The door to `parity lint`."""
+"""Run `parity lint`."""
 
 from parity.commands.program import main
 

@@ -1,4 +1,4 @@
-"""The door to `parity list`."""
+"""Run `parity list`."""
 
 from parity.commands.program import main
 

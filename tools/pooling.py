@@ -1,4 +1,4 @@
-"""The door to `parity pooling`."""
+"""Run `parity pooling`."""
 
 from parity.commands.program import main
 

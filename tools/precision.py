@@ -1,4 +1,4 @@
-"""The door to `parity precision`."""
+"""Run `parity precision`."""
 
 from parity.commands.program import main
 

@@ -1,4 +1,4 @@
-"""The door to `parity predict`."""
+"""Run `parity predict`."""
 
 from parity.commands.program import main
 

@@ -1,4 +1,4 @@
-"""The door to `parity summary`."""
+"""Run `parity summary`."""
 
 from parity.commands.program import main
 

@@ -1,4 +1,4 @@
-"""The door to `parity transfer`."""
+"""Run `parity transfer`."""
 
 from parity.commands.program import main
 

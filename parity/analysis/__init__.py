@@ -1,1 +1,1 @@
-"""What one network says without a second: sizes, costs, traps, design spaces."""
+"""The analysis of one network, without a second: sizes, costs, traps, design spaces."""

@@ -1,7 +1,7 @@
-"""Conditions on a layer's neutral settings, by which the tables of traps and of exporter faults pick their layers.
+"""Conditions on a layer's neutral settings; the tables of traps and of exporter faults select layers with them.
 
-Each is a function of the settings that returns the one that gives the layer away, as text ("" where there is nothing
-to show), or None for a layer it is not about.
+Each is a function of the settings. It returns the setting that matches, as text ("" where there is nothing to show),
+or None for a layer that does not match.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ _ABSENT = object()
 
 
 def always(config: Config) -> str:
-    """Hold for every layer."""
+    """Match every layer."""
     del config
     return ""
 
 
 def equals(word: str, *values: Any) -> Condition:
-    """Hold where a setting is one of these values; one that is absent is none of them."""
+    """Match where a setting is one of these values; an absent setting does not match."""
 
-    def seen(config: Config) -> str | None:
-        found = config.get(word, _ABSENT)
-        return f"{word}={found}" if any(found is value or found == value for value in values) else None
+    def match(config: Config) -> str | None:
+        setting = config.get(word, _ABSENT)
+        return f"{word}={setting}" if any(setting is value or setting == value for value in values) else None
 
-    return seen
+    return match
 
 
 def where(word: str, holds: Callable[[Any], bool]) -> Condition:
-    """Hold where a setting is there and `holds` says so of its value."""
+    """Match where a setting is present and `holds` of its value is true."""
     return lambda config: f"{word}={config[word]}" if word in config and holds(config[word]) else None
 
 
 def same_padding(word: str) -> Condition:
-    """Hold where padding is 'same' and another setting, of a number for each axis, is above 1 along any."""
+    """Match where padding is 'same' and another setting, one number for each axis, is above 1 along any axis."""
 
-    def seen(config: Config) -> str | None:
+    def match(config: Config) -> str | None:
         same = str(config["padding"]).lower() == "same"
         return f"padding='same', {word}={config[word]}" if same and max(config[word]) > 1 else None
 
-    return seen
+    return match

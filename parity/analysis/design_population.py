@@ -1,4 +1,4 @@
-"""Populations of a design space: each network fitted by a quantised line, all summed up, and errors of trained ones.
+"""Populations of a design space: networks fitted by a quantised line, their summary, and errors of trained ones.
 
 Source: Radosavovic et al., Designing Network Design Spaces, https://arxiv.org/abs/2003.13678 (section 3).
 """
@@ -20,9 +20,9 @@ from parity.analysis.design_space import Design, cost, log_lines, quantised_widt
 class LinearFit:
     """The quantised line nearest to a network's block widths.
 
-    Args:
+    Attributes:
         w0: Width of the first block in channels, a multiple of 8.
-        wa: Slope in channels a block.
+        wa: Slope in channels for each block.
         wm: Ratio between the widths of successive stages.
         error: The paper's e_fit: mean of |log(fitted width / width)| over the blocks; 0 is a perfect fit.
     """
@@ -35,9 +35,9 @@ class LinearFit:
 
 @dataclass(frozen=True)
 class Population:
-    """Networks and their measures, one row a network.
+    """Networks and their measures, one row for each network.
 
-    Args:
+    Attributes:
         designs: The networks.
         depths: Blocks, networks x stages.
         widths: Channels, networks x stages.
@@ -81,10 +81,10 @@ def _near(start: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
 
 
 def linear_fit(design: Design) -> LinearFit:
-    """Return the quantised line nearest to a network's block widths, by grid search and finer ones around its best.
+    """Return the quantised line nearest to a network's block widths, by grid search and finer searches around the best.
 
-    Searched are w0 from 8 to 1024, wa from 0 to 512 and wm from 1.1 to 6. The nearest is seldom one alone: many lines
-    quantise to the same widths, so the error says more than the parameters.
+    The search covers w0 from 8 to 1024, wa from 0 to 512 and wm from 1.1 to 6. The nearest is seldom unique: many lines
+    quantise to the same widths, so the error means more than the parameters.
 
     Source: Radosavovic et al. 2020, section 3.3: w0, wa and wm by grid search for the least e_fit.
     """
@@ -98,16 +98,17 @@ def linear_fit(design: Design) -> LinearFit:
         rows = np.concatenate([_near(start, spread) for start in starts])
         errors = np.abs(log_lines(rows, depth) - widths).mean(axis=1)
         starts = rows[[errors.argmin()]]
-    w0, wa, wm = int(starts[0, 0]), float(starts[0, 1]), float(starts[0, 2])
+    nearest_w0, wa, wm = map(float, starts[0])
+    w0 = int(nearest_w0)
     line = np.log(quantised_widths(w0, wa, wm, depth))
     return LinearFit(w0, wa, wm, float(np.abs(line - widths).mean()))
 
 
 def describe(designs: Sequence[Design], size: int = 224) -> Population:
-    """Return the measures of networks, all of the same number of stages; `size` is the image's side in pixels.
+    """Return the measures of networks, all of the same number of stages; `size` is that of the image in pixels.
 
     Raises:
-        ValueError: For no networks.
+        ValueError: If there are no networks.
     """
     if not designs:
         raise ValueError("no networks to describe")
@@ -123,7 +124,7 @@ def describe(designs: Sequence[Design], size: int = 224) -> Population:
 
 
 def summary(population: Population) -> dict[str, dict[str, float]]:
-    """Return least, quartiles and greatest of each measure: depth, widths, GMACs, million parameters, e_fit.
+    """Return minimum, quartiles and maximum of each measure: depth, widths, GMACs, million parameters, e_fit.
 
     `depth` is the number of blocks of the whole network; `width of stage 1` and so on are in channels.
     """
@@ -142,8 +143,8 @@ def read_errors(path: str | Path, column: str = "error") -> NDArray[np.float64]:
     """Return the errors of trained networks from a CSV file with a header, in the order and the unit of the file.
 
     Raises:
-        ValueError: For what is no CSV file, a missing column, no rows, or values that are not numbers >= 0, the first
-            ten of them in one message.
+        ValueError: If it is not a CSV file, has no such column, no rows, or values that are not numbers >= 0; the first
+            ten of these in one message.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
@@ -151,7 +152,7 @@ def read_errors(path: str | Path, column: str = "error") -> NDArray[np.float64]:
             columns = reader.fieldnames or []
             cells = [(reader.line_num, row[column]) for row in reader] if column in columns else []
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: no CSV file: {error}") from error
+        raise ValueError(f"{path}: not a CSV file: {error}") from error
     if column not in columns:
         raise ValueError(f"{path}: no column {column!r}; columns: {', '.join(columns)[:200] or 'none'}")
     errors = [_number(cell) for _, cell in cells]
@@ -179,7 +180,7 @@ def edf(errors: ArrayLike, at: ArrayLike) -> NDArray[np.float64]:
     """Return the error empirical distribution function: for each value of `at` the fraction of errors below it, 0 to 1.
 
     Raises:
-        ValueError: For no errors.
+        ValueError: If there are no errors.
 
     Source: Radosavovic et al. 2020, equation 1.
     """

@@ -1,9 +1,9 @@
-"""The design spaces of the RegNet paper: AnyNets checked, drawn by seed and counted.
+"""The design spaces of the RegNet paper: AnyNets checked, sampled by seed, and their cost.
 
-Source: Radosavovic et al., Designing Network Design Spaces, https://arxiv.org/abs/2003.13678 (section 3); drawing after
+Source: Radosavovic et al., Designing Network Design Spaces, https://arxiv.org/abs/2003.13678 (section 3); samples after
 its code, https://github.com/facebookresearch/pycls; compatible widths after torchvision.
-Deviation: from C on, a draw in which a group width exceeds a bottleneck width is repeated, since the published clipping
-to the bottleneck width would leave a group width that is no longer shared.
+Deviation: from C on, a sample whose group width exceeds a bottleneck width is drawn again, since the published clipping
+to the bottleneck width would give a group width that is no longer shared.
 """
 
 import math
@@ -27,9 +27,9 @@ RESTRICTIONS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Design:
-    """The numbers of an AnyNet, one a stage; `anynet` makes a checked one.
+    """The numbers of an AnyNet, one for each stage; `anynet` returns a checked one.
 
-    Args:
+    Attributes:
         depths: Blocks.
         widths: Output channels of every block of the stage.
         bottleneck_ratios: Width over the channels of the 3x3 convolution.
@@ -49,14 +49,14 @@ class Design:
 
 @dataclass(frozen=True)
 class Ranges:
-    """What a space is drawn from; the defaults are the paper's.
+    """The ranges of a space; the defaults are the paper's.
 
-    Args:
+    Attributes:
         stages: Number of stages.
-        depth: Most blocks in a stage, of 1, 2, 3, ...
-        width: Widest stage in channels, of 8, 16, 24, ...
-        bottleneck_ratios: Ratios that are drawn, all alike.
-        group_widths: Group widths that are drawn, all alike, in channels.
+        depth: Maximum number of blocks in a stage, of 1, 2, 3, ...
+        width: Maximum width of a stage in channels, of 8, 16, 24, ...
+        bottleneck_ratios: Bottleneck ratios, of equal probability.
+        group_widths: Group widths in channels, of equal probability.
     """
 
     stages: int = 4
@@ -71,7 +71,7 @@ PAPER = Ranges()
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image costs: multiplications of convolutions and linear layers; and the parameters that are trained."""
+    """The cost of one image: multiplications of convolutions and linear layers; and the trained parameters."""
 
     macs: int
     parameters: int
@@ -84,18 +84,17 @@ def anynet(
     bottleneck_ratios: Sequence[int],
     group_widths: Sequence[int],
 ) -> Design:
-    """Return a network that keeps all restrictions of a space.
+    """Return a network that satisfies all restrictions of a space.
 
     Args:
-        space: One of A, B, C, D, E; each restricts further what the one before allows, see `RESTRICTIONS`.
+        space: One of A, B, C, D, E; each restricts the one before it further, see `RESTRICTIONS`.
         depths: Blocks of each stage.
         widths: Channels of each stage.
         bottleneck_ratios: Width over bottleneck width of each stage.
         group_widths: Channels of a group, of each stage.
 
     Raises:
-        ValueError: With every violation in one message, each under the letter of the restriction that it violates; for
-            an unknown space.
+        ValueError: With every violation in one message, each with its restriction's letter; or for an unknown space.
 
     Source: Radosavovic et al. 2020, section 3.2, AnyNetX_A to AnyNetX_E.
     """
@@ -118,35 +117,35 @@ def _violations(
     numbers = {"depth": depths, "width": widths, "bottleneck ratio": ratios, "group width": group_widths}
     counts = [len(values) for values in numbers.values()]
     if len(set(counts)) > 1 or counts[0] == 0:
-        given = ", ".join(f"{count} {name}s" for name, count in zip(numbers, counts, strict=True))
-        return [f"A: not one number a stage: {given}"]
-    found = [
+        listed = ", ".join(f"{count} {name}s" for name, count in zip(numbers, counts, strict=True))
+        return [f"A: not one number for each stage: {listed}"]
+    violations = [
         f"A: stage {stage}: {name} {value!r} is not a whole positive number"
         for name, values in numbers.items()
         for stage, value in enumerate(values, 1)
         if not isinstance(value, Integral) or value <= 0
     ]
-    if found:
-        return found
+    if violations:
+        return violations
     bottlenecks = [width // ratio for width, ratio in zip(widths, ratios, strict=True)]
     for stage, (width, ratio, group_width) in enumerate(zip(widths, ratios, group_widths, strict=True), 1):
         if width % ratio:
-            found.append(f"A: stage {stage}: width {width} is not divisible by bottleneck ratio {ratio}")
+            violations.append(f"A: stage {stage}: width {width} is not divisible by bottleneck ratio {ratio}")
         elif width // ratio % group_width:
-            given = f"width {width} / bottleneck ratio {ratio} = {width // ratio}"
-            found.append(f"A: stage {stage}: {given} is not divisible by group width {group_width}")
+            quotient = f"width {width} / bottleneck ratio {ratio} = {width // ratio}"
+            violations.append(f"A: stage {stage}: {quotient} is not divisible by group width {group_width}")
     if space >= "B" and len(set(ratios)) > 1:
-        found.append(f"B: the bottleneck ratio is not the same in all stages: {_listed(ratios)}")
+        violations.append(f"B: the bottleneck ratio is not the same in all stages: {_listed(ratios)}")
     shared = [min(max(group_widths), bottleneck) for bottleneck in bottlenecks]
     if space >= "C" and list(group_widths) != shared:
-        found.append(f"C: the group width is not the same in all stages: {_listed(group_widths)}")
+        violations.append(f"C: the group width is not the same in all stages: {_listed(group_widths)}")
     for letter, name in (("D", "width"), ("E", "depth")):
         for stage, (value, following) in enumerate(pairwise(numbers[name]), 1):
             if space >= letter and following < value:
-                found.append(
+                violations.append(
                     f"{letter}: {name} falls from {value} in stage {stage} to {following} in stage {stage + 1}"
                 )
-    return found
+    return violations
 
 
 def _listed(values: Iterable[int]) -> str:
@@ -156,7 +155,7 @@ def _listed(values: Iterable[int]) -> str:
 def quantised_widths(w0: int, wa: float, wm: float, depth: int) -> list[int]:
     """Return the width of each block of a RegNet, in channels: the twins' arithmetic.
 
-    w0 + wa x block is moved to the nearest w0 x wm^k with a whole k, then to the nearest multiple of 8.
+    w0 + wa x block is rounded to the nearest w0 x wm^k with a whole k, then to the nearest multiple of 8.
 
     Raises:
         ValueError: If w0 is not a positive multiple of 8, wa is negative, or wm is not above 1.
@@ -179,10 +178,10 @@ def log_lines(rows: NDArray[np.float64], depth: int) -> NDArray[np.float64]:
 def compatible_widths(
     widths: Sequence[int], bottleneck_ratios: Sequence[int], group_widths: Sequence[int]
 ) -> tuple[list[int], list[int]]:
-    """Return widths and group widths changed so that each group width divides its bottleneck width, as the twins do.
+    """Return widths and group widths, adjusted so that each group width divides its bottleneck width, as in the twins.
 
-    A group width above the bottleneck width becomes the bottleneck width; the bottleneck width goes to the nearest
-    multiple of the group width, or to the next above where that would lose more than a tenth.
+    A group width above the bottleneck width becomes the bottleneck width. The bottleneck width becomes the nearest
+    multiple of the group width, or the next larger one where the nearest is smaller by more than a tenth.
 
     Source: torchvision.models.regnet, `_adjust_widths_groups_compatibilty`.
     """
@@ -198,16 +197,16 @@ def compatible_widths(
 
 
 def sample(space: str, count: int, seed: int, ranges: Ranges = PAPER) -> list[Design]:
-    """Return networks drawn at random from a space; the same seed gives the same networks on every machine.
+    """Return random networks of a space; the same seed gives the same networks on every machine.
 
-    Depths and widths are log-uniform, ratios and group widths uniform over their powers of two. Where a space wants
-    numbers in order they are drawn until they are. Widths and group widths are then made compatible.
+    Depths and widths are log-uniform, ratios and group widths uniform over their powers of two. Where a space requires
+    numbers in order, they are drawn until they are. Widths and group widths are then made compatible.
 
     Args:
         space: One of A, B, C, D, E.
         count: Number of networks, >= 0.
         seed: Any whole number.
-        ranges: What to draw from.
+        ranges: The ranges of the numbers.
 
     Raises:
         ValueError: For an unknown space.
@@ -260,7 +259,7 @@ def cost(design: Design, size: int = 224, se_ratio: float = 0.0, num_classes: in
         nonlocal macs, parameters
         weights = channels // groups * filters * kernel**2
         macs += weights * area
-        parameters += weights + (filters if biased else 2 * filters)  # without bias: a BatchNorm follows
+        parameters += weights + (filters if biased else 2 * filters)  # no bias: a BatchNorm follows
 
     size = (size + 1) // 2
     channels = 32

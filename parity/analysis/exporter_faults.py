@@ -1,7 +1,7 @@
-"""What the exporters write wrongly, in one table: what it is, when, what to do, and what `parity export` does about it.
+"""The faults of the exporters, in one table: what, when, the remedy, and what `parity export` does about it.
 
-`parity lint` warns by it, `parity export` refuses by it, and docs/onnx.md shows it. Each row names the rows of
-docs/differences.md that measure it.
+`parity lint` and `parity export` read it, and docs/onnx.md shows it. Each row names the rows of docs/differences.md
+that measure it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from parity.analysis.export_cases import (
 )
 
 Exporter = Literal["torch", "paddle"]
-Handling = Literal["mended", "refused", "noted"]
+Handling = Literal["fixed", "refused", "noted"]
 
 EXPORTERS: dict[Exporter, str] = {"torch": "torch's exporter", "paddle": "paddle2onnx"}
 
@@ -37,17 +37,17 @@ class Fault:
     """One thing that an exporter gets wrong.
 
     Attributes:
-        name: By which docs/onnx.md and messages call it.
+        name: Its name in docs/onnx.md and in messages.
         exporter: Which one: torch's (`torch.onnx.export(dynamo=True)`), or Paddle's (paddle2onnx 2.1).
-        layer: What it gets wrong, for people.
-        kinds: Of the layers, in neutral words; none where no layer's settings tell, only the file that is written.
-        when: Returns the setting that gives such a layer away, "" where all are, None for one that comes out right.
-        effect: What the exporter makes of it, as the rest of a sentence that begins with the exporter.
+        layer: The layer that is wrong, for a reader.
+        kinds: Neutral kinds of the layers; empty where no setting shows the fault, only the exported file.
+        when: Returns the setting that is at fault, "" where all are, None for a layer that is exported correctly.
+        effect: What the exporter does, as the rest of a sentence that starts with the exporter.
         remedy: What to write instead.
-        handling: What `parity export` does: "mended", the file is right; "refused", there is none; "noted", the file
-            is right and Paddle is not: it is written, with a note.
+        handling: What `parity export` does: "fixed", the file is right; "refused", there is none; "noted", the file
+            is right and Paddle is wrong: it is written, with a note.
         measured: Rows of docs/differences.md: operators, or "max, drop" for a row of its table of pools.
-        depends: What else decides, besides the layer's settings: `parity lint` does not know it.
+        depends: What decides besides the layer's settings; `parity lint` does not know it.
     """
 
     name: str
@@ -63,16 +63,16 @@ class Fault:
 
     @property
     def who(self) -> str:
-        """Return the exporter, in words."""
+        """Return the name of the exporter in messages."""
         return EXPORTERS[self.exporter]
 
 
 def met(case: Case, exporter: str | None = None) -> Iterator[tuple[Fault, str]]:
-    """Yield the faults that a layer meets, or may meet where something is not known, each with the setting.
+    """Yield the faults that apply to a layer, or may apply where a fact is not known, each with the setting.
 
     Args:
         case: The layer.
-        exporter: The one that is used; None for both.
+        exporter: The exporter in use; None for both.
     """
     for fault in FAULTS:
         if exporter in (None, fault.exporter) and case.kind in fault.kinds:
@@ -82,9 +82,9 @@ def met(case: Case, exporter: str | None = None) -> Iterator[tuple[Fault, str]]:
 
 
 def sentence(fault: Fault, layer: str, case: Case, setting: str) -> str:
-    """Return what is wrong with a layer, and the remedy, in words; `setting` is what `met` found."""
-    found = ": ".join([layer, case.kind, *[setting] * bool(setting), f"{fault.who} {fault.effect}"])
-    return f"{found}. Remedy: {fault.remedy}"
+    """Return the fault of a layer and the remedy, as text; `setting` comes from `met`."""
+    parts = (layer, case.kind, setting, f"{fault.who} {fault.effect}")
+    return f"{': '.join(part for part in parts if part)}. Remedy: {fault.remedy}"
 
 
 _ADAPTIVE = "AdaptiveAvgPool2d", "AdaptiveMaxPool2d"
@@ -98,9 +98,9 @@ FAULTS = (
         "LeakyReLU",
         ("LeakyReLU",),
         by(where("negative_slope", lambda _: True)),
-        "writes a slope of chance",
+        "writes a random slope",
         f"use maximum(x, slope * x), or {_FROM_TORCH}",
-        "mended",
+        "fixed",
         ("LeakyReLU(0.3)",),
     ),
     Fault(
@@ -109,9 +109,9 @@ FAULTS = (
         "GroupNorm",
         ("GroupNorm",),
         by(where("eps", lambda _: True)),
-        "writes an eps of chance",
+        "writes a random eps",
         _FROM_TORCH,
-        "mended",
+        "fixed",
         ("GroupNorm(2, 4, eps=0.3)",),
     ),
     Fault(
@@ -120,9 +120,9 @@ FAULTS = (
         "constant padding",
         ("ZeroPad2d", "ConstantPad2d", "Pad2d"),
         by(constant_padding),
-        "pads with a number of chance",
+        "pads with a random number",
         "use the padding of the convolution or pool behind it",
-        "mended",
+        "fixed",
         ("pad with 0.7",),
     ),
     Fault(
@@ -131,9 +131,9 @@ FAULTS = (
         "LocalResponseNorm",
         ("LocalResponseNorm",),
         by(always),
-        "pads the channels, as Paddle does within this layer, with a number of chance",
+        "pads the channels, as Paddle does within this layer, with a random number",
         _FROM_TORCH,
-        "mended",
+        "fixed",
         ("pad with 0.7",),
     ),
     Fault(
@@ -142,15 +142,15 @@ FAULTS = (
         "Softplus",
         ("Softplus",),
         by(lambda config: None if softplus_set(config) else ""),
-        "reads a beta of chance and ends the process",
+        "reads a random beta and ends the process",
         "write relu(x) + log(1 + exp(-|x|))",
-        "mended",
+        "fixed",
         ("Softplus()",),
     ),
     Fault(
         "softplus-set",
         "paddle",
-        "Softplus, other settings than beta 1 and threshold 20",
+        "Softplus, settings other than beta 1 and threshold 20",
         ("Softplus",),
         by(softplus_set),
         "ends the process",
@@ -166,7 +166,7 @@ FAULTS = (
         by(where("scale_factor", lambda factor: factor is not None)),
         "gives up (SystemExit)",
         "give a size",
-        "mended",
+        "fixed",
         ("Upsample(scale_factor=2)",),
     ),
     Fault(
@@ -183,7 +183,7 @@ FAULTS = (
     Fault(
         "hardtanh",
         "paddle",
-        "Hardtanh, other bounds than -1 and 1",
+        "Hardtanh, bounds other than -1 and 1",
         ("Hardtanh",),
         by(bounds),
         "always clips to -1 and 1",
@@ -239,10 +239,10 @@ FAULTS = (
     Fault(
         "adaptive-uneven",
         "paddle",
-        "adaptive pooling whose windows are of several sizes",
+        "adaptive pooling whose windows have several sizes",
         _ADAPTIVE,
         lambda case: pooled(case, uneven),
-        "writes all windows alike, wrong where they are of several sizes",
+        "writes windows of one size, wrong where they have several sizes",
         f"use an image size whose map divides, or {_FROM_TORCH}",
         "refused",
         (
@@ -260,7 +260,7 @@ FAULTS = (
         "torch",
         "adaptive max pooling whose output does not divide the map",
         ("AdaptiveMaxPool2d",),
-        lambda case: pooled(case, lambda size, wanted: size % wanted != 0),
+        lambda case: pooled(case, lambda size, count: size % count != 0),
         "raises where this does not divide the map",
         "use an image size whose map divides",
         "refused",
@@ -316,7 +316,7 @@ FAULTS = (
         lambda case: "training mode" if case.training else None,
         "keeps it dropping, at random",
         "call eval() before",
-        "mended",
+        "fixed",
         ("Dropout(0.5), exported in training mode",),
     ),
     Fault(
@@ -325,7 +325,7 @@ FAULTS = (
         "pooling with ceil_mode, where Paddle has one window more",
         (),
         never,
-        "writes it as it is, but ONNX Runtime leaves that window out, as torch does",
+        "writes it unchanged, but ONNX Runtime leaves that window out, as torch does",
         "use TorchCeilMaxPool2D or TorchCeilAvgPool2D of paddle_cnn.pooling",
         "refused",
         ("max, drop", "avg, padding counted, drop", "avg, padding left out, drop"),
@@ -358,7 +358,7 @@ FAULTS = (
         "LogSoftmax",
         ("LogSoftmax",),
         by(always),
-        "writes it as ONNX has it; Paddle itself never goes below -64 under the largest logit",
+        "writes ONNX's LogSoftmax; Paddle itself never goes below -64 under the largest logit",
         "compare logits",
         "noted",
         ("LogSoftmax of logits 100 apart",),
@@ -369,7 +369,7 @@ FAULTS = (
         "ReLU of NaN",
         (),
         never,
-        "writes it as ONNX has it, NaN; Paddle itself makes 0 of NaN",
+        "writes ONNX's ReLU, which returns NaN; Paddle itself returns 0",
         "check for NaN before",
         "noted",
         ("ReLU() of NaN",),

@@ -1,7 +1,7 @@
-"""Known traps: what is about a network's layers that means something else in the other framework, or in ONNX.
+"""Known traps: settings of a network's layers that mean something else in the other framework, or in ONNX.
 
-Works on neutral kinds and settings, whichever side described them; it runs nothing and knows no framework. What it
-looks for stands in two tables: parity/analysis/traps.py, parity/analysis/exporter_faults.py.
+It works on neutral kinds and settings from any backend; it runs nothing and knows no framework. The traps are in two
+tables: parity/analysis/traps.py, parity/analysis/exporter_faults.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from parity.analysis.traps import TRAPS
 Layer = tuple[str, str, Config]  # dotted name, neutral kind, settings
 
 _HANDLED = {
-    "mended": "`parity export` mends this; elsewhere {remedy}",
+    "fixed": "`parity export` fixes this; elsewhere {remedy}",
     "refused": "`parity export` refuses it; {remedy}",
     "noted": "`parity export` writes it with a note; {remedy}",
 }
@@ -30,13 +30,13 @@ class Finding:
 
     Attributes:
         layer: Dotted name; "" for the network itself.
-        kind: Of the layer, in neutral words.
-        trap: The setting that makes it one, as text.
-        reason: What the frameworks or exporters do about it.
+        kind: Neutral kind of the layer.
+        trap: The setting that is the trap, as text.
+        reason: What the frameworks or exporters do with it.
         remedy: What to do instead.
         link: Where it is explained and measured.
-        level: "warning"; or "note" for what an exporter called without us does, and `parity export` mends or notes, or
-            refuses where something decides that the layer's settings do not tell.
+        level: "warning"; or "note" for a fault of an exporter that is called without `parity export`, which fixes or
+            notes it, or refuses it where more than the layer's settings decides.
     """
 
     layer: str

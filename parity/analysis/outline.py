@@ -1,4 +1,4 @@
-"""Outline a network: run it once, and write down what a table of it needs. Nothing here knows a framework."""
+"""Outline a network: run it once and record what a summary table needs. Nothing here knows a framework."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Tensor:
 
     Attributes:
         shape: Its shape.
-        sources: Numbers of the tensors that it may be made of if no layer made it but code between them, such as a sum
-            or a concatenation.
+        sources: Numbers of the tensors it may be computed from, if code between layers computed it, such as a sum or a
+            concatenation; empty for the output of a layer.
     """
 
     shape: tuple[int, ...]
@@ -33,10 +33,10 @@ class LayerCall:
 
     Attributes:
         layer: Dotted path; "" is the network itself.
-        kind: Neutral kind, "Conv2d"; for a layer of the user's own, its class.
+        kind: Neutral kind, "Conv2d"; for a layer of the user, its class.
         config: Configuration in neutral words.
         leaf: Whether it holds no layers of its own.
-        parameters: Trained numbers of the layer's own that no call before counted.
+        parameters: The layer's own trained numbers, without those that an earlier call counted.
         inputs: Numbers of its input tensors.
         outputs: Numbers of its output tensors.
     """
@@ -66,7 +66,7 @@ class Outline:
     Attributes:
         tensors: Every tensor, in the order they were first seen; 0 is the input. Its number is its place here.
         calls: Every layer call, in the order they ended.
-        uncalled: What has parameters and was not called.
+        uncalled: Layers that have parameters and were not called.
     """
 
     tensors: tuple[Tensor, ...]
@@ -78,9 +78,9 @@ def outline(backend: Backend, network: Any, shape: Sequence[int]) -> Outline:
     """Return the calls and the tensors of one run.
 
     Args:
-        side: The module of the network's framework.
-        network: A live network; its weights may be hollow (`side.hollow`).
-        shape: Of its one input, (N, C, H, W).
+        backend: The network's backend.
+        network: A live network; its weights may be hollow (`backend.hollow`).
+        shape: Shape of its one input, (N, C, H, W).
 
     Raises:
         ParityError: If a layer cannot take its input.
@@ -108,14 +108,14 @@ class _Watcher:
         self.calls: list[LayerCall] = []
         self._seen = TensorCache(backend.version)
         self._counted: set[int] = set()
-        self._within: list[list[int]] = [[]]  # for each open call of a layer of layers: what code in it can reach
+        self._within: list[list[int]] = [[]]  # for each open call: tensors that code in it can use
 
-    def number(self, tensor: Any, made: bool = False) -> int:
-        """Return a tensor's number; a new one is `made` by a layer, or by the code around the layers."""
+    def number(self, tensor: Any, by_layer: bool = False) -> int:
+        """Return a tensor's number; a new tensor was computed `by_layer`, or by the code around the layers."""
         known = self._seen.get(tensor)
         if known is None:
             known = len(self.tensors)
-            sources = () if made else tuple(sorted(set(self._within[-1])))
+            sources = () if by_layer else tuple(sorted(set(self._within[-1])))
             self.tensors.append(Tensor(tuple(map(int, tensor.shape)), sources))
             self._seen.put(tensor, known)
         return known
@@ -133,13 +133,13 @@ class _Watcher:
         leaf = id(layer) in self.leaves
 
         def outlined(*args: Any, **kwargs: Any) -> Any:
-            given = flatten((args, kwargs), self.backend.is_tensor)
-            if leaf and given:
-                check_input(name, kind, config, tuple(given[0].shape))
-            inputs = [self.number(tensor) for tensor in given]
+            tensors = flatten((args, kwargs), self.backend.is_tensor)
+            if leaf and tensors:
+                check_input(name, kind, config, tuple(tensors[0].shape))
+            inputs = [self.number(tensor) for tensor in tensors]
             self._within.append(list(inputs))
             result = forward(*args, **kwargs)
-            outputs = [self.number(tensor, made=leaf) for tensor in flatten(result, self.backend.is_tensor)]
+            outputs = [self.number(tensor, by_layer=leaf) for tensor in flatten(result, self.backend.is_tensor)]
             _ = self._within.pop()
             self._within[-1] += outputs
             counted = self.count(layer)

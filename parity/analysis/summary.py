@@ -1,7 +1,7 @@
-"""Summarise a network from its outline: arithmetic on plain data, which knows no framework.
+"""Summarise a network from its outline: arithmetic on plain data, without any framework.
 
-Receptive fields are those of the arithmetic: how far the pixels lie apart that an output element can depend on, along
-each axis, padding included, so that one may exceed the image.
+A receptive field is the extent, along each axis, of the input pixels that an output element can depend on. It includes
+padding, so it may exceed the image.
 
 Source: Araujo et al., Computing Receptive Fields of Convolutional Neural Networks, https://distill.pub/2019/
 computing-receptive-fields (equation 2; the union over paths); activations: Radosavovic et al., Designing Network Design
@@ -19,20 +19,20 @@ from parity.errors import ParityError
 from parity.json_codec import encode
 from parity.layers import KINDS, known
 
-if TYPE_CHECKING:  # a command line that asks for help need not wait for numpy
+if TYPE_CHECKING:  # --help need not wait for numpy
     from parity.analysis.outline import LayerCall, Outline, Tensor
 
-BYTES = 4  # of a float32, in which activations are kept
+BYTES = 4  # of a float32, the dtype of activations
 
 
 class Axis(NamedTuple):
-    """What a map's elements see along one axis, in pixels of the network's input.
+    """The receptive field of a map's elements along one axis, in pixels of the network's input.
 
     Attributes:
-        first: First pixel that element 0 sees; negative in the padding.
-        last: Last pixel that element 0 sees.
-        jump: Pixels between what an element and the next one see.
-        length: Elements of the map.
+        first: First pixel of the field of element 0; negative in the padding.
+        last: Last pixel of the field of element 0.
+        jump: Pixels between the fields of an element and the next one.
+        length: Number of elements of the map.
     """
 
     first: int
@@ -41,12 +41,12 @@ class Axis(NamedTuple):
     length: int
 
     def slid(self, reach: int, stride: int, before: int, length: int) -> Axis:
-        """Return what a window of `reach` elements sees, the first of them `before` elements ahead of the map."""
+        """Return the field of windows of `reach` elements; the first starts `before` elements ahead of the map."""
         last = self.last + (reach - 1 - before) * self.jump
         return Axis(self.first - before * self.jump, last, self.jump * stride, length)
 
     def divided(self, length: int) -> Axis:
-        """Return what `length` windows see that share the map evenly, as adaptive pooling's do; one sees all of it."""
+        """Return the field of `length` windows that divide the map evenly, as in adaptive pooling; one covers all."""
         widest = max(-(-(i + 1) * self.length // length) - i * self.length // length for i in range(length))
         return Axis(self.first, self.last + (widest - 1) * self.jump, self.jump * (self.length // length), length)
 
@@ -55,19 +55,19 @@ Field = tuple[Axis, Axis]
 
 
 @dataclass(frozen=True)
-class Row:
-    """A layer call, or a stage: all calls below one path.
+class LayerRow:
+    """A row for a layer call, or for a stage: all calls below one path.
 
     Attributes:
         layer: Dotted path; "" is the network itself.
-        kind: Neutral kind, "Conv2d"; for a layer of the user's own, its class.
+        kind: Neutral kind, "Conv2d"; for a layer of the user, its class.
         kernel: (M, C, H, W) of a convolution: filters, channels of each, height, width; (M, C) of a linear layer;
             (H, W) of pooling.
-        padding: In elements along each axis, or the framework's word for it; empty where there is none to speak of.
+        padding: In elements along each axis, or the framework's name of it; empty for a layer without.
         stride: In elements along each axis.
         dilation: In elements along each axis.
         output: Shape of its first output; empty if it was not called.
-        parameters: Trained numbers; those of a layer that is called again count once.
+        parameters: Trained numbers; those of a layer that is called more than once count once.
         macs: Multiplications of convolutions and linear layers; None for a layer whose arithmetic is not known.
         activations: Elements of the outputs of convolutions.
         receptive_field: (H, W) in pixels of the input; None if not known.
@@ -91,8 +91,8 @@ class Summary:
     """A network's rows and their totals, for the whole batch.
 
     Attributes:
-        model: What was asked for.
-        framework: Which ran it.
+        model: The requested model.
+        framework: The framework that ran it.
         input: Shape, (N, C, H, W).
         output: Shape of its first output.
         rows: One a layer call, or one a stage.
@@ -106,19 +106,19 @@ class Summary:
     framework: str
     input: tuple[int, ...]
     output: tuple[int, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[LayerRow, ...]
     parameters: int
     macs: int
     activations: int
     uncounted: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the summary as JSON holds it, schema 1 (docs/contract.md)."""
+        """Return the summary for JSON, schema 1 (docs/contract.md)."""
         return {"schema": 1, **encode(self), "activation_bytes": BYTES * self.activations}
 
 
 def summarise(model: str, framework: str, outline: Outline, depth: int | None = None) -> Summary:
-    """Return the summary of an outline (see `outline`): a row a layer call, or a row for each path of `depth` parts.
+    """Return the summary of an outline (see `outline`): a row for each layer call, or for each path of `depth` parts.
 
     Raises:
         ParityError: If no layer was called.
@@ -129,8 +129,8 @@ def summarise(model: str, framework: str, outline: Outline, depth: int | None = 
     fields = _fields(tensors, calls)
     named = [(call, _row(call, tensors, fields)) for call in calls]
     rows = [row for call, row in named if call.leaf or call.parameters]
-    for left in outline.uncalled:
-        rows.append(Row(left.layer, left.kind, (), (), (), (), (), left.parameters, 0, 0, None))
+    for layer in outline.uncalled:
+        rows.append(LayerRow(layer.layer, layer.kind, (), (), (), (), (), layer.parameters, 0, 0, None))
     return Summary(
         model,
         framework,
@@ -144,38 +144,38 @@ def summarise(model: str, framework: str, outline: Outline, depth: int | None = 
     )
 
 
-def _stages(rows: Sequence[Row], calls: Sequence[Row], depth: int) -> Iterable[Row]:
+def _stages(rows: Sequence[LayerRow], calls: Sequence[LayerRow], depth: int) -> Iterable[LayerRow]:
     """Yield a row for each path of `depth` parts, in the order of their first calls."""
-    below: dict[str, list[Row]] = {}
+    below: dict[str, list[LayerRow]] = {}
     for row in rows:
         below.setdefault(".".join(row.layer.split(".")[:depth]), []).append(row)
     last = {row.layer: row for row in calls}
     for path, group in below.items():
-        whole = last.get(path, group[-1])
+        stage = last.get(path, group[-1])
         macs = [row.macs for row in group]
-        yield Row(
+        yield LayerRow(
             path,
-            whole.kind,
-            whole.kernel,
-            whole.padding,
-            whole.stride,
-            whole.dilation,
-            whole.output,
+            stage.kind,
+            stage.kernel,
+            stage.padding,
+            stage.stride,
+            stage.dilation,
+            stage.output,
             sum(row.parameters for row in group),
             None if None in macs else sum(each or 0 for each in macs),
             sum(row.activations for row in group),
-            whole.receptive_field,
+            stage.receptive_field,
         )
 
 
-def _row(call: LayerCall, tensors: Sequence[Tensor], fields: Mapping[int, Field | None]) -> Row:
+def _row(call: LayerCall, tensors: Sequence[Tensor], fields: Mapping[int, Field | None]) -> LayerRow:
     config = call.config
     before, after = (tensors[numbers[0]].shape if numbers else () for numbers in (call.inputs, call.outputs))
     kernel = _kernel(call.kind, config)
     convolves = "in_channels" in config and "kernel_size" in config
     macs: int | None = 0
     if convolves:
-        # Each element of the output is a sum over one filter; of a transposed one, each of the input goes into one.
+        # Each output element is a sum over one filter; transposed: each input element is multiplied by one filter.
         macs = math.prod(before if "Transpose" in call.kind else after) * math.prod(kernel[1:])
     elif "in_features" in config:
         macs = math.prod(after) * config["in_features"]
@@ -183,7 +183,7 @@ def _row(call: LayerCall, tensors: Sequence[Tensor], fields: Mapping[int, Field 
         macs = None
     field = fields.get(call.outputs[0]) if call.outputs else None
     padding = config.get("padding", ())
-    return Row(
+    return LayerRow(
         call.layer,
         call.kind,
         kernel,
@@ -194,11 +194,11 @@ def _row(call: LayerCall, tensors: Sequence[Tensor], fields: Mapping[int, Field 
         call.parameters,
         macs,
         math.prod(after) if convolves else 0,
-        None if field is None else (_seen(field[0]), _seen(field[1])),
+        None if field is None else (_extent(field[0]), _extent(field[1])),
     )
 
 
-def _seen(axis: Axis) -> int:
+def _extent(axis: Axis) -> int:
     return axis.last - axis.first + 1
 
 
@@ -208,13 +208,14 @@ def _kernel(kind: str, config: Mapping[str, Any]) -> tuple[int, ...]:
         return config["out_features"], config["in_features"]
     if "in_channels" not in config:
         return window
-    # What one filter's channels are: of a transposed convolution a filter turns one input channel into many.
-    out, into, groups = config["out_channels"], config["in_channels"], config["groups"]
-    return (into, out // groups, *window) if "Transpose" in kind else (out, into // groups, *window)
+    # A filter of a transposed convolution turns one input channel into many.
+    outputs, inputs = config["out_channels"], config["in_channels"]
+    filters, channels = (inputs, outputs) if "Transpose" in kind else (outputs, inputs)
+    return (filters, channels // config["groups"], *window)
 
 
 def _fields(tensors: Sequence[Tensor], calls: Sequence[LayerCall]) -> dict[int, Field | None]:
-    """Return what the elements of each tensor see, None where that is not known."""
+    """Return the receptive field of each tensor's elements, None where it is not known."""
     makers = {number: call for call in reversed(calls) if call.leaf for number in call.outputs}
     height, width = tensors[0].shape[2:]
     fields: dict[int, Field | None] = {0: (Axis(0, 0, 1, height), Axis(0, 0, 1, width))}
@@ -228,7 +229,7 @@ def _fields(tensors: Sequence[Tensor], calls: Sequence[LayerCall]) -> dict[int, 
 
 
 def _through(call: LayerCall, tensors: Sequence[Tensor], fields: Mapping[int, Field | None]) -> Field | None:
-    """Return what the output of a leaf layer sees."""
+    """Return the receptive field of a leaf layer's output."""
     kind, config = call.kind, call.config
     field = fields[call.inputs[0]] if len(call.inputs) == 1 else None
     if field is None:
@@ -237,7 +238,7 @@ def _through(call: LayerCall, tensors: Sequence[Tensor], fields: Mapping[int, Fi
     if known(kind).pointwise or kind == "Flatten":
         return field
     if kind == "Linear":
-        return _whole(field) if len(before) == 2 else None
+        return _all_of(field) if len(before) == 2 else None
     if len(before) != 4 or len(after) != 4:
         return None
     if "kernel_size" in config:
@@ -247,7 +248,7 @@ def _through(call: LayerCall, tensors: Sequence[Tensor], fields: Mapping[int, Fi
     return None
 
 
-def _whole(field: Field) -> Field:
+def _all_of(field: Field) -> Field:
     return field[0].divided(1), field[1].divided(1)
 
 
@@ -256,7 +257,7 @@ def _slid(field: Field, config: Mapping[str, Any], after: Sequence[int]) -> Fiel
     for i, axis in enumerate(field):
         stride = config["stride"][i]
         reach = config.get("dilation", [1, 1])[i] * (config["kernel_size"][i] - 1) + 1
-        if isinstance(padding, str):  # "same" shares what is missing, "valid" misses nothing
+        if isinstance(padding, str):  # "same" adds the missing elements at both ends; "valid" has none
             ahead = max((after[i] - 1) * stride + reach - axis.length, 0) // 2
         else:
             ahead = padding[i * len(padding) // 2]  # two numbers, or four: before and after each axis
@@ -265,9 +266,9 @@ def _slid(field: Field, config: Mapping[str, Any], after: Sequence[int]) -> Fiel
 
 
 def _joined(tensor: Tensor, tensors: Sequence[Tensor], fields: Mapping[int, Field | None]) -> Field | None:
-    """Return what a tensor sees that code made of its sources: the union of all that fit it.
+    """Return the field of a tensor that code computed from its sources: the union of all sources that fit it.
 
-    A sum or a concatenation has the map of its terms; single numbers a channel may have been multiplied in.
+    A sum or a concatenation has the map of its terms; a factor may have one number for each channel.
     """
     shape, size = tensor.shape, math.prod(tensor.shape[1:])
     sources = [(tensors[source].shape, fields.get(source)) for source in tensor.sources]
@@ -278,8 +279,8 @@ def _joined(tensor: Tensor, tensors: Sequence[Tensor], fields: Mapping[int, Fiel
         alike, single = [field for each, field in sources if math.prod(each[1:]) == size], []
     if alike:
         return _union(alike, single)
-    # At most all of everything it may be made of; a map of another size is not understood.
-    return _union([field and _whole(field) for _, field in sources]) if shape[2:] in ((), (1, 1)) else None
+    # At most all of all sources; the field of a map of another size is not known.
+    return _union([field and _all_of(field) for _, field in sources]) if shape[2:] in ((), (1, 1)) else None
 
 
 def _union(alike: Sequence[Field | None], single: Sequence[Field | None] = ()) -> Field | None:

@@ -1,9 +1,9 @@
 """Find the input sizes at which a network's pooling depends on rounding, or on the framework.
 
-The network is run at each size for its shapes alone: convolutions and linear layers hand on zeros of the right shape,
-pooling layers as many as a rule says, elementwise layers what they were given. So one network can be walked under
-either framework's rule. Pooling that is called as a function, or has another padding on either side, is run by its own
-framework and not reported.
+The network runs at each size for its shapes only: convolutions and linear layers return zeros of the right shape,
+pooling layers zeros of the shape that a rule gives, elementwise layers their input. So one network can run under either
+framework's rule. Pooling that is called as a function, or whose padding differs before and after an axis, is run by its
+own framework and not reported.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ from parity.tracing.watch import inference_mode
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What pooling makes of one input size.
+class SizeReport:
+    """How pooling behaves at one input size.
 
     Attributes:
         size: Height and width of the input, in pixels.
         layers: Every call of a pooling layer that was reached, by the rule of the network's own framework.
         rounds: Those at which floor and ceil differ.
-        parts: Pooling layers at which torch and Paddle place other numbers of windows, in order: the first is where
-            they part.
-        refused: By "torch" and "paddle": where the network cannot go on, and why; absent where it can.
+        parts: Pooling layers at which torch and Paddle place different numbers of windows, in order.
+        refused: By "torch" and "paddle": the layer that fails, and the reason; absent where none does.
     """
 
     size: int
@@ -42,8 +41,8 @@ class Finding:
     refused: Mapping[str, tuple[str, str]]
 
     @property
-    def apart(self) -> bool:
-        """Whether torch and Paddle make other things of this size; what both refuse is no trap."""
+    def differs(self) -> bool:
+        """Whether torch and Paddle differ at this size; a size that both refuse is not a difference."""
         return len(self.refused) == 1 or (bool(self.parts) and not self.refused)
 
 
@@ -57,9 +56,9 @@ class Step:
     windows: tuple[int, int]
 
     @property
-    def parts(self) -> bool:
-        """Whether torch and Paddle place other numbers of windows on this input, or one of them none."""
-        return _either(self, "torch") != _either(self, "paddle")
+    def differs(self) -> bool:
+        """Whether torch and Paddle place different numbers of windows on this input, or only one of them places any."""
+        return _windows(self, "torch") != _windows(self, "paddle")
 
     def rounds(self, rule: str) -> bool:
         """Return whether floor and ceil differ on this input."""
@@ -72,73 +71,72 @@ def survey(
     channels: int | None,
     sizes: Sequence[int],
     progress: Callable[[int], None] | None = None,
-) -> list[Finding]:
-    """Return what pooling makes of each input size.
+) -> list[SizeReport]:
+    """Return how pooling behaves at each input size.
 
     Args:
-        side: The module of the network's framework.
-        network: A live network that takes one batch of images (N, C, H, W); left as it was found.
-        channels: C; None to take what the network's first convolution takes.
+        backend: The network's backend.
+        network: A live network that takes one batch of images (N, C, H, W); unchanged afterwards.
+        channels: C; None for that of the network's first convolution.
         sizes: H = W, in pixels.
         progress: Called with the number of sizes done.
     """
     other = "paddle" if backend.NAME == "torch" else "torch"
     channels = channels or _channels(backend, network)
-    found = []
+    reports = []
     for size in sizes:
         shape = (1, channels, size, size)
         steps, refusal = walk(backend, network, shape, backend.NAME)
         refused, parts = {backend.NAME: refusal}, ()
-        if refusal is not None or any(step.parts for step in steps):
-            theirs, refused[other] = walk(backend, network, shape, other)
+        if refusal is not None or any(step.differs for step in steps):
+            other_steps, refused[other] = walk(backend, network, shape, other)
             parts = tuple(
                 step.layer
-                for i, step in enumerate(max(steps, theirs, key=len))
-                if i >= min(len(steps), len(theirs)) or steps[i].windows != theirs[i].windows
+                for i, step in enumerate(max(steps, other_steps, key=len))
+                if i >= min(len(steps), len(other_steps)) or steps[i].windows != other_steps[i].windows
             )
         rounded = tuple(step.layer for step in steps if step.rounds(backend.NAME))
         layers = tuple(step.layer for step in steps)
-        found.append(
-            Finding(size, layers, rounded, parts, {rule: why for rule, why in refused.items() if why is not None})
-        )
+        refusals = {rule: refusal for rule, refusal in refused.items() if refusal is not None}
+        reports.append(SizeReport(size, layers, rounded, parts, refusals))
         if progress is not None:
-            progress(len(found))
-    return found
+            progress(len(reports))
+    return reports
 
 
 def walk(
     backend: Backend, network: Any, shape: tuple[int, ...], rule: str
 ) -> tuple[list[Step], tuple[str, str] | None]:
-    """Return every call of a pooling layer at one input shape under a rule, and where and why the network refuses it.
+    """Return every call of a pooling layer at one input shape under a rule, and where and why the network fails.
 
     Args:
-        side: The module of the network's framework.
-        network: A live network; left as it was found.
-        shape: Of the input, (N, C, H, W).
+        backend: The network's backend.
+        network: A live network; unchanged afterwards.
+        shape: Shape of the input, (N, C, H, W).
         rule: "torch" or "paddle".
 
     Returns:
-        The calls up to the end or the refusal; where that is ("fc (Linear)", or the exception's name) and why, or None.
+        The calls up to the end or the failure; its place ("fc (Linear)", or the exception's name) and reason, or None.
     """
     hollow = _Hollow(backend, network, rule)
     try:
         with inference_mode(backend, network), hollow.forwards(), backend.autograd(False):
             network(hollow.zeros(shape))
-    except Exception as error:  # between layers a framework raises whatever it likes, where branches no longer fit
-        why = str(error).strip().split("\n")[0]
-        return hollow.steps, (hollow.where if isinstance(error, ParityError) else type(error).__name__, why)
+    except Exception as error:  # where branches no longer fit, a framework raises any exception
+        reason = str(error).strip().split("\n")[0]
+        return hollow.steps, (hollow.where if isinstance(error, ParityError) else type(error).__name__, reason)
     return hollow.steps, None
 
 
 class _Hollow:
-    """Lets every layer whose output's shape is known make zeros of it."""
+    """Makes every layer whose output shape is known return zeros of that shape."""
 
     def __init__(self, backend: Backend, network: Any, rule: str):
         self.backend, self.rule = backend, rule
         self.steps: list[Step] = []
         self.where = ""
         self.layers = [(name, layer, *backend.describe(layer)) for name, layer in backend.layers(network)]
-        # Any layer with weights tells their dtype and place, sooner than the whole network does.
+        # Any layer with weights shows their dtype and device, faster than the whole network.
         weighted = (layer for _, layer, _, config in self.layers if {"in_channels", "in_features"} & config.keys())
         self.like = next(weighted, network)
 
@@ -156,10 +154,10 @@ class _Hollow:
                     layer.forward = forward
             yield
         finally:
-            for layer, own in wrapped:
+            for layer, original in wrapped:
                 del layer.forward
-                if own is not None:
-                    layer.forward = own
+                if original is not None:
+                    layer.forward = original
 
     def _forward(self, name: str, layer: Any, kind: str, config: Mapping[str, Any]) -> Callable[..., Any] | None:
         if known(kind).pointwise:
@@ -188,10 +186,10 @@ class _Hollow:
         return forward
 
     def _pooled(self, name: str, window: Pool, shape: tuple[int, ...]) -> tuple[int, ...]:
-        again = sum(step.layer.partition(" ")[0] == name for step in self.steps)
+        earlier = sum(1 for step in self.steps if step.layer.partition(" ")[0] == name)
         size = shape[-2], shape[-1]
         windows = output_shape(size, window, self.rule)
-        self.steps.append(Step(f"{name} (call {again + 1})" if again else name, window, size, windows))
+        self.steps.append(Step(f"{name} (call {earlier + 1})" if earlier else name, window, size, windows))
         return (*shape[:-2], *windows)
 
 
@@ -205,7 +203,7 @@ def _convolved(shape: tuple[int, ...], config: Mapping[str, Any]) -> tuple[int, 
     return (shape[0], config["out_channels"], *windows)
 
 
-def _either(step: Step, rule: str) -> tuple[int, int] | None:
+def _windows(step: Step, rule: str) -> tuple[int, int] | None:
     try:
         return output_shape(step.size, step.pool, rule)
     except ParityError:

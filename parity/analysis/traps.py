@@ -1,6 +1,6 @@
-"""Known traps: settings of a layer that mean something else in the other framework, in a table.
+"""The table of known traps: settings of a layer that mean something else in the other framework.
 
-Every trap was measured: its row in docs/differences.md names the test that holds it.
+Every trap was measured: its row in docs/differences.md names the test that proves it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ class Trap:
     """One setting that means something else in the other framework.
 
     Attributes:
-        row: Of docs/differences.md, where it is measured.
-        kinds: Of the layers it is about, in neutral words.
-        when: Returns the setting that gives such a layer away, None for one that is right.
-        reason: What the frameworks do about it.
+        row: Its row in docs/differences.md, where it is measured.
+        kinds: Neutral kinds of the layers.
+        when: Returns the setting that is the trap, None for a layer without.
+        reason: What the frameworks do with it.
         remedy: What to do instead.
     """
 
@@ -35,27 +35,27 @@ _CONVS = "Conv2d", "ConvTranspose2d"
 
 
 def _ceil(config: Config) -> str | None:
-    """Return the input lengths at which Paddle places one window more: none for stride <= kernel - padding."""
+    """Return the input lengths at which Paddle places one window more; none for stride <= kernel - padding."""
     extents = [config[word] for word in ("kernel_size", "stride", "padding")]
     if not config["ceil_mode"] or any(len(extent) != 2 or isinstance(extent, str) for extent in extents):
         return None
     axes = Pool(*map(tuple, extents), ceil_mode=True).axes if config.get("dilation", [1, 1]) == [1, 1] else ()
-    words = [
+    lengths_by_axis = [
         f"{name} {' or '.join(map(str, lengths))} modulo {axis.stride}"
         for name, axis in zip(("height", "width"), axes, strict=False)
         if (lengths := parting(axis))
     ]
-    return f"ceil_mode=True, input {', '.join(words)}" if words else None
+    return f"ceil_mode=True, input {', '.join(lengths_by_axis)}" if lengths_by_axis else None
 
 
-def _four(config: Config) -> str | None:
+def _four_paddings(config: Config) -> str | None:
     padding = config["padding"]
     return f"padding={padding}" if isinstance(padding, list) and len(padding) == 4 else None
 
 
 def _four_averaged(config: Config) -> str | None:
-    uneven = _four(config) and config["padding"][::2] != config["padding"][1::2]
-    return f"{_four(config)}, count_include_pad=True" if uneven and config["count_include_pad"] else None
+    uneven = _four_paddings(config) and config["padding"][::2] != config["padding"][1::2]
+    return f"{_four_paddings(config)}, count_include_pad=True" if uneven and config["count_include_pad"] else None
 
 
 def _counted(config: Config) -> str | None:
@@ -80,8 +80,8 @@ def _downscaled(config: Config) -> str | None:
 
 
 def _aligned(config: Config) -> str | None:
-    set_ = config.get("align_mode") == 1 and config["mode"] == "bilinear" and not config["align_corners"]
-    return "align_mode=1" if set_ else None
+    applies = config.get("align_mode") == 1 and config["mode"] == "bilinear" and not config["align_corners"]
+    return "align_mode=1" if applies else None
 
 
 TRAPS = (
@@ -89,7 +89,7 @@ TRAPS = (
         "pool-ceil",
         _POOLS,
         _ceil,
-        "Paddle makes one row or column more than torch and ONNX Runtime, of windows that see no pixel",
+        "Paddle makes one row or column more than torch and ONNX Runtime, of windows without a pixel",
         "use TorchCeilMaxPool2D or TorchCeilAvgPool2D of paddle_cnn.pooling, or feed other sizes",
     ),
     Trap(
@@ -97,7 +97,7 @@ TRAPS = (
         ("AvgPool2d",),
         _counted,
         "torch counts the padding by default, Paddle leaves it out",
-        "write count_include_pad (torch) and exclusive (Paddle, its opposite) yourself",
+        "set count_include_pad (torch) and exclusive (Paddle, its opposite) yourself",
     ),
     Trap(
         "avg-pool-divisor",
@@ -116,7 +116,7 @@ TRAPS = (
     Trap(
         "conv-four-paddings",
         (*_CONVS, *_POOLS),
-        _four,
+        _four_paddings,
         "torch takes one padding for each axis",
         "put F.pad before it in torch: left, right, top, bottom",
     ),
@@ -138,7 +138,7 @@ TRAPS = (
         "conv-padding-mode-pair",
         ("Conv2d",),
         _padded_by_pair,
-        "Paddle takes one number alone with this padding mode",
+        "Paddle takes only a single number with this padding mode",
         "put F.pad before it",
     ),
     Trap(
@@ -159,7 +159,7 @@ TRAPS = (
         "bn-batch-statistics",
         ("BatchNorm2d",),
         lambda config: equals("use_global_stats", False)(config) or equals("track_running_stats", False)(config),
-        "evaluation uses the batch's statistics; Paddle moves its own by them even then, torch keeps none",
+        "evaluation uses the batch's statistics; Paddle updates its running ones by them even then, torch has none",
         "normalise by the batch yourself, or keep running statistics",
     ),
     Trap(
@@ -180,7 +180,7 @@ TRAPS = (
         "bn-no-eps",
         ("BatchNorm2d",),
         where("eps", lambda eps: eps == 0),
-        "torch raises in training on a channel, Paddle makes NaN of a constant one",
+        "torch raises in training on a channel, Paddle returns NaN for a constant one",
         "give a small number",
     ),
     Trap(
@@ -195,13 +195,13 @@ TRAPS = (
         ("InstanceNorm2d",),
         where("affine", lambda _: True),
         "Paddle trains a scale and a shift by default, torch does not",
-        "write affine (torch), weight_attr and bias_attr (Paddle) yourself",
+        "set affine (torch), weight_attr and bias_attr (Paddle) yourself",
     ),
     Trap(
         "dropout-mode",
         ("Dropout",),
         _downscaled,
-        "evaluation multiplies by 1 - p, which torch has no word for",
+        "evaluation multiplies by 1 - p, which torch cannot do",
         "use upscale_in_train; with trained weights, scale the next layer's weight by 1 - p",
     ),
     Trap(

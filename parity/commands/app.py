@@ -1,4 +1,4 @@
-"""What every verb of the `parity` program answers with: the exit codes."""
+"""The exit codes of every verb of the `parity` program."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ _Options = ParamSpec("_Options")
 def answers(verb: Callable[_Options, bool]) -> Callable[_Options, None]:
     """Turn a function that returns whether there is parity into a verb, which ends the program with an exit code.
 
-    0 for parity, 1 for none, 2 with one line for what a user can mend. Nothing else ends with 1, as Python's own errors
-    would: 1 is the answer "not the same function". With `--json -` the JSON takes the place of the report.
+    0 for parity, 1 for none, 2 with one line for an error that the user can fix. No error ends with 1, as Python's own
+    would: 1 is the answer "not the same function". With `--json -`, the JSON replaces the report.
     """
 
     @functools.wraps(verb)
-    def ending(*args: _Options.args, **options: _Options.kwargs) -> None:
+    def with_exit_code(*args: _Options.args, **options: _Options.kwargs) -> None:
         json = options.get("json")
-        alone = isinstance(json, JsonFile) and json.stream is not None
+        only_json = isinstance(json, JsonFile) and json.stream is not None
 
         def work() -> bool:
-            with contextlib.redirect_stdout(io.StringIO()) if alone else contextlib.nullcontext():
+            with contextlib.redirect_stdout(io.StringIO()) if only_json else contextlib.nullcontext():
                 return verb(*args, **options)
 
         raise typer.Exit(_exit_code(work))
 
-    return ending
+    return with_exit_code
 
 
 def _say(error: Exception) -> None:
-    """Print an error on stderr: its indented lines as they are; any other line end is a name's, and shown as one."""
+    """Print an error on stderr: its indented lines stay lines; any other line end is part of a name, and is escaped."""
     for line in f"parity: {error}".split("\n  "):
         say(line if line.startswith("parity: ") else f"  {line}", err=True)
 
@@ -60,13 +60,13 @@ def _exit_code(work: Callable[[], bool]) -> int:
     except KeyboardInterrupt:
         typer.echo("parity: interrupted", err=True)
         return 130
-    except OSError as error:  # the disk is full, or the reader of our output has seen enough
+    except OSError as error:  # the disk is full, or the reader of our output has ended
         _ = os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             _say(error)
         return 2
     except Exception:
         typer.echo("\n".join(map(printable, traceback.format_exc().splitlines())), err=True)
-        typer.echo("parity: stopped by a mistake in parity itself, which proves nothing; please report it", err=True)
+        typer.echo("parity: stopped by a bug in parity itself, which proves nothing; please report it", err=True)
         return 2
     return 0 if ok else 1

@@ -39,12 +39,12 @@ def compare(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A zoo name (torch's twin against Paddle's), or the reference: torch:NAME, "
+            help="A zoo name (torch's twin and Paddle's), or the reference: torch:NAME, "
             "torch:MODULE_OR_FILE.py:callable, paddle:..., onnx:FILE.onnx, trace:FILE.safetensors."
         ),
     ] = None,
     candidate: Annotated[
-        str | None, typer.Argument(help="What is to be judged, in the same words; not with a zoo name.")
+        str | None, typer.Argument(help="The candidate, in the same form; not with a zoo name.")
     ] = None,
     weights: Weights = "random",
     seed: Seed = 0,
@@ -52,13 +52,14 @@ def compare(
         str | None,
         typer.Option(
             "--input",
-            help="A picture, an array.npy, or N,C,H,W; by default the photograph that comes with the project.",
+            help="A picture, an array.npy, or N,C,H,W; by default the project's photograph.",
         ),
     ] = None,
     num_classes: NumClasses = None,
     gradients: Annotated[bool, typer.Option("--gradients", help="Compare gradients too.")] = False,
     values_only: Annotated[
-        bool, typer.Option("--values-only", help="Let settings differ that this input does not show.")
+        bool,
+        typer.Option("--values-only", help="Pass settings that differ but not in their output on this input."),
     ] = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -66,14 +67,16 @@ def compare(
     torch_python: TorchPython = None,
     paddle_python: PaddlePython = None,
     onnx_python: OnnxPython = None,
-    save_trace: Annotated[Path | None, typer.Option(help="Folder to keep both traces in.")] = None,
-    all_layers: Annotated[bool, typer.Option("--all-layers", help="One row a layer, not one a stage.")] = False,
+    save_trace: Annotated[Path | None, typer.Option(help="Folder to save both traces in.")] = None,
+    all_layers: Annotated[
+        bool, typer.Option("--all-layers", help="One row for each layer, not for each stage.")
+    ] = False,
     every: Annotated[
         bool,
         typer.Option(
             "--all",
-            help="Every network of the zoo at its published input; --json is then a folder, a file in it for each: "
-            "it goes on where it was stopped.",
+            help="Every network of the zoo at its published input; --json is then a folder with a file for each, "
+            "and a stopped run continues where it was.",
         ),
     ] = False,
     json: Json = None,
@@ -103,10 +106,10 @@ def compare(
             raise ParityError("--all takes every network as published: no model, --input, --weights or --num-classes")
         return _sweep(options, json, quiet, verbose)
     if model is None:
-        raise ParityError("which model? Name one (parity compare resnet50), or --all for the whole zoo")
-    name, models = parse_pair(model, candidate)
+        raise ParityError("which model? Name one (parity compare resnet50), or use --all for the whole zoo")
+    name, pair = parse_pair(model, candidate)
     check_outputs(json)
-    result = _compared(name, models, input_, options, quiet, verbose)
+    result = _compared(name, pair, input_, options, quiet, verbose)
     if json is not None:
         json.write_text(result.to_json())
     if quiet:
@@ -119,17 +122,17 @@ def compare(
 def _compared(
     name: str, models: tuple[Model, Model], input_: str | None, options: Options, quiet: bool, verbose: bool
 ) -> Comparison:
-    from parity.commands.terminal import Progress
+    from parity.commands.terminal import ProgressBars
     from parity.picture import load_input
     from parity.processes.pool import Workers
     from parity.processes.questions import input_shape
-    from parity.runs import compare as job
+    from parity.runs.compare import compare_models
 
     with Workers(options) as workers:
         try:
-            with Progress(name, quiet) as progress:
+            with ProgressBars(name, quiet) as progress:
                 shape = None if all(each.backend == "trace" for each in models) else input_shape(models, workers)
-                return job.compare_models(
+                return compare_models(
                     name, models, lambda: load_input(input_, shape), options, workers, progress.update
                 )
         finally:
@@ -139,7 +142,7 @@ def _compared(
 
 def _sweep(options: Options, json: JsonFile | None, quiet: bool, verbose: bool) -> bool:
     from parity.atomic import make_folder
-    from parity.commands.terminal import Progress, stdout
+    from parity.commands.terminal import ProgressBars, stdout
     from parity.processes.pool import Workers
     from parity.reports import text
     from parity.reports.tables import Table
@@ -148,18 +151,18 @@ def _sweep(options: Options, json: JsonFile | None, quiet: bool, verbose: bool) 
 
     folder = None if json is None else json.path
     if json is not None and json.stream is not None:
-        raise ParityError("--all --json -: a file is written for each network; name a folder")
+        raise ParityError("--all --json -: this writes a file for each network; name a folder")
     if folder is not None:
         make_folder(folder)
     headings = "network", "verdict", "layers", "float64", "torch", "paddle"
     counts = {"passed": 0, "differ": 0, "not compared": 0}
     console = stdout()
-    with Workers(options) as workers, Progress("zoo", quiet) as progress:
+    with Workers(options) as workers, ProgressBars("zoo", quiet) as progress:
         for result in compare_zoo(NETWORKS, options, workers, folder, progress.update):
-            # A table of one row each: rows are to appear as they are found, and widths are known.
+            # One table for each row, with fixed widths: a row appears as soon as it is known.
             table = Table(*headings, box=None, show_header=not sum(counts.values()), pad_edge=False)
-            for column, wide in zip(table.columns, (24, 10, 7, 8, 7, 7), strict=True):
-                column.width, column.no_wrap = wide, True
+            for column, columns in zip(table.columns, (24, 10, 7, 8, 7, 7), strict=True):
+                column.width, column.no_wrap = columns, True
             if isinstance(result, tuple):
                 counts["not compared"] += 1
                 say(f"parity: {result[0]}: {result[1]}", err=True)

@@ -1,4 +1,4 @@
-"""`parity design-space`: networks drawn at random from one of the RegNet paper's design spaces."""
+"""`parity design-space`: random networks of one of the RegNet paper's design spaces."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ Space = Literal["A", "B", "C", "D", "E"]
 
 @answers
 def design_space(
-    samples: Annotated[int, typer.Option(min=1, help="Networks to draw.")] = 500,
-    stage: Annotated[Space, typer.Option(help="AnyNetX A, free, to E, the most restricted.")] = "E",
+    samples: Annotated[int, typer.Option(min=1, help="Number of networks.")] = 500,
+    stage: Annotated[Space, typer.Option(help="AnyNetX A (free) to E (the most restricted).")] = "E",
     seed: Seed = 0,
     plot: Plot = None,
     edf: Annotated[
@@ -39,7 +39,7 @@ def design_space(
     ] = None,
     json: Json = None,
 ) -> bool:
-    """Draw networks from a design space; show their depths, widths, MACs and how well a quantised line fits them."""
+    """Sample random networks of a design space; show their depths, widths, MACs and the fit of a quantised line."""
     from parity.analysis import design_space as space
     from parity.analysis.design_population import describe
     from parity.commands.terminal import stdout
@@ -47,7 +47,7 @@ def design_space(
 
     check_outputs(plot, json)
     if plot is not None and plot.suffix.lower() != ".png":
-        raise ParityError(f"--plot {plot}: a PNG is written; name a file that ends in .png")
+        raise ParityError(f"--plot {plot}: this writes a PNG; name a file that ends in .png")
     if plot is not None and find_spec("matplotlib") is None:
         raise ParityError("--plot needs matplotlib: pip install 'cnn-parity[plot]'")
     curves = {str(path): _errors(path) for path in edf or []}
@@ -57,7 +57,7 @@ def design_space(
         with atomic(plot) as part:
             figure.plot_population(population, part, title, curves)
     if json is not None:
-        json.write(_data(stage, seed, population, curves))
+        json.write(_json(stage, seed, population, curves))
     _show(stdout(), stage, population, curves)
     return True
 
@@ -90,9 +90,9 @@ def _show(console: Console, stage: str, population: Population, curves: Mapping[
     console.print(_table(("fit", "e_fit", "w0", "wa", "wm"), rows))
 
     if curves:
-        found = [(name, errors.size, errors.min(), errors.mean(), errors.max()) for name, errors in curves.items()]
+        rows = [(name, errors.size, errors.min(), errors.mean(), errors.max()) for name, errors in curves.items()]
         console.print()
-        console.print(_table(("errors", "networks", "least", "mean", "greatest"), found))
+        console.print(_table(("errors", "networks", "min", "mean", "max"), rows))
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
@@ -104,7 +104,7 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     return table
 
 
-def _data(stage: str, seed: int, population: Population, curves: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+def _json(stage: str, seed: int, population: Population, curves: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
     from parity.analysis.design_population import summary
 
     measured = zip(

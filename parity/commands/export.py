@@ -35,32 +35,32 @@ if TYPE_CHECKING:
 def export(
     model: BothTwins,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder of the files, NAME.torch.onnx and NAME.paddle.onnx.")
+        Path, typer.Option("--out", "-o", help="Folder for the files, NAME.torch.onnx and NAME.paddle.onnx.")
     ],
     only: Annotated[
-        Literal["torch", "paddle"] | None, typer.Option("--from", help="The one framework to export from.")
+        Literal["torch", "paddle"] | None, typer.Option("--from", help="Export from this framework only.")
     ] = None,
     weights: Weights = "random",
     seed: Seed = 0,
     num_classes: NumClasses = None,
     shape: Annotated[
         str | None,
-        typer.Option("--shape", help="C,H,W of the image; by default as published, 3,224,224 for a callable."),
+        typer.Option("--shape", help="C,H,W of the image; by default the published one, or 3,224,224 for a callable."),
     ] = None,
     opset: Annotated[
         int, typer.Option(help="Version of ONNX's operators; torch writes 16 to 22, Paddle 7 to 21.")
     ] = 18,
     dynamic_size: Annotated[
-        bool, typer.Option("--dynamic-size", help="Leave height and width open; refused where the network can't.")
+        bool, typer.Option("--dynamic-size", help="Leave height and width open; refused where the network cannot.")
     ] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="Keep the exporter's own graph.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Write the exporter's own graph.")] = False,
     precision: Annotated[
         list[str] | None,
-        typer.Option(help="fp16 or int8: also write NAME.SIDE.PRECISION.onnx, and what it costs; may be repeated."),
+        typer.Option(help="fp16 or int8: also write NAME.SIDE.PRECISION.onnx and report its cost; may be repeated."),
     ] = None,
     calibrate: Calibrate = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Print both canonical SHA-256, and exit 1 if they differ.")
+        bool, typer.Option("--verify", help="Print both canonical SHA-256 hashes, and exit 1 if they differ.")
     ] = False,
     threads: Threads = None,
     timeout: Timeout = 900.0,
@@ -92,7 +92,7 @@ def export(
     )
     with Workers(options) as workers:
         for each in models:
-            _ = workers.get(each.backend)  # they import their frameworks while ONNX is imported here
+            _ = workers.get(each.backend)  # they import their frameworks while this process imports ONNX
         try:
             from parity.deploy import export as exporting
         except ImportError as error:
@@ -119,17 +119,17 @@ def export(
 
 
 def _show(file: Exported, quiet: bool) -> None:
-    """Say of a file what was proved, or why it was not written."""
+    """Print the proof of a file, or why it was not written."""
     if not file.ok:
         say(f"{file.path}: not written: {file.reason}", err=True)
         return
     if quiet:
         return
-    exact = "no float64"
+    meaning = "not known in float64"
     if file.distance is not None:
-        exact = f"{file.distance:.2g} of {file.allowance:.2g} in float64"
+        meaning = f"{file.distance:.2g} of {file.allowance:.2g} in float64"
     say(
-        f"{file.path}: {file.verdict}: {file.noise:.3g}u of {file.bound:.4g}u in ONNX Runtime, {exact}; "
+        f"{file.path}: {file.verdict}: {file.noise:.3g}u of {file.bound:.4g}u in ONNX Runtime, {meaning}; "
         f"{file.nodes[0]} nodes (the exporter's {file.nodes[1]}); "
         f"{file.layers[0]} of {file.layers[1]} layers' outputs are in it"
     )

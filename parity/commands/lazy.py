@@ -1,4 +1,4 @@
-"""A group of verbs, each of which is imported when it is called, not when it is listed."""
+"""A group of verbs; each is imported when it is called, not when it is listed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Verb(NamedTuple):
 
     Attributes:
         where: Module and name of its function, or of its own group: "parity.commands.lint:lint".
-        help: What the list says of it; its function's docstring starts with the same words.
+        help: Its line in the list; the docstring of its function starts with the same words.
     """
 
     where: str
@@ -24,11 +24,11 @@ class Verb(NamedTuple):
     def command(self, name: str) -> Any:
         """Return the command of this name, its module imported."""
         module, _, attribute = self.where.partition(":")
-        found = getattr(importlib.import_module(module), attribute)
-        if isinstance(found, typer.Typer):
-            return get_command(found)
+        target = getattr(importlib.import_module(module), attribute)
+        if isinstance(target, typer.Typer):
+            return get_command(target)
         single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-        _ = single.command(name)(found)
+        _ = single.command(name)(target)
         return get_command(single)
 
 
@@ -43,6 +43,6 @@ class Group(TyperGroup):
             self.add_command(TyperCommand(name, help=verb.help))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the name of the verb that is called, the verb itself and what is left of its arguments."""
+        """Return the name of the called verb, the verb itself and the remaining arguments."""
         name, listed, rest = super().resolve_command(ctx, args)
         return name, self.verbs[name].command(name) if name and listed else None, rest

@@ -1,4 +1,4 @@
-"""`parity lint`: what in a network means something else in the other framework, before anything is ported."""
+"""`parity lint`: find, before a port, what in a network means something else in the other framework."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from parity.commands.say import say
 @answers
 def lint(
     model: BothTwins,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if there is a warning; a note is none.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if there is a warning, not for a note.")] = False,
     timeout: Timeout = 600.0,
     torch_python: TorchPython = None,
     paddle_python: PaddlePython = None,
     json: Json = None,
 ) -> bool:
-    """Warn of known traps in a network, a line each. Exit 0; with --strict 1 if there are any; 2: could not read it.
+    """Warn of known traps in a network, one line each. Exit 0; with --strict 1 if there are any; 2: could not read it.
 
-    Reads the layers a network is made of; what its forward calls as functions it does not see. A note is about an
-    exporter that is called without `parity export`, which mends or notes that, or refuses it where it comes out wrong.
+    It reads the layers of a network; it does not see functions that its forward calls. A note is about an exporter that
+    is called without `parity export`, which fixes or notes the fault, or refuses it where the file would be wrong.
     """
     from dataclasses import asdict
 
@@ -38,16 +38,16 @@ def lint(
     options = Options(timeout=timeout, pythons=interpreters(torch=torch_python, paddle=paddle_python))
     with Workers(options) as workers:
         described = describe_models(models, workers)
-    # The same finding in both twins is one; a dictionary keeps the order of the layers.
+    # A finding of both twins counts once; a dictionary preserves the order of the layers.
     findings = list(dict.fromkeys(finding for layers in described for finding in traps(layers)))
     for finding in findings:
         say(str(finding))
     warnings = [finding for finding in findings if finding.level == "warning"]
     notes = len(findings) - len(warnings)
-    found = f"{len(warnings)} to look at" if warnings else "no known trap"
+    result = f"{len(warnings)} to look at" if warnings else "no known trap"
     if notes:
-        found += f", {notes} note" if notes == 1 else f", {notes} notes"
-    say(f"{model}: {len(described[0])} layers read: {found}.")
+        result += f", {notes} note" if notes == 1 else f", {notes} notes"
+    say(f"{model}: {len(described[0])} layers read: {result}.")
     if json is not None:
         layers = len(described[0])
         json.write({"schema": 1, "network": model, "layers": layers, "findings": [*map(asdict, findings)]})

@@ -1,4 +1,4 @@
-"""The arguments and options that several verbs have: one type each, so that they mean and say the same everywhere."""
+"""The arguments and options of several verbs: one type each, so that their meaning and help are the same everywhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from parity.commands.outputs import JsonFile
 
-_LIVE = "torch:NAME, torch:MODULE_OR_FILE.py:callable, or paddle:... alike"
+_LIVE = "torch:NAME, torch:MODULE_OR_FILE.py:callable, or the same with paddle:"
 
 OneModel = Annotated[str, typer.Argument(help=f"A zoo name (torch's twin), {_LIVE}.")]
 OneModelOrNone = Annotated[str | None, typer.Argument(help=f"A zoo name (torch's twin), {_LIVE}.")]
@@ -20,41 +20,41 @@ OnnxFile = Annotated[Path, typer.Argument(help="A float32 ONNX file that takes p
 Weights = Annotated[
     str,
     typer.Option(
-        help="'random' (hardened, by --seed), 'own' (as the callables made them), or a .safetensors, .pth, .pt or "
-        ".pdparams file in the names of the twins, torchvision or paddle.vision."
+        help="'random' (hardened, by --seed), 'own' (those of the callable's network), or a .safetensors, .pth, .pt or "
+        ".pdparams file with the names of the twins, torchvision or paddle.vision."
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")]
-NumClasses = Annotated[int | None, typer.Option(min=1, help="Of a zoo network.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
+NumClasses = Annotated[int | None, typer.Option(min=1, help="Number of classes of a zoo network.")]
 Calibrate = Annotated[Path | None, typer.Option(help="A folder of pictures, or a .npy array of inputs; int8 needs it.")]
 
 Device = Annotated[
     Literal["auto", "cpu", "gpu", "cuda", "tensorrt"],
-    typer.Option(help="Where to run; auto takes a GPU that is seen; cuda (gpu to it) and tensorrt are ONNX Runtime's."),
+    typer.Option(help="Where to run; auto: a GPU if there is one; cuda (= gpu) and tensorrt are for ONNX Runtime."),
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Of each process that computes; by default half the machine's cores.")
+    int | None, typer.Option(min=1, help="Threads of each computing process; by default half the machine's cores.")
 ]
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds for each step of the work.")]
-TorchPython = Annotated[str | None, typer.Option(help="Interpreter that has torch; this one by default.")]
-PaddlePython = Annotated[str | None, typer.Option(help="Interpreter that has Paddle; this one by default.")]
-OnnxPython = Annotated[str | None, typer.Option(help="Interpreter that has onnx and onnxruntime; this one by default.")]
+TorchPython = Annotated[str | None, typer.Option(help="Interpreter with torch; by default this one.")]
+PaddlePython = Annotated[str | None, typer.Option(help="Interpreter with Paddle; by default this one.")]
+OnnxPython = Annotated[str | None, typer.Option(help="Interpreter with onnx and onnxruntime; by default this one.")]
 
 Json = Annotated[
     JsonFile | None,
     typer.Option(
         parser=JsonFile,
         metavar="FILE",
-        help="Write the result to this file as JSON; - for stdout, which then has no more.",
+        help="Write the result to this file as JSON; - for stdout, which then has nothing else.",
     ),
 ]
-Plot = Annotated[Path | None, typer.Option(help="Draw the result into this .png file (`pooling`: or .svg, .pdf).")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone; nothing where there is none.")]
+Plot = Annotated[Path | None, typer.Option(help="Write a figure to this .png file (`pooling`: or .svg, .pdf).")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the verdict, or nothing where there is none.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show what the frameworks print.")]
-Rounds = Annotated[int, typer.Option(min=1, help="Runs of each, taking turns; medians are shown.")]
-Batches = Annotated[list[int] | None, typer.Option("--batch", min=1, help="Images at a time; may be repeated.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Runs of each, taking turns; the report shows medians.")]
+Batches = Annotated[list[int] | None, typer.Option("--batch", min=1, help="Batch size; may be repeated.")]
 
 
-def interpreters(**chosen: str | None) -> dict[str, str]:
-    """Return the interpreters that were chosen, by side, without the sides that have none."""
-    return {backend: python for backend, python in chosen.items() if python}
+def interpreters(**pythons: str | None) -> dict[str, str]:
+    """Return the chosen interpreters by backend, without the backends that have none."""
+    return {backend: python for backend, python in pythons.items() if python}

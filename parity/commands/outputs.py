@@ -1,4 +1,4 @@
-"""Where a verb's results go besides the report."""
+"""The files that a verb writes besides its report."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from parity.json_file import to_text, write_text
 
 
 class JsonFile:
-    """What `--json` names: a file, or with `-` standard output, which then has the JSON alone.
+    """The target of `--json`: a file, or with `-` standard output, which then has only the JSON.
 
     Attributes:
-        path: As the user wrote it.
-        stream: Standard output, as it was when the command line was read; None for a file.
+        path: The path as the user wrote it.
+        stream: Standard output at the time the command line was read; None for a file.
     """
 
     def __init__(self, name: str):
@@ -32,7 +32,7 @@ class JsonFile:
             check_writable(self.path)
 
     def write(self, data: Any) -> None:
-        """Write what JSON can hold; a file is written whole or not at all.
+        """Write data as JSON; a file is complete or not written.
 
         Raises:
             ParityError: If the file cannot be written.
@@ -40,7 +40,7 @@ class JsonFile:
         self.write_text(to_text(data))
 
     def write_text(self, text: str) -> None:
-        """Write what is JSON already."""
+        """Write text that is JSON already."""
         if self.stream is None:
             write_text(self.path, text)
         else:
@@ -48,10 +48,10 @@ class JsonFile:
 
 
 def check_outputs(*outputs: JsonFile | Path | None) -> None:
-    """Fail before the work is done if one of the files that were asked for cannot be written.
+    """Fail before the work is done if one of the requested files cannot be written.
 
     Raises:
-        ParityError: Naming the first that cannot.
+        ParityError: Naming the first one.
     """
     for output in outputs:
         if isinstance(output, JsonFile):

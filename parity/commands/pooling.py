@@ -1,4 +1,4 @@
-"""`parity pooling`: the windows of a pooling layer, and the input sizes at which rounding or the framework matter."""
+"""`parity pooling`: the windows of a pooling layer, and the input sizes at which rounding or the framework matters."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from parity.errors import ParityError
 from parity.printable import printable
 
 if TYPE_CHECKING:
-    from parity.analysis.survey import Finding
+    from parity.analysis.survey import SizeReport
     from parity.numerics.pooling import Pool
     from parity.processes.models import Model
 
-_MOST = 10_000  # pixels: beyond, a drawing helps nobody and a network's input fills the memory
+_MOST = 10_000  # pixels: a larger drawing is no help, and a larger input fills the memory
 _NAMES = {"torch": "torch", "paddle": "Paddle", "onnx": "ONNX Runtime"}
-_CURE = "paddle_cnn.pooling has ceil-mode layers that place torch's windows in Paddle; docs/pooling.md has the rule."
+_REMEDY = "paddle_cnn.pooling has ceil-mode layers that place torch's windows in Paddle; docs/pooling.md has the rule."
 
 
 @answers
@@ -33,22 +33,22 @@ def pooling(
     model: OneModelOrNone = None,
     size: Annotated[
         str | None,
-        typer.Option(help="Pixels along one axis; of a network, its input's height and width, or a range: 200..260."),
+        typer.Option(help="Pixels along one axis; for a network, the input's height and width, or a range: 200..260."),
     ] = None,
     kernel: Annotated[int | None, typer.Option(help="Pixels.")] = None,
     stride: Annotated[int | None, typer.Option(help="Pixels; by default the kernel.")] = None,
-    padding: Annotated[int, typer.Option(help="Pixels on either side.")] = 0,
+    padding: Annotated[int, typer.Option(help="Pixels before and after.")] = 0,
     dilation: Annotated[int, typer.Option(help="Pixels from tap to tap.")] = 1,
     ceil_mode: Annotated[bool, typer.Option("--ceil-mode", help="Round the number of windows up.")] = False,
-    include_pad: Annotated[bool, typer.Option("--include-pad", help="Average over the padding too.")] = False,
+    include_pad: Annotated[bool, typer.Option("--include-pad", help="Include the padding in averages.")] = False,
     timeout: Timeout = 600.0,
     plot: Plot = None,
     json: Json = None,
 ) -> bool:
-    """Show a pooling layer's windows by framework; of a network, the input sizes at which rounding or framework matter.
+    """Show a pooling layer's windows by framework; of a network, the sizes at which rounding or framework matters.
 
-    Pooling that a network calls as a function is not seen.
-    Exit 0: torch and Paddle place the same windows; 1: they part; 2: could not tell.
+    It does not see pooling that a network calls as a function.
+    Exit 0: torch and Paddle place the same windows; 1: they differ; 2: unknown.
     """
     from parity.numerics.pooling import Pool
 
@@ -60,7 +60,7 @@ def pooling(
     window = (kernel, stride, padding, dilation, ceil_mode, include_pad)
     if model is not None:
         if window != (None, None, 0, 1, False, False):
-            raise ParityError(f"{model} has its own pooling layers: no --kernel and its like beside a network")
+            raise ParityError(f"{model} has its own pooling layers: give no --kernel or other setting with a network")
         return _network(model, size, timeout, plot, json)
     if kernel is None or size is None:
         raise ParityError("which pooling? Name a network (parity pooling alexnet), or --size and --kernel of one layer")
@@ -68,18 +68,18 @@ def pooling(
         raise ParityError(f"a window of more than {_MOST} pixels cannot be drawn")
     least, most = _range(size)
     if least != most:
-        raise ParityError(f"--size {size}: a range goes with a network; give a layer one length")
+        raise ParityError(f"--size {size}: a range is for a network; give one length for a layer")
     layer = Pool(kernel, kernel if stride is None else stride, padding, dilation, ceil_mode, include_pad)
     return _window(least, layer, plot, json)
 
 
 def _range(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", text, re.ASCII)
-    if found is None:
-        raise ParityError(f"--size {text}: needs a number of pixels, or a range such as 200..260")
-    least, most = int(found[1]), int(found[2] or found[1])
+    match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", text, re.ASCII)
+    if match is None:
+        raise ParityError(f"--size {text}: give a number of pixels, or a range such as 200..260")
+    least, most = int(match[1]), int(match[2] or match[1])
     if not 1 <= least <= most <= _MOST:
-        raise ParityError(f"--size {text}: needs 1 <= first <= last <= {_MOST}")
+        raise ParityError(f"--size {text}: give 1 <= first <= last <= {_MOST}")
     return least, most
 
 
@@ -87,10 +87,10 @@ def _window(size: int, pool: Pool, plot: Path | None, json: JsonFile | None) -> 
     from parity.numerics.pooling import RULES, differs, divisors, draw, sizes
 
     table = sizes(size, pool)
-    asked = table["ceil" if pool.ceil_mode else "floor"]
-    counts = {rule: count for rule, count in asked.items() if isinstance(count, int)}
+    requested = table["ceil" if pool.ceil_mode else "floor"]
+    counts = {rule: count for rule, count in requested.items() if isinstance(count, int)}
     if not counts:
-        raise ParityError("; ".join(str(reason) for reason in asked.values()))
+        raise ParityError("; ".join(str(reason) for reason in requested.values()))
     gap = differs(size, pool)
     if json is not None:
         json.write({"schema": 1, "size": size, "pool": asdict(pool), "windows": table, "differs": gap})
@@ -103,30 +103,30 @@ def _window(size: int, pool: Pool, plot: Path | None, json: JsonFile | None) -> 
     typer.echo(f"{'':5}{''.join(f'{rule:>9}' for rule in RULES)}")
     for mode, row in table.items():
         cells = "".join(f"{count if isinstance(count, int) else 'refused':>9}" for count in row.values())
-        typer.echo(f"{mode:5}{cells}{'  <- this layer' if row is asked else ''}")
-    for reason in dict.fromkeys(reason for reason in asked.values() if isinstance(reason, str)):
+        typer.echo(f"{mode:5}{cells}{'  <- this layer' if row is requested else ''}")
+    for reason in dict.fromkeys(reason for reason in requested.values() if isinstance(reason, str)):
         typer.echo(reason)
-    if drawn := draw(size, pool):
-        typer.echo(f"\n{drawn}")
+    if drawing := draw(size, pool):
+        typer.echo(f"\n{drawing}")
     rule = max(counts, key=counts.__getitem__)
     counted = "" if pool.include_pad else "not "
     typer.echo(f"\nAn average divides by {_listed(divisors(size, pool, rule).tolist())} (padding {counted}counted).")
     if gap is not None:
-        typer.echo(f"warning: the frameworks part here, {gap}. {_extra(size, pool, counts)}".rstrip())
+        typer.echo(f"warning: the frameworks differ here, {gap}. {_extra(size, pool, counts)}".rstrip())
     elif differs(size, replace(pool, ceil_mode=not pool.ceil_mode)) is not None:
-        typer.echo(f"warning: {'without' if pool.ceil_mode else 'with'} ceil_mode the frameworks part at this length.")
+        typer.echo(f"warning: {'without' if pool.ceil_mode else 'with'} ceil_mode the frameworks differ here.")
     if pool.dilation == 1:
         typer.echo(_rule(replace(pool, ceil_mode=True)))
     return gap is None
 
 
 def _listed(numbers: Sequence[int]) -> str:
-    words = [str(number) for number in numbers]
-    return " ".join(words if len(words) <= 9 else [*words[:4], "..", *words[-4:]]) or "nothing"
+    texts = [str(number) for number in numbers]
+    return " ".join(texts if len(texts) <= 9 else [*texts[:4], "..", *texts[-4:]]) or "nothing"
 
 
 def _extra(size: int, pool: Pool, counts: dict[str, int]) -> str:
-    """Return what Paddle has in a window that torch does not make."""
+    """Return the values of Paddle's window that torch does not have."""
     import numpy as np
 
     from parity.numerics.pooling import pool as pooled
@@ -136,7 +136,7 @@ def _extra(size: int, pool: Pool, counts: dict[str, int]) -> str:
     pairs = {"kernel": (1, pool.kernel), "stride": (1, pool.stride), "padding": (0, pool.padding)}
     row, window = np.ones((1, size), np.float32), replace(pool, **pairs)
     most, mean = (float(pooled(row, window, kind, "paddle")[0, -1]) for kind in ("max", "avg"))
-    return f"Paddle's last window sees no pixel: its maximum is {most:.3g}, its average {mean:.3g}. {_CURE}"
+    return f"Paddle's last window sees no pixel: its maximum is {most:.3g}, its average {mean:.3g}. {_REMEDY}"
 
 
 def _rule(pool: Pool) -> str:
@@ -144,13 +144,13 @@ def _rule(pool: Pool) -> str:
 
     residues = parting(pool)
     if not residues:
-        return "With ceil_mode, where the window fits, Paddle and torch never part."
+        return "With ceil_mode, where the window fits, Paddle and torch never differ."
     where = f"{', '.join(map(str, residues))} modulo {pool.stride}"
     return f"With ceil_mode, where the window fits, Paddle places one window more than torch at lengths {where}."
 
 
 def _network(model: str, size: str | None, timeout: float, plot: Path | None, json: JsonFile | None) -> bool:
-    from parity.commands.terminal import Progress
+    from parity.commands.terminal import ProgressBars
     from parity.processes import jobs
     from parity.processes.models import FRAMEWORKS, Model, parse_model, unknown_network
     from parity.processes.pool import Options, Workers
@@ -160,36 +160,36 @@ def _network(model: str, size: str | None, timeout: float, plot: Path | None, js
 
     if ":" not in model and model not in NETWORKS:
         raise ParityError(unknown_network(model))
-    named = Model("torch", model) if ":" not in model else parse_model(model)
-    if named.backend not in FRAMEWORKS:
-        what = "a trace is of one size" if named.backend == "trace" else "an ONNX file has no layers to call"
-        raise ParityError(f"{model}: {what}; name the network it is of")
-    row = NETWORKS[named.target] if named.twin else None
+    chosen = Model("torch", model) if ":" not in model else parse_model(model)
+    if chosen.backend not in FRAMEWORKS:
+        reason = "a trace has one size" if chosen.backend == "trace" else "an ONNX file has no layers to call"
+        raise ParityError(f"{model}: {reason}; name its network")
+    row = NETWORKS[chosen.target] if chosen.twin else None
     published = row.input[2] if row is not None else 224
     least, most = (max(1, published - 24), published + 36) if size is None else _range(size)
-    job = jobs.Survey(network(named), row and row.input[1], tuple(range(least, most + 1)))
-    with Workers(Options(timeout=timeout)) as workers, Progress(model, quiet=False) as progress:
-        report = lambda worker, words, done, total: progress.update(worker.backend, words, done, total)
-        findings = ask(workers.get(named.backend), job, timeout, report)
+    job = jobs.Survey(network(chosen), row and row.input[1], tuple(range(least, most + 1)))
+    with Workers(Options(timeout=timeout)) as workers, ProgressBars(model, quiet=False) as progress:
+        report = lambda worker, step, done, total: progress.update(worker.backend, step, done, total)
+        findings = ask(workers.get(chosen.backend), job, timeout, report)
     if all(len(finding.refused) == 2 for finding in findings):
-        where, why = findings[-1].refused[named.backend]
-        raise ParityError(f"{model}: takes no size of {least}..{most}; at {most}: {why} ({where})")
+        where, reason = findings[-1].refused[chosen.backend]
+        raise ParityError(f"{model}: takes no size of {least}..{most}; at {most}: {reason} ({where})")
     if json is not None:
         json.write({"schema": 1, "model": model, "findings": [asdict(finding) for finding in findings]})
     if plot is not None:
         from parity.reports import pooling_figure
 
         pooling_figure.survey(model, findings, row and row.input[2], plot)
-    _show(model, named, findings, row and row.input[2])
-    return not any(finding.apart for finding in findings)
+    _show(model, chosen, findings, row and row.input[2])
+    return not any(finding.differs for finding in findings)
 
 
-def _show(model: str, named: Model, findings: Sequence[Finding], published: int | None) -> None:
-    """Print the sizes by what pooling makes of them."""
+def _show(model: str, chosen: Model, findings: Sequence[SizeReport], published: int | None) -> None:
+    """Print the sizes, grouped by outcome."""
     layers = list(dict.fromkeys(layer for finding in findings for layer in finding.layers))
     first, last = findings[0].size, findings[-1].size
-    count = f"{len(layers)} pooling layer{'s' * (len(layers) != 1)}"
-    say(f"{model}: {count} ({_NAMES[named.backend]}), input sizes {first}..{last}")
+    count = f"{len(layers)} pooling layer{'' if len(layers) == 1 else 's'}"
+    say(f"{model}: {count} ({_NAMES[chosen.backend]}), input sizes {first}..{last}")
     grouped: dict[str, list[int]] = {}
     for finding in findings:
         grouped.setdefault(_outcome(finding), []).append(finding.size)
@@ -198,25 +198,25 @@ def _show(model: str, named: Model, findings: Sequence[Finding], published: int 
     for outcome, sizes in grouped.items():
         text = printable(f"{outcome}: {_ranges(sizes)}")
         typer.echo(textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="      ", break_long_words=False))
-    if not named.twin:
-        typer.echo("note: layers are read; pooling that a forward calls as a function (F.max_pool2d) is not seen")
-    if parted := [finding for finding in findings if finding.apart]:
-        typer.echo(f"warning: torch and Paddle part at {len(parted)} of {len(findings)} sizes. {_CURE}")
+    if not chosen.twin:
+        typer.echo("note: only layers are read, not pooling that a forward calls as a function (F.max_pool2d)")
+    if differing := [finding for finding in findings if finding.differs]:
+        typer.echo(f"warning: torch and Paddle differ at {len(differing)} of {len(findings)} sizes. {_REMEDY}")
 
 
-def _outcome(finding: Finding) -> str:
-    words = []
+def _outcome(finding: SizeReport) -> str:
+    outcomes = []
     places = [f"at {where} by {_NAMES[rule]}" for rule, (where, _) in finding.refused.items()]
-    if len(places) == 2:  # what pooling would make of it no longer matters
+    if len(places) == 2:  # then windows no longer matter
         where, *elsewhere = {where for where, _ in finding.refused.values()}
         return f"refused {' and '.join(sorted(places)) if elsewhere else f'at {where}'}"
     if finding.parts:
         rest = len(finding.parts) - 1
-        words.append(f"torch and Paddle part at {finding.parts[0]}{f' (and {rest} after it)' if rest else ''}")
+        outcomes.append(f"torch and Paddle differ at {finding.parts[0]}{f' (and {rest} after it)' if rest else ''}")
     if finding.rounds:
-        words.append(f"floor and ceil differ at {', '.join(finding.rounds)}")
-    words += [f"refused {place} alone" for place in places]
-    return "; ".join(words) or "same"
+        outcomes.append(f"floor and ceil differ at {', '.join(finding.rounds)}")
+    outcomes += [f"refused {place} only" for place in places]
+    return "; ".join(outcomes) or "same"
 
 
 def _ranges(sizes: Sequence[int]) -> str:

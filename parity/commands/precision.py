@@ -1,4 +1,4 @@
-"""`parity precision`: an ONNX file in half precision or 8-bit integers, and what that costs."""
+"""`parity precision`: an ONNX file in half precision or 8-bit integers, and the cost."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from parity.commands.say import say
 @answers
 def precision(
     model: OnnxFile,
-    to: Annotated[Literal["fp16", "int8"], typer.Option(help="The precision wanted.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the new file goes.")],
+    to: Annotated[Literal["fp16", "int8"], typer.Option(help="The new precision.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Path of the new file.")],
     calibrate: Calibrate = None,
     threads: Threads = None,
     json: Json = None,
 ) -> bool:
-    """Write an ONNX file of lower precision, float32 inputs and outputs kept, and say what that costs."""
+    """Write an ONNX file of lower precision, with float32 inputs and outputs, and report its cost."""
     from dataclasses import asdict
 
     from parity.deploy.precision import lower
     from parity.processes.pool import fair_share
 
     check_outputs(output, json)
-    found = lower(model, output, to, calibrate, threads or fair_share())
-    say(f"{output}: {found}")
+    report = lower(model, output, to, calibrate, threads or fair_share())
+    say(f"{output}: {report}")
     if json is not None:
-        json.write({"schema": 1, **asdict(found)})
+        json.write({"schema": 1, **asdict(report)})
     return True

@@ -1,4 +1,4 @@
-"""`parity predict`: what an exported file sees in pictures."""
+"""`parity predict`: the classes of pictures by an exported file."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 def predict(
     model: OnnxFile,
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
-    labels: Annotated[Path | None, typer.Option(help="Names of the classes: a line each, or JSON.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="Classes to show for each.")] = 5,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures at a time, where the file takes any number.")] = 8,
+    labels: Annotated[Path | None, typer.Option(help="Names of the classes: one on each line, or JSON.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to show for each.")] = 5,
+    batch: Annotated[int, typer.Option(min=1, help="Batch size, where the file takes any.")] = 8,
     device: Device = "auto",
     threads: Threads = None,
     timeout: Timeout = 600.0,
     json: Json = None,
 ) -> bool:
-    """Tell the likeliest classes of pictures; onnxruntime, numpy and pillow are all it needs."""
+    """Show the most likely classes of pictures; needs only onnxruntime, numpy and pillow."""
     from dataclasses import asdict
 
     from parity.limited import limited
@@ -46,12 +46,12 @@ def predict(
         classifier = Classifier.open(model, device, threads or fair_share())
         yield from classifier.guesses(paths, names, top, batch)
 
-    found = list(limited(guesses, timeout, str(model)))  # all of them, before a word is said
-    for path, best in found:
+    predictions = list(limited(guesses, timeout, str(model)))  # all of them, before anything is printed
+    for path, best in predictions:
         say(str(path))
         for guess in best:
             say(f"  {guess.probability:7.2%}  {guess.label}")
     if json is not None:
-        told = [{"picture": str(path), "classes": [asdict(guess) for guess in best]} for path, best in found]
-        json.write({"schema": 1, "pictures": told})
+        entries = [{"picture": str(path), "classes": [asdict(each) for each in best]} for path, best in predictions]
+        json.write({"schema": 1, "pictures": entries})
     return True

@@ -1,4 +1,4 @@
-"""Lines on a terminal that may quote others: a layer's name, a file's, a library's message."""
+"""Print lines that may hold text from elsewhere: names of layers and files, messages of libraries."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def say(text: str, err: bool = False) -> None:
 
 
 def say_lines(text: str) -> None:
-    """Print on stderr what a framework has printed, line by line."""
+    """Print the output of a framework on stderr, line by line."""
     for line in text.splitlines():
         say(line.expandtabs(), err=True)

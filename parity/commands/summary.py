@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from parity.analysis.summary import BYTES, Row, Summary, summarise
+from parity.analysis.summary import BYTES, LayerRow, Summary, summarise
 from parity.commands.app import answers
 from parity.commands.options import Json, NumClasses, OneModel, PaddlePython, TorchPython, interpreters
 from parity.commands.outputs import check_outputs
@@ -36,15 +36,15 @@ def summary(
         str | None, typer.Option("--input", help="N,C,H,W; by default the published input, or 1,3,224,224.")
     ] = None,
     num_classes: NumClasses = None,
-    depth: Annotated[int | None, typer.Option(min=1, help="A row for each path of so many parts, not a layer.")] = None,
+    depth: Annotated[int | None, typer.Option(min=1, help="One row for each path of this many parts.")] = None,
     torch_python: TorchPython = None,
     paddle_python: PaddlePython = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
     json: Json = None,
 ) -> bool:
-    """Show a network's layers and what they cost: kernels, shapes, parameters, MACs, activations, receptive fields.
+    """Show a network's layers and their cost: kernels, shapes, parameters, MACs, activations, receptive fields.
 
-    MB is that of the activations in float32, field the receptive field. A narrow terminal shows fewer columns.
+    MB is the size of the activations in float32, field the receptive field. A narrow terminal shows fewer columns.
     """
     from parity.commands.terminal import stdout, width
     from parity.processes.models import parse_single
@@ -78,19 +78,19 @@ def summary(
 def _notes(result: Summary) -> list[str]:
     notes = []
     if any(row.receptive_field is None for row in result.rows):
-        notes.append("field ?: not known behind pooling by a function, or a layer of an unknown kind")
+        notes.append("field ?: not known after pooling as a function, or after a layer of an unknown kind")
     if result.uncounted:
         more = f" and {len(result.uncounted) - 8} more" if len(result.uncounted) > 8 else ""
         notes.append(f"MACs of unknown arithmetic, not in the total: {', '.join(result.uncounted[:8])}{more}")
     return notes
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    spread = set(row.dilation) - {1}
+def _cells(row: LayerRow) -> tuple[str, ...]:
+    dilated = set(row.dilation) - {1}
     return (
         row.layer or "(network)",
         row.kind,
-        _by(row.kernel) + (f" dilation {_each(row.dilation)}" if spread else ""),
+        _by(row.kernel) + (f" dilation {_each(row.dilation)}" if dilated else ""),
         row.padding if isinstance(row.padding, str) else _each(row.padding),
         _each(row.stride),
         _by(row.output) or "not called",
@@ -119,5 +119,5 @@ def _by(numbers: tuple[int, ...]) -> str:
 
 
 def _each(numbers: tuple[int, ...]) -> str:
-    """Return a number for each axis, once where they are the same."""
+    """Return the numbers of the axes as text, one number where they are equal."""
     return _by(numbers[:1] if len(set(numbers)) == 1 else numbers)

@@ -1,4 +1,4 @@
-"""What a terminal sees: the report on stdout, progress on stderr."""
+"""The output on a terminal: the report on stdout, progress on stderr."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ import sys
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as RichProgress
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from parity.printable import printable
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to `answers`: rich would end the program with 1, which says that two networks differ."""
+        """Raise for `answers`: rich would end the program with 1, which means that two networks differ."""
         raise BrokenPipeError
 
 
 def stdout() -> Console:
-    """Return the console for reports: colour on a terminal unless NO_COLOR is set; no table is cut to a width."""
+    """Return the console for reports: colour on a terminal unless NO_COLOR is set; tables have their full width."""
     return _Console(width=1000)
 
 
 def width() -> int | None:
-    """Return how many columns the terminal has that shows the report; None where no terminal does."""
+    """Return the number of columns of the terminal that shows the report; None without a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-class Progress:
-    """A bar for each side while it works; nothing where stderr is no terminal."""
+class ProgressBars:
+    """A bar for each busy backend; nothing where stderr is not a terminal."""
 
     def __init__(self, name: str, quiet: bool):
         self._console = Console(stderr=True)
-        self._bars = RichProgress(
+        self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.completed}/{task.total}"),
@@ -46,7 +45,7 @@ class Progress:
         self._name = printable(name)
         self._tasks: dict[str, TaskID] = {}
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBars:
         self._bars.start()
         return self
 
@@ -56,8 +55,8 @@ class Progress:
         self._bars.stop()
 
     def update(self, backend: str, precision: str, done: int, total: int) -> None:
-        """Show how far a side is."""
+        """Show the progress of a backend."""
         if backend not in self._tasks:
             self._tasks[backend] = self._bars.add_task(backend, total=total)
-        words = f"{self._name}: {backend} {precision}"
-        self._bars.update(self._tasks[backend], description=words, completed=done, total=max(total, done))
+        description = f"{self._name}: {backend} {precision}"
+        self._bars.update(self._tasks[backend], description=description, completed=done, total=max(total, done))

@@ -1,4 +1,4 @@
-"""A polite end: what asks the program to stop leaves as little behind as Ctrl-C does."""
+"""A clean end: a signal that stops the program leaves as few files behind as Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Terminated(KeyboardInterrupt):
-    """One of the signals has come."""
+    """One of the signals has arrived."""
 
 
 @contextlib.contextmanager
 def terminated_cleanly() -> Iterator[None]:
     """Unwind the block at SIGTERM and SIGHUP, as at Ctrl-C, then end the process by that signal, as its parent expects.
 
-    A signal that is ignored, by nohup, or that somebody else handles is left alone. A second one ends at once.
+    A signal that is ignored (nohup) or has another handler is not changed. A second signal ends the process at once.
     """
 
     def unwind(number: int, frame: FrameType | None) -> None:
         _ = signal.signal(number, signal.SIG_DFL)
         raise Terminated(number)
 
-    ours = threading.current_thread() is threading.main_thread()  # no other may set a handler
-    taken = [each for each in _SIGNALS if ours and signal.getsignal(each) is signal.SIG_DFL]
-    for each in taken:
+    in_main_thread = threading.current_thread() is threading.main_thread()  # only it may set a handler
+    handled = [each for each in _SIGNALS if in_main_thread and signal.getsignal(each) is signal.SIG_DFL]
+    for each in handled:
         _ = signal.signal(each, unwind)
     try:
         yield
@@ -37,5 +37,5 @@ def terminated_cleanly() -> Iterator[None]:
         os.kill(os.getpid(), stop.args[0])
         raise
     finally:
-        for each in taken:
+        for each in handled:
             _ = signal.signal(each, signal.SIG_DFL)

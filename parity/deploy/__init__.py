@@ -1,1 +1,1 @@
-"""Export to ONNX and prove it, lower its precision, classify pictures, time it."""
+"""Export a network to ONNX and prove the file; lower its precision, classify pictures with it, time it."""

@@ -1,4 +1,4 @@
-"""Classes of pictures, by an exported file: onnxruntime, numpy and pillow alone."""
+"""Classify pictures with an exported file; needs only onnxruntime, numpy and pillow."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from parity.picture import load_picture
 
 @dataclass(frozen=True)
 class Guess:
-    """One class of one picture.
+    """One likely class of one picture.
 
     Attributes:
         index: From 0.
-        label: Its name; the number where there are no names.
+        label: Its name; its index where there are no names.
         probability: Softmax of the file's first output.
     """
 
@@ -35,7 +35,7 @@ def read_labels(path: Path) -> list[str]:
     """Return the names of the classes: a line each, or a JSON list, or a JSON object of "0" to name.
 
     Raises:
-        ParityError: If it cannot be read or is none of these.
+        ParityError: If it cannot be read or has another form.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -44,12 +44,14 @@ def read_labels(path: Path) -> list[str]:
     if path.suffix != ".json":
         return text.rstrip("\n").split("\n")
     try:
-        told = json.loads(text)
-        names = [told[str(i)] for i in range(len(told))] if isinstance(told, dict) else told
+        data = json.loads(text)
+        names = [data[str(i)] for i in range(len(data))] if isinstance(data, dict) else data
     except (ValueError, KeyError, RecursionError) as error:
-        raise ParityError(f"--labels {path}: no list of names, nor an object of numbers to names: {error}") from error
+        raise ParityError(
+            f"--labels {path}: not a list of names, nor an object of numbers to names: {error}"
+        ) from error
     if not isinstance(names, list):
-        raise ParityError(f"--labels {path}: no list of names, nor an object of numbers to names")
+        raise ParityError(f"--labels {path}: not a list of names, nor an object of numbers to names")
     # ImageNet's usual file holds ["n01440764", "tench"] for each.
     return [str(name[-1] if isinstance(name, list) and name else name) for name in names]
 
@@ -60,7 +62,7 @@ class Classifier:
 
     Attributes:
         session: The onnxruntime.InferenceSession.
-        name: What to call it.
+        name: Its name in messages.
         batch: Pictures at a time, None where the file takes any number.
         channels: 1 or 3.
         height: In pixels; 224 where the file takes any size.
@@ -79,13 +81,13 @@ class Classifier:
         """Return the file's classifier.
 
         Raises:
-            ParityError: If the runtime refuses the file, or it takes anything but pictures.
+            ParityError: If the runtime refuses the file, or the file does not take pictures.
         """
         session = runtime.open_session(path, str(path), device, threads)
         shapes = [slot.shape for slot in session.get_inputs()]
         sizes = [[length if isinstance(length, int) else None for length in shape] for shape in shapes]
         if len(sizes) != 1 or len(sizes[0]) != 4 or sizes[0][1] not in (1, 3):
-            raise ParityError(f"{path}: takes {shapes}, which is no picture of (N, 1 or 3, height, width)")
+            raise ParityError(f"{path}: takes {shapes}, not pictures of (N, 1 or 3, height, width)")
         n, channels, height, width = sizes[0]
         return cls(session, str(path), n, channels or 3, height or 224, width or 224)
 
@@ -93,39 +95,37 @@ class Classifier:
         """Return the file's first output, (N, classes), for N pictures.
 
         Raises:
-            ParityError: If the file cannot take them, or gives anything but a row of numbers for each.
+            ParityError: If the file cannot take them, or its output is not a row of numbers for each.
         """
         n = self.batch or len(pictures)
         rows = list[Array]()
         for start in range(0, len(pictures), n):
-            part = pictures[start : start + n]
-            full = np.concatenate([part, np.zeros((n - len(part), *part.shape[1:]), part.dtype)])
-            fed = runtime.feed(self.session, [full], self.name)
-            made = np.asarray(runtime.run(self.session, fed, self.name)[0])
-            if made.ndim != 2 or len(made) != n:
+            batch = pictures[start : start + n]
+            padded = np.concatenate([batch, np.zeros((n - len(batch), *batch.shape[1:]), batch.dtype)])
+            inputs = runtime.feed(self.session, [padded], self.name)
+            output = np.asarray(runtime.run(self.session, inputs, self.name)[0])
+            if output.ndim != 2 or len(output) != n:
                 raise ParityError(
-                    f"{self.name}: gives {made.shape}, which is no row of classes for each of {n} pictures"
+                    f"{self.name}: output {output.shape} is not a row of classes for each of {n} pictures"
                 )
-            rows.append(made[: len(part)])
+            rows.append(output[: len(batch)])
         return np.concatenate(rows)
 
     def guesses(
         self, paths: Sequence[Path], labels: Sequence[str] | None, top: int, batch: int
     ) -> Iterator[tuple[Path, list[Guess]]]:
-        """Yield each picture with its likeliest classes, the likeliest first.
+        """Yield each picture with its most likely classes, the most likely first.
 
         Raises:
-            ParityError: If a picture cannot be read, or there are not as many names as classes.
+            ParityError: If a picture cannot be read, or the numbers of names and classes differ.
         """
         for start in range(0, len(paths), batch):
-            some = paths[start : start + batch]
-            pictures = [load_picture(str(path), self.channels, self.height, self.width) for path in some]
+            chunk = paths[start : start + batch]
+            pictures = [load_picture(str(path), self.channels, self.height, self.width) for path in chunk]
             logits = self.logits(np.concatenate(pictures)).astype(np.float64)
             if labels is not None and len(labels) != logits.shape[1]:
-                raise ParityError(
-                    f"--labels: {len(labels)} names, but {self.name} tells {logits.shape[1]} classes apart"
-                )
+                raise ParityError(f"--labels: {len(labels)} names, but {self.name} has {logits.shape[1]} classes")
             odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-            for path, row in zip(some, odds / odds.sum(axis=1, keepdims=True), strict=True):
+            for path, row in zip(chunk, odds / odds.sum(axis=1, keepdims=True), strict=True):
                 best = np.argsort(-row, kind="stable")[:top]
                 yield path, [Guess(int(i), str(labels[i] if labels else i), float(row[i])) for i in best]

@@ -1,8 +1,8 @@
 """Write a network as an ONNX file that is proved to be that network, from either framework.
 
-A worker records the network (parity.tracing.record) and lets its framework's exporter write a file; here that is
-brought into canonical form (parity.onnx_files.canonical), run, and held against what was recorded. Only then does it
-get its name.
+A worker records the network (parity.tracing.record) and calls its framework's exporter. This module brings the file
+into canonical form (parity.onnx_files.canonical), runs it, and compares it with the recording. Only then does it get
+its name.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from parity.processes.workers import Worker, answers, wait
 from parity.temporary import temporary_folder
 from parity.tracing.trace import Trace
 
-# What the exporters write themselves: asked for less, torch's writes 18 and says nothing; for more, Paddle's aborts.
+# The opsets the exporters really write: below, torch's silently writes 18; above, Paddle's aborts.
 OPSETS = {"torch": (16, onnx.defs.onnx_opset_version()), "paddle": (7, 21)}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What files are wanted.
+    """The files to write.
 
     Attributes:
         folder: Where they go, as NAME.SIDE.onnx.
-        shape: (C, H, W) of the image they are made for.
+        shape: (C, H, W) of the example image.
         opset: Version of ONNX's operators.
         dynamic_size: Whether the image's height and width stay open.
-        raw: Whether to keep the exporter's own graph.
-        precisions: What lower ones are wanted besides, as NAME.SIDE.PRECISION.onnx.
-        calibrate: Pictures for them, see `parity.precision.lower`.
+        raw: Whether to write the exporter's own graph.
+        precisions: Lower precisions to write as well, as NAME.SIDE.PRECISION.onnx.
+        calibrate: Pictures for these; see `parity.precision.lower`.
     """
 
     folder: Path
@@ -63,7 +63,7 @@ class Request:
 def export_models(
     name: str, models: Sequence[Model], request: Request, options: Options, workers: Workers
 ) -> list[Exported]:
-    """Export each model and return what was proved of its file; one that is not its network is not written.
+    """Export each model and return the proof of its file; a file that is not its network is not written.
 
     Raises:
         ParityError: If an exporter cannot take a network, or a file cannot be written.
@@ -73,7 +73,7 @@ def export_models(
     for each in request.precisions:
         precision.check(each, request.calibrate)
     if request.precisions:
-        _ = precision.load_images(request.shape, request.calibrate)  # what is wrong with them is to be known before
+        _ = precision.load_images(request.shape, request.calibrate)  # fail on bad pictures before the work is done
     with temporary_folder() as folder:
         exports = [_Job(name, model, folder / model.backend, request, options, workers) for model in models]
         for number in range(len(exports[0].shapes)):
@@ -89,117 +89,120 @@ def export_models(
                 job.check_traced(number)
         for job in exports:
             job.export()
-        # The one that is done is proved while the other is still at it.
-        found = {job.model.backend: job.prove(names) for job, names in _finished(name, exports, options, workers)}
+        # One file is proved while the other exporter still runs.
+        files = {job.model.backend: job.prove(names) for job, names in _finished(name, exports, options, workers)}
         for job in exports:
-            job.place(found[job.model.backend])
-        return [found[job.model.backend] for job in exports]
+            job.place(files[job.model.backend])
+        return [files[job.model.backend] for job in exports]
 
 
 def _finished(
     name: str, exports: Sequence[_Job], options: Options, workers: Workers
 ) -> Iterator[tuple[_Job, Mapping[str, str]]]:
-    """Yield each job as its exporter is done, and the names it gave the tensors of the State."""
+    """Yield each job when its exporter is done, with the exporter's names of the tensors of the State."""
     try:
         for worker, answer in answers([job.worker for job in exports], options.timeout):
             yield next(job for job in exports if job.worker is worker), answer
     except ParityError as error:
-        # paddle2onnx says what it cannot write, and then aborts the process.
-        words = [line.split("] ", 1)[-1].strip() for line in workers.log().splitlines() if "[ERROR]" in line]
-        if not words:
+        # paddle2onnx prints what it cannot write, and then aborts the process.
+        reasons = [line.split("] ", 1)[-1].strip() for line in workers.log().splitlines() if "[ERROR]" in line]
+        if not reasons:
             raise
-        raise ParityError(f"{name}: Paddle's exporter cannot take it: {' '.join(words)}") from error
+        raise ParityError(f"{name}: Paddle's exporter cannot take it: {' '.join(reasons)}") from error
 
 
 def _check_opset(backend: str, opset: int) -> None:
     low, high = OPSETS[backend]
     if not low <= opset <= high:
-        other = next((f"; --from {name} can" for name, (a, b) in OPSETS.items() if a <= opset <= b), "")
+        other = next((f"; --from {name} can" for name, (lowest, top) in OPSETS.items() if lowest <= opset <= top), "")
         raise ParityError(f"--opset {opset}: the exporter of {backend} writes {low} to {high}{other}")
 
 
 class _Job:
-    """The export of one model: its worker, its files while they are made, and the judgement of them."""
+    """The export of one model: its worker, its temporary files, and the proof of them."""
 
-    def __init__(self, name: str, model: Model, here: Path, request: Request, options: Options, workers: Workers):
-        self.name, self.model, self.here, self.request, self.options = name, model, here, request, options
+    def __init__(self, name: str, model: Model, temporary: Path, request: Request, options: Options, workers: Workers):
+        self.name, self.model = name, model
+        self.request, self.options = request, options
+        self.temporary = temporary
         self.worker: Worker = workers.get(model.backend)
         channels, height, width = request.shape
-        # Of the second size one is odd where the first is even, and its sides differ.
-        self.shapes = [(channels, height, width), *[(channels, height + 33, width + 22)] * request.dynamic_size]
+        self.shapes = [(channels, height, width)]
+        if request.dynamic_size:  # not square; and odd in one axis where the first is even
+            self.shapes.append((channels, height + 33, width + 22))
         self.inputs: list[tuple[Path, Path]] = []
         for number, shape in enumerate(self.shapes):
             for batch in BATCHES:
-                folder = here / f"size{number}" / f"batch{batch}"
+                folder = temporary / f"size{number}" / f"batch{batch}"
                 folder.mkdir(parents=True)
-                image = (projection((batch, *shape)) * np.sqrt(3.0)).astype(np.float32)  # of deviation 1
+                image = (projection((batch, *shape)) * np.sqrt(3.0)).astype(np.float32)  # standard deviation 1
                 np.save(folder / "input.npy", image)
                 self.inputs.append((folder / "input.npy", folder))
-        self.weights = described_weights(options, workers, here)
-        # Under the name it is to have: a file tells where its tensors lie by that.
-        (here / "made").mkdir()
-        self.made = here / "made" / f"{name}.{model.backend}.onnx"
+        self.weights = described_weights(options, workers, temporary)
+        # Its final name: a file refers by name to the file that holds its tensors.
+        (temporary / "canonical").mkdir()
+        self.canonical = temporary / "canonical" / f"{name}.{model.backend}.onnx"
         self.metadata: Mapping[str, str] = {}
         self.notes: tuple[str, ...] = ()
 
     def trace(self, number: int) -> None:
-        """Record the network on one image of one of the sizes."""
-        folder = self.here / f"size{number}" / "batch1"
+        """Record the network on one image of size `number`."""
+        folder = self.temporary / f"size{number}" / "batch1"
         on_cpu = replace(self.options, device="cpu")
         network = setup(self.name, self.model, self.weights, on_cpu)
         self.worker.submit(jobs.Trace(network, (folder / "input.npy",), folder / "trace"))
 
     def check_traced(self, number: int) -> None:
-        """Refuse what the exporter gets wrong, by the layers and the sizes they met; keep what is only noted."""
-        request, found = self.request, dict[str, list[str]]()
-        with Trace(self.here / f"size{number}" / "batch1" / "trace") as trace:
+        """Refuse layers that the exporter gets wrong at the recorded sizes; keep the notes on the others."""
+        request, sentences = self.request, dict[str, list[str]]()
+        with Trace(self.temporary / f"size{number}" / "batch1" / "trace") as trace:
             for call in trace.calls:
                 size = trace.shape(call.inputs[0])[2:] if call.inputs else None
                 case = Case(call.kind, call.config, size, request.opset, request.dynamic_size)
                 for fault, setting in met(case, self.model.backend):
-                    found.setdefault(fault.handling, []).append(sentence(fault, call.layer, case, setting))
-        if refused := found.get("refused"):
+                    sentences.setdefault(fault.handling, []).append(sentence(fault, call.layer, case, setting))
+        if refused := sentences.get("refused"):
             raise ParityError(f"{self.model.backend}:{self.name}: {'; '.join(dict.fromkeys(refused))}")
-        self.notes = tuple(dict.fromkeys((*self.notes, *found.get("noted", ()))))
+        self.notes = tuple(dict.fromkeys((*self.notes, *sentences.get("noted", ()))))
 
     def export(self) -> None:
-        """Have the exporter write its file."""
+        """Ask the worker to run the exporter."""
         example, request = self.inputs[0][0], self.request
-        self.worker.submit(jobs.Export(example, self.here / "raw.onnx", request.opset, request.dynamic_size))
+        self.worker.submit(jobs.Export(example, self.temporary / "raw.onnx", request.opset, request.dynamic_size))
 
     def prove(self, names: Mapping[str, str]) -> Exported:
-        """Judge the exporter's file and its canonical form.
+        """Prove the exporter's file and its canonical form.
 
         Args:
-            names: Name of each tensor of the State, by the name the exporter gave it.
+            names: Name of each tensor of the State, by the exporter's name of it.
         """
-        backend, raw_path, path = self.model.backend, self.here / "raw.onnx", self.made
+        raw_path, path = self.temporary / "raw.onnx", self.canonical
         self.worker.submit(jobs.Outputs(tuple(self.inputs)))
         graph, raw_nodes = self._simplified(raw_path)
-        proof = Proof(self.name, self.here, self.inputs, self.options.threads)
-        with Trace(self.here / "size0" / "batch1" / "trace") as trace:
+        proof = Proof(self.name, self.temporary, self.inputs, self.options.threads)
+        with Trace(self.temporary / "size0" / "batch1" / "trace") as trace:
             manifest = trace.manifest
-            found, total = proof.layers(canonical.unnamed(graph), trace)
-            model = ir.to_proto(canonical.named(graph, names, found))
+            layer_names, total = proof.layers(canonical.unnamed(graph), trace)
+            model = ir.to_proto(canonical.named(graph, names, layer_names))
             model_file.write(model, path)
             model_file.check(path, f"{self.name}: canonical form")
             _ = wait([self.worker], self.options.timeout)
             grown = max(growth(trace.calls), default=1.0)
             before = proof.noise(raw_path, grown, "the exporter's file")
             after = proof.noise(path, grown, "the canonical form")
-            meant = proof.meaning(raw_path, trace.calls, names)
-            wrong = reason(before, after, meant, model, set(found.values()), raw_path, trace)
+            meaning = proof.meaning(raw_path, trace.calls, names)
+            fault = reason(before, after, meaning, model, set(layer_names.values()), raw_path, trace)
         exported = Exported(
-            backend=backend,
+            backend=self.model.backend,
             path=self.request.folder / path.name,
-            verdict="different" if wrong else "rounding" if after[0] else "exact",
-            reason=wrong,
-            noise=after[0],
-            raw_noise=before[0],
-            bound=after[1],
-            distance=None if meant is None else meant[0],
-            allowance=0.0 if meant is None else meant[1],
-            layers=(len(found), total),
+            verdict="different" if fault else "rounding" if after.error else "exact",
+            reason=fault,
+            noise=after.error,
+            raw_noise=before.error,
+            bound=after.limit,
+            distance=None if meaning is None else meaning.error,
+            allowance=0.0 if meaning is None else meaning.limit,
+            layers=(len(layer_names), total),
             nodes=(len(model.graph.node), raw_nodes),
             canonical_sha256=model_file.digest(path),
             model=model,
@@ -211,10 +214,10 @@ class _Job:
         return exported
 
     def _simplified(self, raw_path: Path) -> tuple[ir.Model, int]:
-        """Return the exporter's graph, simplified, and how many nodes it had; the file itself is let go of.
+        """Return the exporter's graph, simplified, and how many nodes it had; the file itself is freed.
 
         Raises:
-            ParityError: If the file is of another opset than was asked for, or cannot be read.
+            ParityError: If the file has another opset than requested, or cannot be read.
         """
         raw = model_file.read(raw_path)
         written = next(each.version for each in raw.opset_import if each.domain in ("", "ai.onnx"))
@@ -226,22 +229,22 @@ class _Job:
         return canonical.simplify(ir.from_proto(raw)), len(raw.graph.node)
 
     def place(self, exported: Exported) -> None:
-        """Give the file that is wanted its name, if it is right."""
+        """Move the file to its final name if it is proved."""
         lower = {each: exported.path.with_suffix(f".{each}.onnx") for each in self.request.precisions}
         if not exported.ok:
             for path in (exported.path, *lower.values()):
-                model_file.remove(path)  # an older file would be taken for this one
+                model_file.remove(path)  # an older file must not be mistaken for this one
             return
-        model_file.place(self.made, exported.path, self.metadata)
+        model_file.place(self.canonical, exported.path, self.metadata)
         for each, path in lower.items():
-            model_file.remove(path)  # likewise, should this one fail
+            model_file.remove(path)  # likewise, if this one fails
             exported.lower[str(path)] = precision.lower(
                 exported.path, path, each, self.request.calibrate, self.options.threads
             )
 
 
 def _ends_named(raw: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the exporter's graph with its input and output called as everywhere."""
+    """Return the exporter's graph with the usual names of its input and output."""
     graph = ir.from_proto(raw)
     for value, name in ((graph.graph.inputs[0], canonical.INPUT), (graph.graph.outputs[0], canonical.OUTPUT)):
         value.name = name
@@ -249,7 +252,7 @@ def _ends_named(raw: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def as_json(name: str, files: Sequence[Exported]) -> dict[str, Any]:
-    """Return what was proved as JSON holds it, schema 1 of docs/onnx.md."""
+    """Return the proofs for JSON, schema 1 of docs/onnx.md."""
     return {
         "schema": 1,
         "ok": all(file.ok for file in files),

@@ -1,4 +1,4 @@
-"""An exported file: what was proved of it, and the metadata in which the file says so itself."""
+"""An exported file: its proof, and the metadata in the file that records the proof."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from parity.deploy import precision
 
 @dataclass(frozen=True)
 class Exported:
-    """One file, and what was proved of it.
+    """One file and its proof.
 
     Attributes:
-        side: The framework it came from.
-        path: Where it is; no file is there unless `ok`.
+        backend: The framework it came from.
+        path: Where it is; there is no file unless `ok`.
         verdict: "exact", "rounding", or "different".
-        reason: What is wrong, in words; "" for a pass.
+        reason: What is wrong; "" for a pass.
         noise: Largest float32 error of an output in ONNX Runtime against the framework's float64, in units of roundoff.
         raw_noise: The same of the exporter's own graph.
-        bound: The largest that arithmetic explains.
+        bound: The bound of this noise.
         distance: Of the outputs of the exporter's graph, evaluated in float64, from the framework's float64, over their
-            root mean square; None where a node cannot be evaluated so.
-        allowance: The largest that rounding explains.
-        layers: How many of the network's layers have their output in the file, proved by its numbers.
-        nodes: How many nodes the file has, and the exporter's own.
-        canonical_sha256: Of the canonical form, metadata aside.
+            root mean square; None where a node cannot be evaluated in float64.
+        allowance: The allowance of this distance.
+        layers: Number of the network's layers whose output is proved to be in the file, and of all its layers.
+        nodes: Number of nodes of the file, and of the exporter's own.
+        canonical_sha256: SHA-256 of the canonical form without metadata.
         model: The model.
-        notes: What is right in the file and computed otherwise by its framework, a sentence a layer.
-        lower: What its files of lower precision cost, by their paths.
+        notes: Where the file is right and its framework computes something else, one sentence for each layer.
+        lower: Reports on its files of lower precision, by their paths.
     """
 
     backend: str
@@ -58,21 +58,21 @@ class Exported:
         return self.verdict != "different"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `--json` holds of it."""
-        kept = {name: value for name, value in self.__dict__.items() if name not in ("model", "path", "lower")}
+        """Return the entry of this file in `--json`."""
+        fields = {name: value for name, value in self.__dict__.items() if name not in ("model", "path", "lower")}
         lower = {path: asdict(report) for path, report in self.lower.items()}
-        return {**kept, "ok": self.ok, "path": str(self.path), "lower": lower}
+        return {**fields, "ok": self.ok, "path": str(self.path), "lower": lower}
 
 
 def metadata(exported: Exported, manifest: Mapping[str, Any], opset: int) -> dict[str, str]:
     """Return a file's metadata entries, by key; empty ones are left out.
 
     Args:
-        exported: What was proved of it.
-        manifest: Of the Trace it was held against.
+        exported: The file and its proof.
+        manifest: Manifest of the Trace it was compared with.
         opset: Version of ONNX's operators.
     """
-    told = {
+    entries = {
         "framework": manifest["framework"],
         "framework_version": manifest["version"],
         "model": manifest["model"],
@@ -87,16 +87,16 @@ def metadata(exported: Exported, manifest: Mapping[str, Any], opset: int) -> dic
         "allowance": f"{exported.allowance:.4g}" if exported.allowance else "",
         "canonical_sha256": exported.canonical_sha256,
     }
-    return {f"parity.{word}": str(value) for word, value in told.items() if value}
+    return {f"parity.{word}": str(value) for word, value in entries.items() if value}
 
 
 def _commit() -> str:
-    """Return the commit of the checkout this file is in, "" if it is in none."""
-    own = Path(__file__)
-    git = ["git", "-C", str(own.parent)]
+    """Return the commit of the checkout that holds this file; "" if there is none."""
+    file = Path(__file__)
+    git = ["git", "-C", str(file.parent)]
     try:
-        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", own.name], capture_output=True, check=False)
-        found = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=False)
+        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", file.name], capture_output=True, check=False)
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, check=False)
     except OSError:
         return ""  # no git here
-    return "" if tracked.returncode or found.returncode else found.stdout.decode().strip()
+    return "" if tracked.returncode or head.returncode else head.stdout.decode().strip()

@@ -1,6 +1,6 @@
-"""How long a network takes in every way there is to run it: each framework in its own process, taking turns.
+"""The time of a network in every way to run it: each framework in its own process, taking turns.
 
-Turns, not one after the other: whatever the machine does meanwhile, it does to all of them alike.
+They take turns because a disturbance of the machine then affects all of them alike.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from parity.processes.workers import Worker, ask, wait
 from parity.temporary import temporary_folder
 from parity.zoo import NETWORKS
 
-# Of each framework; what each side calls WAYS.
+# Of each backend, by the names that its own WAYS use.
 WAYS = {"torch": ("eager", "channels-last", "compile"), "paddle": ("eager", "inference"), "onnx": ("runtime",)}
 _REPEAT = 3  # timed calls a turn
 _MATRIX = 1536
 
 
 @dataclass(frozen=True)
-class Row:
-    """One way to run a network, at one batch size and number of threads.
+class Timing:
+    """The time of one way to run a network, at one batch size and number of threads.
 
     Attributes:
         way: "torch eager", "torch channels-last", "torch compile", "paddle eager", "paddle inference", "onnx FILE".
         batch: Images at a time.
-        threads: Of one operator.
+        threads: Number of threads of one operator.
         p50: Median latency of a batch in milliseconds.
         p99: 99th percentile of it.
         images: Images a second, at the median.
-        share: Of what the processor makes of matrix products measured in the same run; None where the network's
-            multiplications are not known.
+        share: Its rate of operations over that of matrix products measured in the same run; None where the number of
+            the network's multiplications is not known.
         refused: Why it did not run here; "" if it did.
     """
 
@@ -59,15 +59,15 @@ class Row:
 
 @dataclass(frozen=True)
 class _Runner:
-    """A way to run the network, and the worker that does."""
+    """A way to run the network, and its worker."""
 
     label: str
     worker: Worker
     way: str
 
 
-def wanted(label: str, ways: Sequence[str]) -> bool:
-    """Return whether a way, or any whose label begins so, is one of those asked for; all are if none is."""
+def requested(label: str, ways: Sequence[str]) -> bool:
+    """Return whether a way, or one whose label starts with it, is requested; without requests, all are."""
     return not ways or any(label.startswith(way) or way.startswith(label) for way in ways)
 
 
@@ -79,15 +79,15 @@ def exported(
     timeout: float,
     on_progress: Callable[[str, str, int, int], None],
 ) -> tuple[list[Path], dict[str, str]]:
-    """Return files of each framework's network, in canonical form and as its exporter writes it, and why not of others.
+    """Return the files of each network, canonical and as exported, and for each file that failed the reason.
 
     Args:
-        name: What to call the network.
-        models: Of each framework.
+        name: Name of the network.
+        models: A network of each framework.
         folder: Where the files go.
-        pythons: Interpreter of each side.
+        pythons: Interpreter of each backend.
         timeout: Seconds for each step.
-        on_progress: As of `measure`.
+        on_progress: As in `measure`.
 
     Raises:
         ParityError: If onnx is not installed.
@@ -101,15 +101,15 @@ def exported(
     total = 2 * len(models)
     with Workers(options) as workers:
         for done, (model, raw) in enumerate((model, raw) for model in models for raw in (False, True)):
-            file = folder / f"{name}.{model.backend}{'.raw' * raw}.onnx"
+            file = folder / f"{name}.{model.backend}{'.raw' if raw else ''}.onnx"
             request = export.Request(folder / str(raw), NETWORKS[name].input[1:], raw=raw)
             request.folder.mkdir(exist_ok=True)
             try:
-                (made,) = export.export_models(name, [model], request, options, workers)
-                if made.ok:
-                    files.append(made.path.rename(file))
+                (proved,) = export.export_models(name, [model], request, options, workers)
+                if proved.ok:
+                    files.append(proved.path.rename(file))
                 else:
-                    refused[f"onnx {file.name}"] = made.reason
+                    refused[f"onnx {file.name}"] = proved.reason
             except ParityError as error:
                 refused[f"onnx {file.name}"] = str(error)
                 workers.restart()
@@ -127,19 +127,19 @@ def measure(
     pythons: dict[str, str] | None = None,
     timeout: float = 600.0,
     on_progress: Callable[[str, str, int, int], None] | None = None,
-) -> tuple[list[Row], float]:
-    """Return a row for every way and batch size, and the rate of the machine's float32 matrix products in operations/s.
+) -> tuple[list[Timing], float]:
+    """Return the timing of every way and batch size, and the rate of float32 matrix products in operations/s.
 
     Args:
-        name: What to call the network.
-        models: Of each framework, and files; all the same network.
-        batches: Images at a time.
-        threads: Of each worker; they never work at the same time.
+        name: Name of the network.
+        models: A network of each framework, and files; all the same network.
+        batches: Batch sizes.
+        threads: Number of threads of each worker; they never work at the same time.
         rounds: Turns of each way, three timed calls a turn.
-        ways: Labels, or the beginnings of labels, of those wanted; empty for all.
-        pythons: Interpreter of each side.
+        ways: Labels to measure, or their first letters; empty for all.
+        pythons: Interpreter of each backend.
         timeout: Seconds for each answer of a worker.
-        on_progress: Called with name, "turns", turns done, turns there are.
+        on_progress: Called with name, "turns", turns done, total of turns.
 
     Raises:
         ParityError: If none of the ways can be run.
@@ -147,40 +147,42 @@ def measure(
     options = Options(device="cpu", threads=threads, timeout=timeout, pythons=pythons or {})
     known = next((NETWORKS[model.target] for model in models if model.twin), None)
     shape = known.input if known else None
-    rows, rates = list[Row](), list[float]()
-    with temporary_folder() as here, Workers(options) as workers:
+    rows, rates = list[Timing](), list[float]()
+    with temporary_folder() as folder, Workers(options) as workers:
         runners, refused = _prepared(name, models, ways, options, workers)
         for batch in batches:
             image = load_input(None, shape)
-            np.save(here / "input.npy", np.repeat(image, batch, axis=0))
+            np.save(folder / "input.npy", np.repeat(image, batch, axis=0))
             reasons = dict(refused)
             for worker in dict.fromkeys(runner.worker for runner in runners):
-                mine = {runner.way: runner.label for runner in runners if runner.worker is worker}
-                for way, why in ask(worker, jobs.Aim(here / "input.npy", tuple(mine)), timeout).items():
-                    reasons[mine[way]] = why
-            live = [runner for runner in runners if runner.label not in reasons]
-            if not live:
+                labels = {runner.way: runner.label for runner in runners if runner.worker is worker}
+                job = jobs.PrepareWays(folder / "input.npy", tuple(labels))
+                for way, reason in ask(worker, job, timeout).items():
+                    reasons[labels[way]] = reason
+            ready = [runner for runner in runners if runner.label not in reasons]
+            if not ready:
                 raise ParityError(f"{name}: nothing could be run: {'; '.join(reasons.values())}")
-            seconds: dict[str, list[float]] = {runner.label: [] for runner in live}
+            seconds: dict[str, list[float]] = {runner.label: [] for runner in ready}
             for done in range(rounds):
-                rates.append(ask(live[0].worker, jobs.Multiply(_MATRIX), timeout))
-                for runner in live:
-                    seconds[runner.label] += ask(runner.worker, jobs.Turn(runner.way, _REPEAT), timeout)
+                rates.append(ask(ready[0].worker, jobs.Multiply(_MATRIX), timeout))
+                for runner in ready:
+                    seconds[runner.label] += ask(runner.worker, jobs.TimeWay(runner.way, _REPEAT), timeout)
                 if on_progress is not None:
                     on_progress(name, "turns", done + 1, rounds)
-            rows += [_row(label, batch, threads, taken) for label, taken in seconds.items()]
-            rows += [Row(label, batch, threads, refused=why) for label, why in reasons.items()]
+            rows += [_timing(label, batch, threads, measured) for label, measured in seconds.items()]
+            rows += [Timing(label, batch, threads, refused=reason) for label, reason in reasons.items()]
     rate = statistics.median(rates)
     if known is None:
         return rows, rate
-    return [_shared(row, 2 * known.macs, rate) for row in rows], rate
+    return [_with_share(row, 2 * known.macs, rate) for row in rows], rate
 
 
 def _prepared(
     name: str, models: Sequence[Model], ways: Sequence[str], options: Options, workers: Workers
 ) -> tuple[list[_Runner], dict[str, str]]:
-    """Return the ways that can be aimed at inputs, and why not of the others."""
-    runners, refused, busy = list[_Runner](), dict[str, str](), list[tuple[Worker, list[_Runner]]]()
+    """Return the ways whose network is ready for inputs, and for each other way the reason."""
+    runners, refused = list[_Runner](), dict[str, str]()
+    busy = list[tuple[Worker, list[_Runner]]]()
     for role, model in enumerate(models):
         label = f"onnx {Path(model.target).name}" if model.backend == "onnx" else ""
         labels = [(label or f"{model.backend} {way}", way) for way in WAYS[model.backend]]
@@ -190,28 +192,28 @@ def _prepared(
         worker = workers.get(model.backend, role)
         worker.submit(jobs.Prepare(setup(name, model, jobs.RandomWeights(0), options)))
         busy.append((worker, [_Runner(text, worker, way) for text, way in labels]))
-    for worker, mine in busy:
+    for worker, prepared in busy:
         try:
             _ = wait([worker], options.timeout)
-            runners += mine
-        except ParityError as error:  # a framework that is not installed; the others go on
-            refused |= {runner.label: str(error) for runner in mine}
+            runners += prepared
+        except ParityError as error:  # a framework that is not installed: continue with the others
+            refused |= {runner.label: str(error) for runner in prepared}
     if not runners:
         raise ParityError(f"{name}: nothing to run: {'; '.join(refused.values()) or 'no way of that name'}")
     return runners, refused
 
 
-def _row(label: str, batch: int, threads: int, seconds: Sequence[float]) -> Row:
+def _timing(label: str, batch: int, threads: int, seconds: Sequence[float]) -> Timing:
     p50, p99 = (float(value) for value in np.percentile(seconds, [50, 99]))
-    return Row(label, batch, threads, p50 * 1e3, p99 * 1e3, batch / p50)
+    return Timing(label, batch, threads, p50 * 1e3, p99 * 1e3, batch / p50)
 
 
-def _shared(row: Row, operations: int, rate: float) -> Row:
+def _with_share(row: Timing, operations: int, rate: float) -> Timing:
     return row if row.refused else dataclasses.replace(row, share=row.images * operations / rate)
 
 
-def as_json(name: str, rows: Sequence[Row], rates: dict[int, float]) -> dict[str, Any]:
-    """Return the rows and the matrix-product rates, by threads, in operations a second, as JSON holds them."""
+def as_json(name: str, rows: Sequence[Timing], rates: dict[int, float]) -> dict[str, Any]:
+    """Return the rows and the matrix-product rates, by threads, in operations a second, for JSON."""
     return {
         "schema": 1,
         "network": name,

@@ -1,7 +1,7 @@
-"""Lower precision for deployment: half precision, and 8-bit integers calibrated on pictures; and what it costs.
+"""Lower precision for deployment: half precision, and 8-bit integers calibrated on pictures; and the cost.
 
-The rewriting is ONNX Runtime's own (its float16 converter, its quantiser). What is added is that a file is written
-whole or not at all, and never without being held against the file it came from.
+ONNX Runtime rewrites the file (its float16 converter, its quantiser). This module adds two things: a file is written
+whole or not at all, and it is always compared with the file it came from.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ PRECISIONS = ("fp16", "int8")
 
 @dataclass(frozen=True)
 class Report:
-    """A file of lower precision, held against the float32 file it came from.
+    """A file of lower precision, compared with the float32 file it came from.
 
     Attributes:
         precision: "fp16" or "int8".
-        images: How many pictures were asked.
-        top1: Share of them with the same likeliest class, 0 to 1.
+        images: Number of pictures.
+        top1: Fraction of them with the same most likely class, 0 to 1.
         worst: Largest difference of any logit, in units of the float32 logits' root mean square.
         mean: Mean difference, in the same units.
-        size: Bytes, over the float32 file's.
-        speed: Time of the float32 file over its own, for one picture on the CPU, medians of runs that take turns: 2 is
-            twice as fast.
+        size: Bytes of the file over bytes of the float32 file.
+        speed: Time of the float32 file over the time of this file; 2 is twice as fast. For one picture on the CPU;
+            medians of runs that take turns.
     """
 
     precision: str
@@ -51,7 +51,7 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"{self.precision}: same likeliest class for {self.top1:.1%} of {self.images} pictures; logits differ by "
+            f"{self.precision}: same most likely class for {self.top1:.1%} of {self.images} pictures; logits differ by "
             f"{self.worst:.2g} of their rms at worst, {self.mean:.2g} on average; {self.size:.2f} x the size, "
             f"{self.speed:.2f} x the speed."
         )
@@ -64,42 +64,42 @@ def lower(
 
     Args:
         source: A float32 ONNX file that takes pictures.
-        target: Where the other goes.
+        target: Path of the new file.
         precision: "fp16", or "int8": static, weights by channel, activations unsigned (signed gain nothing on x86).
-        calibrate: A folder of pictures, or a .npy array of inputs (N, C, H, W): int8 takes the ranges of its
-            activations from them, and both are judged by them. fp16 may go without: it is judged by the project's
-            photograph, turned and mirrored.
-        threads: For calibration and timing.
-        rounds: Timings of each.
+        calibrate: A folder of pictures, or a .npy array of inputs (N, C, H, W). int8 takes the ranges of its
+            activations from them, and the report is measured on them. fp16 does not need them: without, its report is
+            measured on the project's photograph, turned and mirrored.
+        threads: Number of threads for calibration and timing.
+        rounds: Number of timings of each file.
 
     Raises:
-        ParityError: If the file or the pictures cannot be used, or int8 has no pictures; nothing is written then.
+        ParityError: If the file or the pictures cannot be used, or int8 has no pictures; then nothing is written.
     """
     from parity.onnx_files import model_file
 
     check(precision, calibrate)
     full = Classifier.open(source, "cpu", threads)
     images = load_images((full.channels, full.height, full.width), calibrate)
-    told = {entry.key: entry.value for entry in model_file.read(source, strict=False).metadata_props}
+    metadata = {entry.key: entry.value for entry in model_file.read(source, strict=False).metadata_props}
     with atomic(target) as part:
-        # Both rewriters speak of what they meet on the way; what matters is in the report.
+        # Both rewriters log many warnings; what matters is in the report.
         runtime.import_onnxruntime().set_default_logger_severity(4)
         try:
             _ = (_int8 if precision == "int8" else _fp16)(source, part, images, full)
         except ParityError:
             raise
-        except Exception as error:  # the quantiser raises what it trips over
+        except Exception as error:  # the quantiser has no exception of its own
             raise ParityError(f"{source}: cannot be brought to {precision}: {runtime.reason(error)}") from error
-        found = report(precision, full, Classifier.open(part, "cpu", threads), images, (source, part), rounds)
-        _describe(part, told, found)
-        return replace(found, size=part.stat().st_size / source.stat().st_size)
+        measured = report(precision, full, Classifier.open(part, "cpu", threads), images, source, part, rounds)
+        _describe(part, metadata, measured)
+        return replace(measured, size=part.stat().st_size / source.stat().st_size)
 
 
 def check(precision: str, calibrate: Path | None) -> None:
-    """Return if there is such a precision, and what it needs is given.
+    """Check the precision, and that int8 has pictures.
 
     Raises:
-        ParityError: If not.
+        ParityError: If the precision is unknown, or int8 has none.
     """
     if precision not in PRECISIONS:
         raise ParityError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
@@ -107,32 +107,32 @@ def check(precision: str, calibrate: Path | None) -> None:
         raise ParityError("int8 takes the ranges of its activations from pictures: give --calibrate FOLDER or FILE.npy")
 
 
-# What is known of the float32 file and holds for one made from it too.
-_KEPT = ("framework", "framework_version", "model", "weights", "state_sha256", "commit", "opset")
+# Metadata of the float32 file that also holds for a file made from it.
+_INHERITED = ("framework", "framework_version", "model", "weights", "state_sha256", "commit", "opset")
 
 
-def _describe(path: Path, told: Mapping[str, str], found: Report) -> None:
-    """Write into a file what it was made from and what that costs, in place of what was proved of the other."""
+def _describe(path: Path, metadata: Mapping[str, str], report: Report) -> None:
+    """Replace a file's metadata, the proof of the float32 file, by what it was made from and the report."""
     import onnx
 
     model = onnx.load(path)
     del model.metadata_props[:]
-    notes = {f"parity.{word}": told[f"parity.{word}"] for word in _KEPT if f"parity.{word}" in told}
-    notes |= {"parity.made_from": told.get("parity.canonical_sha256", ""), "parity.precision": found.precision}
-    notes |= {f"parity.{word}": f"{getattr(found, word):.4g}" for word in ("images", "top1", "worst", "mean")}
-    onnx.helper.set_model_props(model, {word: value for word, value in notes.items() if value})
+    entries = {f"parity.{word}": metadata[f"parity.{word}"] for word in _INHERITED if f"parity.{word}" in metadata}
+    entries |= {"parity.made_from": metadata.get("parity.canonical_sha256", ""), "parity.precision": report.precision}
+    entries |= {f"parity.{word}": f"{getattr(report, word):.4g}" for word in ("images", "top1", "worst", "mean")}
+    onnx.helper.set_model_props(model, {key: value for key, value in entries.items() if value})
     onnx.save(model, path)
 
 
 def load_images(shape: tuple[int, int, int], source: Path | None) -> Array:
-    """Return pictures to calibrate on, (N, C, H, W) float32; without a source the project's own, turned and mirrored.
+    """Return pictures to calibrate on, (N, C, H, W) float32; without a source, the project's own, turned and mirrored.
 
     Args:
-        shape: (C, H, W) of one.
+        shape: (C, H, W) of one picture.
         source: A folder of pictures or a .npy array.
 
     Raises:
-        ParityError: If they cannot be read, are of another shape, or not finite.
+        ParityError: If they cannot be read, have another shape, or are not finite.
     """
     if source is None:
         picture = load_picture(None, *shape)
@@ -142,10 +142,10 @@ def load_images(shape: tuple[int, int, int], source: Path | None) -> Array:
         return np.concatenate([load_picture(str(path), *shape) for path in pictures_in([source])])
     array = load_array(source, "--calibrate")
     if array.dtype.kind != "f" or array.shape[1:] != shape or not len(array):
-        raise ParityError(f"--calibrate {source}: {array.dtype} of shape {array.shape}; (N, {shape[0]}, "
-                          f"{shape[1]}, {shape[2]}) of floats is needed")  # fmt: skip
+        raise ParityError(f"--calibrate {source}: {array.dtype} of shape {array.shape}; give floats of (N, {shape[0]}, "
+                          f"{shape[1]}, {shape[2]})")  # fmt: skip
     if not np.isfinite(array).all():
-        raise ParityError(f"--calibrate {source}: holds NaN or infinity, which no range can")
+        raise ParityError(f"--calibrate {source}: holds NaN or infinity; a range needs finite numbers")
     return array
 
 
@@ -170,7 +170,7 @@ def _int8(source: Path, target: Path, images: Array, full: Classifier) -> None:
         def get_next(self) -> Any:
             return next(self.rows, None)
 
-    logging.getLogger().setLevel(logging.ERROR)  # the quantiser speaks through the root logger
+    logging.getLogger().setLevel(logging.ERROR)  # the quantiser uses the root logger
     with temporary_folder() as folder:
         prepared = folder / "prepared.onnx"  # BatchNorm folded, shapes inferred: what the quantiser builds on
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
@@ -188,9 +188,9 @@ def _int8(source: Path, target: Path, images: Array, full: Classifier) -> None:
 def _batches(full: Classifier, images: Array) -> Iterator[dict[str, Array]]:
     n = full.batch or 1
     for start in range(0, len(images), n):
-        part = images[start : start + n]
-        if len(part) == n:  # a padded one would bring ranges that no picture has
-            yield runtime.feed(full.session, [part], full.name)
+        batch = images[start : start + n]
+        if len(batch) == n:  # zeros for padding would add ranges that no picture has
+            yield runtime.feed(full.session, [batch], full.name)
 
 
 def report(
@@ -198,36 +198,36 @@ def report(
     full: Classifier,
     low: Classifier,
     images: Array,
-    files: tuple[Path, Path],
+    full_path: Path,
+    low_path: Path,
     rounds: int,
 ) -> Report:
-    """Return how the lower file's answers, size and speed compare with the full one's.
+    """Return how the outputs, size and speed of the file of lower precision compare with the full one.
 
     Raises:
-        ParityError: If either cannot be run, or the lower one's answers are not finite.
+        ParityError: If either cannot be run, or the outputs in lower precision are not finite.
     """
     n = full.batch or 8
-    parts = [images[start : start + n] for start in range(0, len(images), n)]
-    right = np.concatenate([full.logits(part) for part in parts]).astype(np.float64)
-    found = np.concatenate([low.logits(part) for part in parts]).astype(np.float64)
-    if not np.isfinite(found).all():
+    batches = [images[start : start + n] for start in range(0, len(images), n)]
+    expected = np.concatenate([full.logits(batch) for batch in batches]).astype(np.float64)
+    actual = np.concatenate([low.logits(batch) for batch in batches]).astype(np.float64)
+    if not np.isfinite(actual).all():
         raise ParityError(
             f"{full.name}: in {precision} its outputs are not finite: its numbers exceed the format's range"
         )
-    gap = np.abs(found - right) / np.sqrt(np.mean(right**2))
-    times: tuple[list[float], list[float]] = [], []
+    gap = np.abs(actual - expected) / np.sqrt(np.mean(expected**2))
+    full_seconds, low_seconds = list[float](), list[float]()
     for _ in range(rounds + 1):
-        for classifier, taken in zip((full, low), times, strict=True):
+        for classifier, seconds in ((full, full_seconds), (low, low_seconds)):
             start = time.perf_counter()
             _ = classifier.logits(images[:1])
-            taken.append(time.perf_counter() - start)
-    medians = [statistics.median(taken[1:]) for taken in times]  # the first is a warm-up
+            seconds.append(time.perf_counter() - start)
     return Report(
         precision=precision,
         images=len(images),
-        top1=float(np.mean(found.argmax(axis=1) == right.argmax(axis=1))),
+        top1=float(np.mean(actual.argmax(axis=1) == expected.argmax(axis=1))),
         worst=float(gap.max()),
         mean=float(gap.mean()),
-        size=files[1].stat().st_size / files[0].stat().st_size,
-        speed=medians[0] / medians[1],
+        size=low_path.stat().st_size / full_path.stat().st_size,
+        speed=statistics.median(full_seconds[1:]) / statistics.median(low_seconds[1:]),  # the first is a warm-up
     )

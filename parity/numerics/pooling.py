@@ -46,6 +46,11 @@ class Pool:
 
     Raises:
         ParityError: If numbers are not whole or too small, under any rule; all of them in one message.
+
+    Example:
+        >>> pool = Pool(kernel=2, stride=2, padding=1, ceil_mode=True)
+        >>> output_shape((11, 11), pool, "torch"), output_shape((11, 11), pool, "paddle")
+        ((6, 6), (7, 7))
     """
 
     kernel: Extent

@@ -1,6 +1,6 @@
-"""What a worker can be asked for, one class a job, each with the type of its answer; a JSON line each on the way.
+"""The jobs of a worker, one class each, with the type of the answer. A job travels as one line of JSON.
 
-What answers them is `parity.processes.session`.
+`parity.processes.session` does them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
-from parity.analysis.outline import Outline as Outlined
-from parity.analysis.survey import Finding
+from parity.analysis import outline
+from parity.analysis.survey import SizeReport
 from parity.errors import ParityError
 from parity.json_codec import DecodeError, decode, encode
 from parity.numerics.distance import Distance
@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Job(Generic[Answer]):
-    """Something a worker can be asked for; its argument is the type of the answer."""
+    """A job of a worker; the type argument is the type of the answer."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Twin:
 
 @dataclass(frozen=True)
 class Spec:
-    """A network of the user's own: MODULE_OR_FILE.py:callable."""
+    """A user's network: MODULE_OR_FILE.py:callable."""
 
     spec: str
 
@@ -58,13 +58,13 @@ class RandomWeights:
 
     @property
     def label(self) -> str:
-        """Return what a manifest calls them."""
+        """Return their name in a manifest."""
         return f"random, seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class OwnWeights:
-    """The weights that the network, or the file, comes with."""
+    """The weights that the network, or the file, already has."""
 
     label: str = "own"
 
@@ -75,8 +75,8 @@ class WeightsFile:
 
     Attributes:
         file: A .safetensors or .pdparams file.
-        label: What a manifest calls them.
-        framework: Whose names and orientation they have; None for what the file's ending says.
+        label: Their name in a manifest.
+        framework: The one whose names and orientation they have; None: by the file's ending.
     """
 
     file: Path
@@ -89,15 +89,15 @@ Weights = RandomWeights | OwnWeights | WeightsFile
 
 @dataclass(frozen=True)
 class Setup:
-    """A network with its weights, where it is to run.
+    """A network with its weights, and where it runs.
 
     Attributes:
-        name: What to call it.
-        network: What it is.
-        weights: What it computes with.
-        device: "auto", "cpu", "gpu", or what ONNX Runtime calls one.
-        threads: Of one operator.
-        family: Of a twin, whose layouts of names its weights may have.
+        name: Its name in messages and manifests.
+        network: The network.
+        weights: Its weights.
+        device: "auto", "cpu", "gpu", or ONNX Runtime's name of a device.
+        threads: Number of threads of one operator.
+        family: Family of a twin; the weights may use any layout of names of that family.
     """
 
     name: str
@@ -120,22 +120,22 @@ class Trace(Job[None]):
 
 @dataclass(frozen=True)
 class Prepare(Job[None]):
-    """Build the network that is to be timed."""
+    """Build the network whose time is measured."""
 
     setup: Setup
 
 
 @dataclass(frozen=True)
-class Aim(Job[Mapping[str, str]]):
-    """Get ready to run an input (.npy) in several ways; the answer says why not, by way, where one does not work."""
+class PrepareWays(Job[Mapping[str, str]]):
+    """Prepare to run an input (.npy) in several ways; the answer gives the reason of each way that does not work."""
 
     input: Path
     ways: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Turn(Job[tuple[float, ...]]):
-    """Run one of the ways, once to warm the caches that others have used since, then timed; seconds of each."""
+class TimeWay(Job[tuple[float, ...]]):
+    """Run one of the ways: once untimed, to warm the caches, then `repeat` times; the answer is the seconds of each."""
 
     way: str
     repeat: int
@@ -143,7 +143,7 @@ class Turn(Job[tuple[float, ...]]):
 
 @dataclass(frozen=True)
 class Multiply(Job[float]):
-    """Multiply float32 matrices of `size` x `size`; the best rate in operations a second."""
+    """Multiply float32 matrices of `size` x `size`; the answer is the best rate in operations per second."""
 
     size: int
 
@@ -157,7 +157,7 @@ class Layers(Job[tuple[tuple[str, str, dict[str, Any]], ...]]):
 
 @dataclass(frozen=True)
 class State(Job[None]):
-    """Write the weights of the network of the last trace to `path`, a State's file."""
+    """Write the weights of the network of the last trace to `path`, as a State file."""
 
     path: Path
 
@@ -170,7 +170,7 @@ class Replay(Job[tuple[tuple[str, int, Distance | str], ...]]):
 
 
 @dataclass(frozen=True)
-class Outline(Job[Outlined]):
+class Outline(Job[outline.Outline]):
     """Run a network once for its shapes, on an input (N, C, H, W): `parity.analysis.outline`."""
 
     network: Network
@@ -179,8 +179,8 @@ class Outline(Job[Outlined]):
 
 
 @dataclass(frozen=True)
-class Survey(Job[tuple[Finding, ...]]):
-    """Find what pooling makes of input sizes: `parity.analysis.survey`; `channels` None for what the network takes."""
+class Survey(Job[tuple[SizeReport, ...]]):
+    """Report how pooling behaves at input sizes: `parity.analysis.survey`; `channels` None: those of the network."""
 
     network: Network
     channels: int | None
@@ -189,14 +189,14 @@ class Survey(Job[tuple[Finding, ...]]):
 
 @dataclass(frozen=True)
 class Shape(Job[tuple[int | None, ...]]):
-    """Read the shape of an ONNX file's first input; None where it is open."""
+    """Read the shape of an ONNX file's first input; None for an open dimension."""
 
     file: Path
 
 
 @dataclass(frozen=True)
 class Export(Job[Mapping[str, str]]):
-    """Have the exporter write the network of the last trace; the names of its State by those in the file."""
+    """Export the network of the last trace; the answer maps tensor names in the file to names in the State."""
 
     example: Path
     path: Path
@@ -206,14 +206,14 @@ class Export(Job[Mapping[str, str]]):
 
 @dataclass(frozen=True)
 class Outputs(Job[None]):
-    """Write what the network of the last trace makes of inputs (.npy) in float64, as 0.npy, ... into their folders."""
+    """Write the float64 outputs of the network of the last trace on inputs (.npy) to their folders, as 0.npy, ..."""
 
     inputs: tuple[tuple[Path, Path], ...]
 
 
 @dataclass(frozen=True)
 class Read(Job[None]):
-    """Write the tensors of a framework's own weights file again, as a State's file at `path`."""
+    """Convert a framework's own weights file to a State file at `path`."""
 
     file: Path
     path: Path
@@ -224,21 +224,21 @@ JOBS: Mapping[str, type[Job[Any]]] = {kind.__name__: kind for kind in Job.__subc
 
 @dataclass(frozen=True)
 class Progress:
-    """A message of a worker at work: what it is at, how much is done, how much there is."""
+    """A message of a busy worker: the name of the step, how much is done, the total."""
 
     progress: tuple[str, int, int]
 
 
 @dataclass(frozen=True)
 class Done:
-    """A worker's last message of a job: the answer."""
+    """A worker's last message about a job: the answer."""
 
     done: Any
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A worker's last message of a job that it cannot do: a line that says why."""
+    """A worker's last message about a job that failed: the reason, on one line."""
 
     error: str
 
@@ -247,44 +247,44 @@ Message = Progress | Done | Failed
 
 
 def to_line(job: Job[Any]) -> bytes:
-    """Return the line of JSON that asks for a job."""
+    """Return a job as one line of JSON."""
     return json.dumps({"do": type(job).__name__, **encode(job, strict=False)}).encode() + b"\n"
 
 
 def from_line(line: bytes) -> Job[Any]:
-    """Return the job a line asks for.
+    """Return the job in a line of JSON.
 
     Raises:
-        ParityError: If it is none: which field is wrong, in one line.
+        ParityError: If the line is not a job; the message names the wrong field.
     """
     try:
-        found = json.loads(line)
-        name = found.pop("do", None) if isinstance(found, dict) else None
+        data = json.loads(line)
+        name = data.pop("do", None) if isinstance(data, dict) else None
         if not isinstance(name, str) or name not in JOBS:
             raise DecodeError(f"no such job: {name!a:.60}")
-        return decode(JOBS[name], found, name)
+        return decode(JOBS[name], data, name)
     except ValueError as error:
-        raise ParityError(f"mistaken job: {error}") from error
+        raise ParityError(f"invalid job: {error}") from error
 
 
-def answer(job: Job[Answer], found: Any) -> Answer:
-    """Return a job's answer from what JSON made of it.
+def answer(job: Job[Answer], data: Any) -> Answer:
+    """Return a job's answer, decoded from JSON data.
 
     Raises:
-        ParityError: If it is of another type.
+        ParityError: If it has another type.
     """
     kind = type(job)
     hint = get_args(kind.__orig_bases__[0])[0]  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        return decode(hint, found, f"the answer to {kind.__name__}")
+        return decode(hint, data, f"the answer to {kind.__name__}")
     except DecodeError as error:
-        raise ParityError(f"mistaken answer: {error}") from error
+        raise ParityError(f"invalid answer: {error}") from error
 
 
 def message(line: bytes) -> Message:
-    """Return what a worker says on a line.
+    """Return the message in a line from a worker.
 
     Raises:
-        ValueError: If it says nothing: something else, a wrapper around its interpreter, has printed this.
+        ValueError: If the line is not a message; for example a wrapper around the interpreter has printed it.
     """
     return decode(Message, json.loads(line))

@@ -1,4 +1,4 @@
-"""What can be run: a twin, a callable of the user's, a file, or a recorded trace."""
+"""The models that can be run: a twin, a user's callable, an ONNX file, or a recorded trace."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ FRAMEWORKS = ("torch", "paddle")
 
 @dataclass(frozen=True)
 class Model:
-    """What is to be run: a twin, a callable of the user's, or a recorded trace.
+    """A model: a twin, a user's callable, an ONNX file, or a recorded trace.
 
     Attributes:
-        side: "torch", "paddle", "onnx", or "trace".
+        backend: "torch", "paddle", "onnx", or "trace".
         target: A zoo name, MODULE_OR_FILE.py:callable, or the path of the ONNX file or the trace.
     """
 
@@ -31,10 +31,10 @@ class Model:
 
 
 def parse_model(text: str) -> Model:
-    """Return the model that `side:target` names.
+    """Return the model that `backend:target` names.
 
     Raises:
-        ParityError: If the side or the zoo name is unknown, with near matches, or the trace does not exist.
+        ParityError: If the backend or the zoo name is unknown, with near matches, or the trace does not exist.
     """
     backend, _, target = text.partition(":")
     if backend in ("trace", "onnx"):
@@ -51,41 +51,43 @@ def parse_model(text: str) -> Model:
 
 
 def parse_pair(model: str, candidate: str | None) -> tuple[str, tuple[Model, Model]]:
-    """Return the comparison's name and its two models: a zoo name stands for torch's twin against Paddle's.
+    """Return the comparison's name and its two models: a zoo name stands for torch's twin, then Paddle's.
 
     Raises:
-        ParityError: If either is unknown, or the second is missing or too many.
+        ParityError: If either is unknown, the second is missing, or there is one too many.
     """
     if ":" not in model:
         if model not in NETWORKS:
             raise ParityError(unknown_network(model))
         if candidate is not None:
-            raise ParityError(f"{model} names both twins already; to choose sides write torch:{model} {candidate}")
+            raise ParityError(f"{model} names both twins already; to name each, write torch:{model} {candidate}")
         return model, (Model("torch", model), Model("paddle", model))
     if candidate is None:
-        raise ParityError(f"{model}: against what? Name a second model: paddle:..., torch:..., onnx:FILE or trace:FILE")
+        raise ParityError(
+            f"{model}: compare it with what? Add a second model: paddle:..., torch:..., onnx:FILE or trace:FILE"
+        )
     first, second = parse_model(model), parse_model(candidate)
-    named = next((each.target for each in (first, second) if each.backend in FRAMEWORKS), Path(first.target).name)
-    return named.rpartition(":")[2], (first, second)
+    name = next((each.target for each in (first, second) if each.backend in FRAMEWORKS), Path(first.target).name)
+    return name.rpartition(":")[2], (first, second)
 
 
 def parse_export(model: str, only: str | None) -> tuple[str, tuple[Model, ...]]:
-    """Return the export's name and its models: a zoo name stands for both twins, or the one of framework `only`.
+    """Return the export's name and its models: a zoo name stands for both twins, or for the twin of framework `only`.
 
     Raises:
-        ParityError: If it is unknown, or of another framework than `only`.
+        ParityError: If it is unknown, or its framework is not `only`.
     """
     if ":" not in model:
         name, pair = parse_pair(model, None)
         return name, tuple(each for each in pair if only in (None, each.backend))
-    found = parse_model(model)
-    if found.backend not in FRAMEWORKS or only not in (None, found.backend):
-        raise ParityError(f"{model}: no network of {only or 'torch or paddle'}, which is what can be exported")
-    return found.target.rpartition(":")[2], (found,)
+    network = parse_model(model)
+    if network.backend not in FRAMEWORKS or only not in (None, network.backend):
+        raise ParityError(f"{model}: only a network of {only or 'torch or paddle'} can be exported")
+    return network.target.rpartition(":")[2], (network,)
 
 
 def parse_single(text: str) -> Model:
-    """Return the one network that is named: a zoo name stands for torch's twin.
+    """Return the network of this name; a zoo name stands for torch's twin.
 
     Raises:
         ParityError: If it is unknown, or a trace or an ONNX file.
@@ -96,12 +98,12 @@ def parse_single(text: str) -> Model:
         return Model("torch", text)
     model = parse_model(text)
     if model.backend not in FRAMEWORKS:
-        what = "a trace holds no network" if model.backend == "trace" else "an ONNX file has no layers to call"
-        raise ParityError(f"{text}: {what}; name a zoo name, torch:... or paddle:...")
+        reason = "a trace holds no network" if model.backend == "trace" else "an ONNX file has no layers to call"
+        raise ParityError(f"{text}: {reason}; give a zoo name, torch:... or paddle:...")
     return model
 
 
 def unknown_network(name: str) -> str:
-    """Return the message for a name the zoo does not have, with near matches."""
+    """Return the error message for an unknown zoo name, with near matches."""
     others = "torch:FILE.py:callable, paddle:FILE.py:callable, onnx:FILE, trace:FILE"
     return f"unknown network {name!r}; {near(name)} Or give {others}."

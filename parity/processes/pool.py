@@ -1,4 +1,4 @@
-"""The worker processes of a session, and how they are to run."""
+"""The worker processes of a session, and the options they run with."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Options:
 
     Attributes:
         weights: "random", "own", or a file.
-        seed: Of the random weights.
-        device: "auto", "cpu", "gpu", or what ONNX Runtime calls one: "cuda", "tensorrt".
-        threads: Of each worker.
+        seed: Seed of the random weights.
+        device: "auto", "cpu", "gpu", or ONNX Runtime's names "cuda" and "tensorrt".
+        threads: Number of threads of each worker.
         timeout: Seconds for both runs together.
-        pythons: Interpreter of each side.
-        gradients: Whether to compare gradients too.
-        values_only: Whether layers whose settings differ, and whose output on this input does not, pass.
-        num_classes: Of a twin, None for the published number.
-        save_trace: Folder to keep the Traces in.
+        pythons: Interpreter of each backend; this interpreter where there is none.
+        gradients: Whether gradients are compared too.
+        values_only: Whether a layer passes when its settings differ and its output on this input does not.
+        num_classes: Outputs of a twin; None for the published number.
+        save_trace: Folder to save the Traces in.
     """
 
     weights: str = "random"
@@ -48,7 +48,7 @@ def fair_share() -> int:
 
 
 class Workers:
-    """The worker processes of a session, each started when it is first needed and kept until the end."""
+    """The worker processes of a session, each started when it is first needed and ended with the session."""
 
     def __init__(self, options: Options):
         self.options = options
@@ -62,7 +62,7 @@ class Workers:
         self._stack.close()
 
     def get(self, backend: str, role: int = 0) -> Worker:
-        """Return the worker of a side; `role` tells two models of the same framework apart."""
+        """Return the worker of a backend; `role` distinguishes two models of the same framework."""
         if (backend, role) not in self._workers:
             python = self.options.pythons.get(backend) or sys.executable
             worker = Worker(backend, python, self.options.threads)
@@ -70,10 +70,10 @@ class Workers:
         return self._workers[backend, role]
 
     def restart(self) -> None:
-        """End all workers; those needed next are started anew."""
+        """End all workers; new ones start when they are needed."""
         self._stack.close()
         self._workers.clear()
 
     def log(self) -> str:
-        """Return all that the frameworks have printed."""
+        """Return everything that the frameworks have printed."""
         return "".join(worker.log() for worker in self._workers.values())

@@ -1,4 +1,4 @@
-"""What workers are asked about models, and how a model is told to them."""
+"""Questions to workers about models, and the description of a model in a job."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def outline(model: Model, shape: str | None, options: Options, workers: Workers)
     """Return the outline (`analysis.outline`) of a network at an input of `shape`, N,C,H,W, or the published one.
 
     Raises:
-        ParityError: If the shape is none, or the network cannot take it.
+        ParityError: If the shape is invalid, or the network cannot take it.
     """
     published = NETWORKS[model.target].input if model.twin else (1, 3, 224, 224)
-    numbers = published if shape is None else parse_shape(shape, published)
-    job = jobs.Outline(network(model, options.num_classes), tuple(numbers), options.threads)
+    requested = published if shape is None else parse_shape(shape, published)
+    job = jobs.Outline(network(model, options.num_classes), tuple(requested), options.threads)
     return ask(workers.get(model.backend), job, options.timeout)
 
 
@@ -36,7 +36,7 @@ def describe_models(models: Iterable[Model], workers: Workers) -> list[list[tupl
     Raises:
         ParityError: If a model cannot be built, or is a trace or an ONNX file.
     """
-    live: list[Worker] = []
+    asked: list[Worker] = []
     for role, model in enumerate(models):
         if model.backend not in FRAMEWORKS:
             raise ParityError(
@@ -44,16 +44,16 @@ def describe_models(models: Iterable[Model], workers: Workers) -> list[list[tupl
             )
         worker = workers.get(model.backend, role)
         worker.submit(jobs.Layers(network(model)))
-        live.append(worker)
-    return [list(layers) for layers in wait(live, workers.options.timeout)]
+        asked.append(worker)
+    return [list(layers) for layers in wait(asked, workers.options.timeout)]
 
 
 def setup(name: str, model: Model, weights: jobs.Weights, options: Options) -> jobs.Setup:
-    """Return what a job says of a model that is to run, with its weights and its device."""
-    if model.backend == "onnx":  # its weights are its own, and `weights` says which the other side is to have
-        own = jobs.OwnWeights("the file's")
-        return jobs.Setup(name, network(model), own, options.device, options.threads)
-    # What ONNX Runtime tells apart is one GPU to a framework.
+    """Return the description of a model that runs, with its weights and its device."""
+    if model.backend == "onnx":  # `weights` is for the other model: a file holds its own
+        in_file = jobs.OwnWeights("the file's")
+        return jobs.Setup(name, network(model), in_file, options.device, options.threads)
+    # ONNX Runtime has two names for one GPU; a framework has one.
     device = "gpu" if options.device in ("cuda", "tensorrt") else options.device
     source = network(model, options.num_classes)
     if not model.twin:
@@ -62,14 +62,14 @@ def setup(name: str, model: Model, weights: jobs.Weights, options: Options) -> j
 
 
 def network(model: Model, num_classes: int | None = None) -> jobs.Network:
-    """Return what a job says of the network it is about; `num_classes` is for a twin."""
+    """Return the description of a network; `num_classes` is for a twin."""
     if model.backend == "onnx":
         return jobs.ModelFile(Path(model.target).resolve())
     return jobs.Twin(model.target, num_classes) if model.twin else jobs.Spec(model.target)
 
 
 def input_shape(models: Iterable[Model], workers: Workers) -> tuple[int, int, int, int] | None:
-    """Return the shape of the models' input, if a twin or a file tells it; 1 image of 224 x 224 where a file is free.
+    """Return the shape of the models' input, if a twin or a file states it; 1 image of 224 x 224 where a file is open.
 
     Raises:
         ParityError: If a file cannot be read, or takes no pictures.
@@ -87,8 +87,8 @@ def input_shape(models: Iterable[Model], workers: Workers) -> tuple[int, int, in
     return None
 
 
-def described_weights(options: Options, workers: Workers, here: Path) -> jobs.Weights:
-    """Return what a job says of the weights; a .pth file is read by the torch worker first, as only torch can."""
+def described_weights(options: Options, workers: Workers, folder: Path) -> jobs.Weights:
+    """Return the description of the weights; the torch worker first converts a .pth file, as only torch can read it."""
     if options.weights == "random":
         return jobs.RandomWeights(options.seed)
     if options.weights == "own":
@@ -97,6 +97,6 @@ def described_weights(options: Options, workers: Workers, here: Path) -> jobs.We
     framework = framework_of(path)
     if framework != "torch":
         return jobs.WeightsFile(path.resolve(), path.name)
-    plain = here / "weights.safetensors"
+    plain = folder / "weights.safetensors"
     ask(workers.get("torch"), jobs.Read(path.resolve(), plain), options.timeout)
     return jobs.WeightsFile(plain, path.name, framework)

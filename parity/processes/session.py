@@ -1,4 +1,4 @@
-"""What a worker does: one method for each job, and what it keeps between them. Knows no framework but by its side."""
+"""The work of a worker: one method for each job, and the state between jobs. It reaches a framework by its backend."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from parity.analysis.outline import Outline, outline
-from parity.analysis.survey import Finding, survey
+from parity.analysis.survey import SizeReport, survey
 from parity.backends.load import load_backend
 from parity.errors import ParityError
 from parity.numerics.distance import Distance
@@ -30,14 +30,14 @@ from parity.weights.state import State
 
 
 class Session:
-    """A worker's side, and the network it traced last; what each job is stands in `parity.processes.jobs`."""
+    """A worker's backend, and the network of its last trace; `parity.processes.jobs` defines the jobs."""
 
     def __init__(self, name: str, progress: Callable[[str, int, int], None]):
-        """Import a side, and with it its framework.
+        """Import a backend, and with it its framework.
 
         Args:
             name: "torch", "paddle" or "onnx".
-            progress: Called with what is being done, how much of it is done, how much there is.
+            progress: Called with the name of the step, how much is done, the total.
         """
         self.backend = load_backend(name)
         self.progress = progress
@@ -49,7 +49,7 @@ class Session:
         """Do a job and return its answer.
 
         Raises:
-            ParityError: If it cannot be done, for a reason that its owner can mend.
+            ParityError: If it cannot be done, for a reason that the user can fix.
         """
         raise NotImplementedError(type(job).__name__)
 
@@ -59,14 +59,14 @@ class Session:
         digest = self._ready(setup).digest()
         manifest = {"model": setup.name, "weights": setup.weights.label, "state_sha256": digest}
         inputs = [np.load(path, allow_pickle=False) for path in job.inputs]
-        own = getattr(self.backend, "record", None)  # a file has no layers to wrap: its side records it in its own way
-        _ = (own or partial(record, self.backend))(
+        special = getattr(self.backend, "record", None)  # a file has no layers to wrap: its backend records it itself
+        _ = (special or partial(record, self.backend))(
             self.network, inputs, job.path, manifest=manifest, gradients=job.gradients, progress=self.progress
         )
 
     def _ready(self, setup: jobs.Setup) -> State:
-        """Build a network with its weights, and return those."""
-        self.network = None  # gone before the next one comes
+        """Build a network with its weights, and return the weights."""
+        self.network = None  # freed before the next one is built
         device = self.backend.use(setup.device, setup.threads)
         self.network = network = self.backend.place(self._build(setup.network), device)
         weights = setup.weights
@@ -90,13 +90,13 @@ class Session:
             network = _call(source.spec)
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)
-            theirs = [frame for frame in frames if not frame.filename.startswith((__file__, "<frozen"))]
-            where = f" ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else ""
-            raise ParityError(f"{self.backend.NAME}:{source.spec}: {in_words(error)}{where}") from error
+            user_frames = [frame for frame in frames if not frame.filename.startswith((__file__, "<frozen"))]
+            where = f" ({user_frames[-1].filename}:{user_frames[-1].lineno})" if user_frames else ""
+            raise ParityError(f"{self.backend.NAME}:{source.spec}: {one_line(error)}{where}") from error
         if not hasattr(network, "forward"):
             raise ParityError(
-                f"{self.backend.NAME}:{source.spec}: made an object of type {type(network).__name__}, "
-                "which is no network"
+                f"{self.backend.NAME}:{source.spec}: returned an object of type {type(network).__name__}, "
+                "which is not a network"
             )
         return network
 
@@ -105,19 +105,20 @@ class Session:
         _ = self._ready(job.setup)
 
     @do.register
-    def _aim(self, job: jobs.Aim) -> Mapping[str, str]:
-        array, self.ways, refused = np.load(job.input, allow_pickle=False), {}, {}
+    def _prepare_ways(self, job: jobs.PrepareWays) -> Mapping[str, str]:
+        array = np.load(job.input, allow_pickle=False)
+        self.ways, refused = {}, {}
         for way in job.ways:
             try:
                 call = cast(Any, self.backend).runner(self.network, way, array)
                 call()
                 self.ways[way] = call
-            except Exception as error:  # a compiler that is missing, a file of another batch size: the others go on
+            except Exception as error:  # no compiler, or a file of another batch size: try the other ways
                 refused[way] = " ".join(str(error).split())[:200] or type(error).__name__
         return refused
 
     @do.register
-    def _turn(self, job: jobs.Turn) -> tuple[float, ...]:
+    def _time_way(self, job: jobs.TimeWay) -> tuple[float, ...]:
         call = self.ways[job.way]
         call()
         return tuple(_seconds(call) for _ in range(job.repeat))
@@ -140,19 +141,19 @@ class Session:
     @do.register
     def _replay(self, job: jobs.Replay) -> tuple[tuple[str, int, Distance | str], ...]:
         with Trace(job.reference) as reference:
-            found = replay(self.backend, self.network, reference)
-        return tuple((layer, number, gap) for (layer, number), gap in found.items())
+            gaps = replay(self.backend, self.network, reference)
+        return tuple((layer, number, gap) for (layer, number), gap in gaps.items())
 
     @do.register
     def _outline(self, job: jobs.Outline) -> Outline:
         _ = self.backend.use("cpu", job.threads)
         network = self._build(job.network)
-        # A user's own network may look at the numbers on its way, and is run as it is.
+        # A user's network may depend on the values inside it, so it runs with its real weights.
         hollow = isinstance(job.network, jobs.Twin)
         return outline(self.backend, self.backend.hollow(network) if hollow else network, job.shape)
 
     @do.register
-    def _survey(self, job: jobs.Survey) -> tuple[Finding, ...]:
+    def _survey(self, job: jobs.Survey) -> tuple[SizeReport, ...]:
         _ = self.backend.use("cpu", 1)
         report = lambda done: self.progress("pooling", done, len(job.sizes))
         return tuple(survey(self.backend, self._build(job.network), job.channels, job.sizes, report))
@@ -180,18 +181,18 @@ class Session:
 
 
 def _call(spec: str) -> Any:
-    """Return what the callable of MODULE_OR_FILE.py:callable makes."""
+    """Call the callable of MODULE_OR_FILE.py:callable and return its result."""
     module, _, name = spec.rpartition(":")
     if not module.endswith(".py"):
         sys.path.insert(0, str(Path.cwd()))
         return getattr(importlib.import_module(module), name)()
-    sys.path.insert(0, str(Path(module).resolve().parent))  # as Python does for a script: its siblings
-    found = importlib.util.spec_from_file_location(Path(module).stem, module)
-    assert found is not None
-    assert found.loader is not None
-    loaded = importlib.util.module_from_spec(found)
-    _ = sys.modules.setdefault(found.name, loaded)
-    found.loader.exec_module(loaded)
+    sys.path.insert(0, str(Path(module).resolve().parent))  # as for a script: files beside it can be imported
+    location = importlib.util.spec_from_file_location(Path(module).stem, module)
+    assert location is not None
+    assert location.loader is not None
+    loaded = importlib.util.module_from_spec(location)
+    _ = sys.modules.setdefault(location.name, loaded)
+    location.loader.exec_module(loaded)
     return getattr(loaded, name)()
 
 
@@ -201,6 +202,6 @@ def _seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def in_words(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """Return an error's kind and message on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"

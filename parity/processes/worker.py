@@ -1,6 +1,6 @@
-"""The child process that holds one framework: it reads jobs, a JSON line each, and answers each with a line.
+"""The child process of one framework: it reads jobs, one line of JSON each, and answers each with a line.
 
-Run as a script by any interpreter that has the framework, numpy and safetensors; the package itself need not be
+Any interpreter that has the framework, numpy and safetensors can run this script; the package itself need not be
 installed there.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
-    _ = sys.path.pop(0)  # this folder: its file names are not to stand before the standard library's
+    _ = sys.path.pop(0)  # this folder: its file names must not hide those of the standard library
 
 import contextlib
 import importlib.util
@@ -24,26 +24,26 @@ from typing import Any
 
 
 class _Finder:
-    """Finds our packages beside this file, and nothing else that may be in that folder."""
+    """Finds our packages beside this file, and nothing else in that folder."""
 
     _ROOT = Path(__file__).resolve().parent.parent.parent
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if name not in ("parity", "paddle_cnn", "torch_cnn"):
             return None
-        place = self._ROOT / name
+        folder = self._ROOT / name
         return importlib.util.spec_from_file_location(
-            name, place / "__init__.py", submodule_search_locations=[str(place)]
+            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
         )
 
 
 def _lines() -> Iterator[bytes]:
-    """Yield the lines that ask for jobs as they come; end the process when its owner has gone, whatever it is at."""
+    """Yield the lines with jobs as they arrive; end the process when its owner has ended, even during a job."""
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def read() -> None:
-        with open(0, "rb", buffering=0, closefd=False) as coming:  # unbuffered: holds no lock at exit
-            for line in coming:
+        with open(0, "rb", buffering=0, closefd=False) as stdin:  # unbuffered: holds no lock at exit
+            for line in stdin:
                 lines.put(line)
         os._exit(0)
 
@@ -53,9 +53,9 @@ def _lines() -> Iterator[bytes]:
 
 
 def main() -> None:
-    """Answer jobs until the owner has gone."""
+    """Answer jobs until the owner has ended."""
     sys.meta_path.insert(0, _Finder())
-    # What a framework prints, from C too, goes to the log; the answers keep the real output for themselves.
+    # What a framework prints, from C too, goes to the log; only answers go to the real output.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     _ = os.dup2(2, 1)
     name = sys.argv[1]
@@ -63,15 +63,15 @@ def main() -> None:
         from parity.errors import ParityError
         from parity.json_codec import encode
         from parity.processes import jobs
-        from parity.processes.session import Session, in_words
+        from parity.processes.session import Session, one_line
 
         def send(message: jobs.Message) -> None:
             _ = answers.write(json.dumps(encode(message, strict=False)) + "\n")
 
         session = Session(name, lambda *progress: send(jobs.Progress(progress)))
     except ImportError as error:
-        words = " ".join(str(error).split())
-        line = f"{sys.executable} cannot import the {name} side: {type(error).__name__}: {words}"
+        reason = " ".join(str(error).split())
+        line = f"{sys.executable} cannot import the {name} backend: {type(error).__name__}: {reason}"
         _ = answers.write(json.dumps({"error": line}) + "\n")
         return
     for line in _lines():
@@ -82,9 +82,9 @@ def main() -> None:
         except MemoryError:
             send(jobs.Failed(f"{name} worker: out of memory; use a smaller batch or image"))
         except Exception as error:
-            with contextlib.suppress(OSError):  # no room in the log is no reason to die without an answer
+            with contextlib.suppress(OSError):  # a full disk must not keep the answer back
                 traceback.print_exc()
-            send(jobs.Failed(f"{name} worker: {in_words(error)}"))
+            send(jobs.Failed(f"{name} worker: {one_line(error)}"))
 
 
 if __name__ == "__main__":

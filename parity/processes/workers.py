@@ -1,4 +1,4 @@
-"""Start, feed and watch the worker processes: one for each framework, each with its own interpreter."""
+"""Start the worker processes, give them jobs and read their answers: one process for each framework."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from parity.errors import ParityError
 from parity.processes import jobs
 from parity.processes.jobs import Answer, Job
 
-_LAST_WORDS = 1 << 16  # bytes; what a dying process may have to say
+_LAST_WORDS = 1 << 16  # bytes that a dying process may still write
 OnProgress = Callable[["Worker", str, int, int], None]
 
 
 class Worker:
-    """One framework in a process of its own; `with` it, so that it never outlives its owner."""
+    """One framework in its own process; use it in a `with` block, so that it never outlives its owner."""
 
     def __init__(self, backend: str, python: str, threads: int):
-        """Start the process; it imports its framework while the caller goes on.
+        """Start the process; it imports its framework while the caller continues.
 
         Args:
-            side: "torch" or "paddle".
-            python: The interpreter, which needs that framework, numpy and safetensors.
-            threads: How many threads its operators may use.
+            backend: "torch", "paddle" or "onnx".
+            python: The interpreter; it needs that framework, numpy and safetensors.
+            threads: Number of threads that its operators may use.
         """
         self.backend = backend
-        # "-u" and a log file: the last words of a process that dies must not die in a buffer.
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (it has no name: nothing can be left of it)
+        # "-u" and a log file: the last lines of a process that dies must not be lost in a buffer.
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (it has no name, so nothing can remain of it)
         script = Path(__file__).with_name("worker.py")
         try:
             self._process = subprocess.Popen(
@@ -43,7 +43,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
-                bufsize=0,  # nothing is left to flush into a dead process's pipe
+                bufsize=0,  # nothing to flush into a dead process's pipe
                 env={**os.environ, **_environment(threads)},
             )
         except OSError as error:
@@ -69,24 +69,24 @@ class Worker:
         """Give the worker its next job; `wait` for the answer."""
         assert self._process.stdin is not None
         self._job = job
-        with contextlib.suppress(BrokenPipeError):  # it is dead or has refused to start: `wait` reads why
+        with contextlib.suppress(BrokenPipeError):  # it is dead or did not start: `wait` reads the reason
             _ = self._process.stdin.write(jobs.to_line(job))
 
     def log(self) -> str:
         """Return what the process has printed."""
         length = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), length, 0).decode(errors="replace")  # the process goes on where it writes
+        return os.pread(self._log.fileno(), length, 0).decode(errors="replace")  # pread moves no file position
 
     def fileno(self) -> int:
-        """Return the descriptor of its answers, for a selector."""
+        """Return the file descriptor of its answers, for a selector."""
         assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
     def messages(self) -> list[jobs.Message]:
-        """Return the messages that have come in; an answer is of the type that its job says.
+        """Return the messages that have arrived; an answer has the type that its job states.
 
         Raises:
-            ParityError: If the process has died: how, and its last words; if an answer is of another type.
+            ParityError: If the process has died (how, and its last words), or an answer has another type.
         """
         content = os.read(self.fileno(), 1 << 16)
         if not content:
@@ -96,7 +96,7 @@ class Worker:
         return [message for line in lines if (message := self._message(line))]
 
     def _message(self, line: bytes) -> jobs.Message | None:
-        """Return a message; what a wrapper around the interpreter prints is none, and goes to the log."""
+        """Return a message; None for a line that a wrapper around the interpreter prints, which goes to the log."""
         try:
             message = jobs.message(line)
         except ValueError:
@@ -106,8 +106,8 @@ class Worker:
 
     def last_words(self) -> str:
         """Return the end of what the process has printed, on one line."""
-        words = [line.strip() for line in self.log().splitlines() if line.strip()]
-        return f"Its last words: {' | '.join(words[-3:])[-600:] or '(none)'}"
+        lines = [line.strip() for line in self.log().splitlines() if line.strip()]
+        return f"Its last words: {' | '.join(lines[-3:])[-600:] or '(none)'}"
 
     def _obituary(self, code: int) -> str:
         if code < 0:
@@ -118,7 +118,7 @@ class Worker:
         return f"{self.backend} worker {how}. {self.last_words()}{self.full_disk()}"
 
     def full_disk(self) -> str:
-        """Return what to do if there is no room for last words, nor for anything else beside them; "" if there is."""
+        """Return the advice for a full disk of temporary files; "" if it has room."""
         disk = os.fstatvfs(self._log.fileno())
         if disk.f_bavail * disk.f_frsize >= _LAST_WORDS:
             return ""
@@ -133,8 +133,8 @@ def _environment(threads: int) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": count,
         # Read once, when the CUDA libraries are loaded: float32 means float32.
         "NVIDIA_TF32_OVERRIDE": "0",
-        # glibc gives large blocks back to the system when they are freed, and a run takes and frees them layer by
-        # layer: kept, they need not be fetched and zeroed anew (a quarter of the page faults, measured).
+        # glibc returns large freed blocks to the system, and a run allocates and frees them layer by layer. Reused,
+        # they need not be fetched and zeroed again (a quarter of the page faults, measured).
         "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
         "MALLOC_TRIM_THRESHOLD_": str(1 << 34),
         "GLOG_minloglevel": "3",
@@ -146,11 +146,11 @@ def wait(workers: list[Worker], timeout: float, on_progress: OnProgress | None =
     """Return each worker's answer to its job, in order.
 
     Raises:
-        ParityError: As soon as one of them refuses its job, dies, or all of them together take longer than `timeout`
+        ParityError: As soon as one of them fails in its job or dies, or all together take longer than `timeout`
             seconds.
     """
-    found = dict(answers(workers, timeout, on_progress))
-    return [found[worker] for worker in workers]
+    by_worker = dict(answers(workers, timeout, on_progress))
+    return [by_worker[worker] for worker in workers]
 
 
 def ask(worker: Worker, job: Job[Answer], timeout: float, on_progress: OnProgress | None = None) -> Answer:
@@ -167,7 +167,7 @@ def ask(worker: Worker, job: Job[Answer], timeout: float, on_progress: OnProgres
 def answers(
     workers: list[Worker], timeout: float, on_progress: OnProgress | None = None
 ) -> Iterator[tuple[Worker, Any]]:
-    """Yield each worker with its answer, as they come; what the caller does meanwhile is not counted as their time.
+    """Yield each worker with its answer, as they arrive; the time the caller uses in between is not counted.
 
     Raises:
         ParityError: As `wait` does.
@@ -178,8 +178,8 @@ def answers(
         for worker in workers:
             _ = selector.register(worker, selectors.EVENT_READ)
         while waiting:
-            left = deadline - time.monotonic()
-            ready = selector.select(left) if left > 0 else []  # one that makes progress for ever is late too
+            remaining = deadline - time.monotonic()
+            ready = selector.select(remaining) if remaining > 0 else []  # endless progress ends in time too
             if not ready:
                 names = " and ".join(worker.backend for worker in waiting)
                 raise ParityError(

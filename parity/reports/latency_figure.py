@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from parity.deploy.latency import Row
+from parity.deploy.latency import Timing
 from parity.errors import ParityError
 
 
-def plot(name: str, rows: Sequence[Row], path: Path) -> None:
+def plot(name: str, rows: Sequence[Timing], path: Path) -> None:
     """Write a PNG: images a second of every way, a group of bars for each batch size and number of threads.
 
     Raises:

@@ -12,7 +12,7 @@ from parity.errors import ParityError
 from parity.numerics.pooling import RULES, Pool, differs, draw, sizes, windows
 
 if TYPE_CHECKING:
-    from parity.analysis.survey import Finding
+    from parity.analysis.survey import SizeReport
 
 _FORMATS = (".png", ".svg", ".pdf")
 _ENDS = 10  # the last windows, where the rules differ
@@ -97,7 +97,7 @@ def _windows(axis: Any, size: int, pool: Pool) -> tuple[int, int]:
     return first, last
 
 
-def survey(model: str, findings: Sequence[Finding], published: int | None, path: Path) -> None:
+def survey(model: str, findings: Sequence[SizeReport], published: int | None, path: Path) -> None:
     """Draw a network's input sizes against its pooling layers: where rounding or the framework matters."""
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
@@ -142,7 +142,7 @@ def survey(model: str, findings: Sequence[Finding], published: int | None, path:
     _save(figure, path)
 
 
-def _cell(finding: Finding, layer: str) -> int:
+def _cell(finding: SizeReport, layer: str) -> int:
     if len(finding.refused) == 2:
         return 3
     if layer in finding.parts or layer not in finding.layers:

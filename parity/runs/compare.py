@@ -48,6 +48,15 @@ def compare_models(
 
     Raises:
         ParityError: If either cannot be run.
+
+    Example:
+        >>> from parity.processes.models import parse_pair
+        >>> name, models = parse_pair("lenet5", None)
+        >>> options = Options()
+        >>> with Workers(options) as workers:
+        ...     result = compare_models(name, models, lambda: np.ones((1, 1, 28, 28), np.float32), options, workers)
+        >>> name, result.ok
+        ('lenet5', True)
     """
     if options.num_classes is not None and not all(model.twin for model in models):
         raise ParityError("--num-classes is for networks of the zoo; a callable chooses its own")

@@ -6,7 +6,7 @@ import exports
 import paddle
 import pytest
 import torch
-from export_layers import LAYERS, MENDED
+from export_layers import FIXED, LAYERS
 from facts import export_page
 
 from parity.analysis.export_cases import Case
@@ -19,12 +19,12 @@ INTRODUCTION = """\
 Written by `make docs` from `parity/analysis/exporter_faults.py`, which `parity lint` and `parity export` read too; do
 not edit.
 
-* *mended*: the file is right. paddle2onnx 2.1 reads as float32 what Paddle 3.3 saves as float64, so that what it finds
-  is chance: the saved program's attributes are rewritten as float32 first. A network is put into evaluation mode first.
-  The remedy is for an exporter that is called without us.
+* *fixed*: the file is right. paddle2onnx 2.1 reads as float32 what Paddle 3.3 saves as float64, so it reads a random
+  value: the saved program's attributes are rewritten as float32 first. A network is set to evaluation mode first.
+  The remedy is for an exporter that is called without `parity export`.
 * *refused*: no file is written; the layer and the remedy are named; exit 2.
-* *found out in the file*: no layer's settings tell, the proof does: no file, exit 1 or 2. So is any fault of a layer
-  that is called as a function.
+* *found out in the file*: no layer's settings show it, the proof does: no file, exit 1 or 2. The same holds for
+  any fault of a layer that is called as a function.
 * *noted*: the file is right, and Paddle computes something else: it is written, with a note."""
 T, P = torch.nn, paddle.nn
 
@@ -35,8 +35,8 @@ def case(layer, **known):
     return Case(kind, config, **{"size": (8, 8), "opset": 18, "dynamic_size": False, **known})
 
 
-def names(given, exporter=None):
-    return {fault.name for fault, _ in met(given, exporter)}
+def names(layer_case, exporter=None):
+    return {fault.name for fault, _ in met(layer_case, exporter)}
 
 
 # The document
@@ -47,8 +47,8 @@ def measured_link(row):
     return f"[{row}](differences.md#{heading})"
 
 
-def here(fault):
-    """Return what `parity export` does about it, in words."""
+def handling(fault):
+    """Return what `parity export` does about it."""
     return "found out in the file" if fault.handling == "refused" and not fault.kinds else fault.handling
 
 
@@ -59,7 +59,7 @@ def table():
     for fault in FAULTS:
         links = ", ".join(map(measured_link, fault.measured))
         first = f'<a id="{fault.name}"></a>{fault.layer}'
-        lines.append(f"| {' | '.join([first, fault.who, fault.effect, here(fault), _cell(fault.remedy), links])} |")
+        lines.append(f"| {' | '.join([first, fault.who, fault.effect, handling(fault), _cell(fault.remedy), links])} |")
     return "\n".join(lines) + "\n\n"
 
 
@@ -217,10 +217,10 @@ def test_a_sentence_names_layer_setting_exporter_and_remedy():
     assert sentence(fault, "act", given, setting).startswith("act: CELU: paddle2onnx does not know it")
 
 
-def test_every_fault_that_is_mended_has_a_layer_that_is_exported():
+def test_every_fault_that_is_fixed_has_a_layer_that_is_exported():
     """tests/deploy/test_export.py does."""
-    assert {fault.name for fault in FAULTS if fault.handling == "mended"} == set(MENDED.values())
-    assert set(MENDED) <= set(LAYERS)
+    assert {fault.name for fault in FAULTS if fault.handling == "fixed"} == set(FIXED.values())
+    assert set(FIXED) <= set(LAYERS)
 
 
 if __name__ == "__main__":

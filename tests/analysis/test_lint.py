@@ -100,8 +100,8 @@ def test_only_what_export_refuses_for_sure_is_a_warning(make, expected):
 
 def test_a_note_says_what_export_does():
     said = {row: str(each) for each in lint([("a", "LeakyReLU", {"negative_slope": 0.1})]) for row in [each.level]}
-    assert said["note"].startswith("note: a: LeakyReLU: negative_slope=0.1: paddle2onnx writes a slope of chance; ")
-    assert "`parity export` mends this; elsewhere use maximum" in said["note"]
+    assert said["note"].startswith("note: a: LeakyReLU: negative_slope=0.1: paddle2onnx writes a random slope; ")
+    assert "`parity export` fixes this; elsewhere use maximum" in said["note"]
     (warning,) = lint([("a", "CELU", {})])
     assert "`parity export` refuses it; " in str(warning)
     assert str(warning).startswith("a: CELU: paddle2onnx")
@@ -179,7 +179,7 @@ def net():
 def right():
     return nn.Sequential(nn.Conv2D(3, 4, 3), nn.ReLU())
 
-def mended():
+def fixed():
     return nn.Sequential(nn.Conv2D(3, 4, 3), nn.LeakyReLU(0.1))
 """
 
@@ -214,9 +214,9 @@ def test_strict_ends_with_1_only_if_there_is_something(tmp_path):
         0,
         "paddle:net.py:right: 3 layers read: no known trap.\n",
     )
-    code, said, _ = parity("paddle:net.py:mended", "--strict", folder=tmp_path)
+    code, said, _ = parity("paddle:net.py:fixed", "--strict", folder=tmp_path)
     assert code == 0  # a note is nothing to stop at
-    assert said.endswith("paddle:net.py:mended: 3 layers read: no known trap, 1 note.\n")
+    assert said.endswith("paddle:net.py:fixed: 3 layers read: no known trap, 1 note.\n")
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def command(*arguments, **options):
         (["onnx:{here}"], "an ONNX file has no layers to call"),
         (["trace:nowhere"], "trace:nowhere: no such file"),
         (["trace:{here}"], "a trace holds no network"),
-        (["lenet5", "--input", "1,1,28"], "--input 1,1,28: a shape is N,C,H,W, each at least 1; 1,1,28,28 fits"),
+        (["lenet5", "--input", "1,1,28"], "--input 1,1,28: a shape is N,C,H,W, each at least 1; for example 1,1,28,28"),
         (["lenet5", "--input", "0,1,28,28"], "a shape is N,C,H,W, each at least 1"),
         (["lenet5", "--input", "cat.jpg"], "--input cat.jpg: a shape is N,C,H,W"),
         (["alexnet", "--input", "1,3,32,32"], "features.12: MaxPool2d: a window of 3x3 does not fit its input of 1x1"),

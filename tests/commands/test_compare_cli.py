@@ -70,7 +70,7 @@ def refused(desk, *arguments, **more):
         (["resnet19"], r"unknown network 'resnet19'; did you mean resnet18"),
         (["torch:resnet5", "paddle:resnet50"], r"unknown network 'resnet5'; did you mean resnet50"),
         (["jax:resnet18", "paddle:resnet18"], r"unknown model 'jax:resnet18'; a model is a zoo name, torch:"),
-        (["torch:resnet18"], r"torch:resnet18: against what\?"),
+        (["torch:resnet18"], r"torch:resnet18: compare it with what\?"),
         (["resnet18", "paddle:resnet18"], r"resnet18 names both twins already"),
         (["trace:gone.safetensors", "paddle:resnet18"], r"trace:gone\.safetensors: no such file"),
         (["resnet18", "--input", "gone.png"], r"--input gone\.png: No such file"),
@@ -85,8 +85,8 @@ def refused(desk, *arguments, **more):
         (["resnet18", "--input", "cut.npy"], r"--input cut\.npy: no \.npy file of numbers"),
         (["resnet18", "--input", "header.npy"], r"--input header\.npy: no \.npy file of numbers"),
         (["resnet18", "--json", "gone/out.json"], r"gone/out\.json: cannot write: no such folder"),
-        (["resnet18", "--json", "pipe"], r"pipe: cannot write: is no file"),
-        (["resnet18", "--json", "folder.png"], r"folder\.png: cannot write: is no file"),
+        (["resnet18", "--json", "pipe"], r"pipe: cannot write: it is not a file"),
+        (["resnet18", "--json", "folder.png"], r"folder\.png: cannot write: it is not a file"),
         (["resnet18", "--weights", "gone.safetensors"], r"gone\.safetensors: no such file"),
         (["resnet18", "--weights", "weights.ckpt"], r"weights\.ckpt: unknown kind of weights file"),
         (["resnet18", "--torch-python", "gone"], r"--torch-python gone: cannot start it: No such file"),
@@ -175,14 +175,14 @@ def test_an_interpreter_without_torch(desk, recorded, tmp_path):
         (packages / name).symlink_to(site / name)
     python = script(tmp_path / "python", f'PYTHONPATH={packages} exec {sys.executable} -S "$@"')
     line = refused(desk, recorded[0], f"{TORCH}:net", *SMALL, "--torch-python", python)
-    assert line.endswith("cannot import the torch side: ModuleNotFoundError: No module named 'torch'")
+    assert line.endswith("cannot import the torch backend: ModuleNotFoundError: No module named 'torch'")
 
 
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
         ("misbehaving.py:gone", "AttributeError: module 'misbehaving' has no attribute 'gone'"),
-        ("misbehaving.py:makes_a_number", "made an object of type int, which is no network"),
+        ("misbehaving.py:makes_a_number", "returned an object of type int, which is not a network"),
         ("misbehaving.py:raises_over_three_lines", "ValueError: one two three (misbehaving.py:"),
     ],
 )

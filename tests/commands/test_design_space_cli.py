@@ -36,8 +36,8 @@ def png_size(path):
             "not a number >= 0: line 3: error is 'x'; line 4: error is '-2'; line 5: error is 'nan'",
         ),
         (b"error\n" + b"x\n" * 100, "line 11: error is 'x'; and 90 more"),
-        (b"\xff\xfe\x00\x01", "no CSV file"),
-        (b"error\n" + b"1" * 200_000 + b"\n", "no CSV file: field larger than field limit"),
+        (b"\xff\xfe\x00\x01", "not a CSV file"),
+        (b"error\n" + b"1" * 200_000 + b"\n", "not a CSV file: field larger than field limit"),
         (b"name,error\na\n", "line 2: error is None"),
     ),
 )
@@ -54,7 +54,7 @@ def test_a_bad_results_file_is_one_line_and_exit_2(tmp_path, content, words):
     "arguments, words",
     (
         (["--plot", "/nowhere/x.png"], "/nowhere/x.png: cannot write: no such folder"),
-        (["--plot", "x.pdf"], "--plot x.pdf: a PNG is written; name a file that ends in .png"),
+        (["--plot", "x.pdf"], "--plot x.pdf: this writes a PNG; name a file that ends in .png"),
         (["--json", "/nowhere/x.json"], "/nowhere/x.json: cannot write: no such folder"),
         (["--edf", "."], "--edf .: cannot read: Is a directory"),
     ),

@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 import torch_cnn
-from parity.analysis.survey import Finding, survey, walk
+from parity.analysis.survey import SizeReport, survey, walk
 from parity.backends import paddle_backend, torch_backend
 from parity.commands.program import app
 from parity.errors import ParityError
@@ -35,12 +35,12 @@ def parity():
             ["--size", 9, "--kernel", 0, "--padding", -1],
             "pool: kernel is 0, needs a whole number >= 1 or a pair of them; ",
         ),
-        (["--size", "9..12", "--kernel", 3], "--size 9..12: a range goes with a network"),
-        (["--size", "nine", "--kernel", 3], "--size nine: needs a number of pixels, or a range such as 200..260"),
-        (["--size", "-3", "--kernel", 3], "--size -3: needs a number"),
-        (["--size", "٣", "--kernel", 3], "--size ٣: needs a number"),
-        (["--size", 0, "--kernel", 3], "--size 0: needs 1 <= first <= last <= 10000"),
-        (["--size", 10**8, "--kernel", 3], "needs 1 <= first <= last"),
+        (["--size", "9..12", "--kernel", 3], "--size 9..12: a range is for a network"),
+        (["--size", "nine", "--kernel", 3], "--size nine: give a number of pixels, or a range such as 200..260"),
+        (["--size", "-3", "--kernel", 3], "--size -3: give a number"),
+        (["--size", "٣", "--kernel", 3], "--size ٣: give a number"),
+        (["--size", 0, "--kernel", 3], "--size 0: give 1 <= first <= last <= 10000"),
+        (["--size", 10**8, "--kernel", 3], "give 1 <= first <= last"),
         (["--size", 9, "--kernel", 10**8], "a window of more than 10000 pixels cannot be drawn"),
         (
             ["--size", 1, "--kernel", 7, "--stride", 1],
@@ -48,7 +48,7 @@ def parity():
         ),
         (["alexnet", "--kernel", 3], "alexnet has its own pooling layers"),
         (["alexnet", "--ceil-mode"], "alexnet has its own pooling layers"),
-        (["alexnet", "--size", "260..200"], "--size 260..200: needs 1 <= first <= last"),
+        (["alexnet", "--size", "260..200"], "--size 260..200: give 1 <= first <= last"),
         (["alexnett"], "unknown network 'alexnett'; did you mean alexnet"),
         (["caffe:x.py:f"], "unknown model 'caffe:x.py:f'"),
         (["trace:nowhere"], "trace:nowhere: no such file"),
@@ -68,7 +68,7 @@ def test_wrong_usage_is_one_line_and_exit_2(parity, words, message):
 
 def test_a_trace_is_of_one_size(parity, tmp_path):
     (tmp_path / "a.trace").touch()
-    assert "a trace is of one size" in parity(f"trace:{tmp_path}/a.trace").stderr
+    assert "a trace has one size" in parity(f"trace:{tmp_path}/a.trace").stderr
     assert "an ONNX file has no layers to call" in parity(f"onnx:{tmp_path}/a.trace").stderr
 
 
@@ -95,7 +95,7 @@ def test_one_layer_at_112(parity):
     assert lines[3].split() == ["floor", "56", "56", "56", "<-", "this", "layer"]
     assert lines[4].split() == ["ceil", "57", "57", "57"]
     assert "warning" not in done.stdout
-    assert "Paddle and torch never part" in done.stdout
+    assert "Paddle and torch never differ" in done.stdout
 
 
 def test_where_they_part_it_warns_and_exits_1(parity, tmp_path):
@@ -103,7 +103,7 @@ def test_where_they_part_it_warns_and_exits_1(parity, tmp_path):
     done = parity(*words, "--ceil-mode", "--include-pad", "--json", tmp_path / "x.json")
     assert done.exit_code == 1
     assert "29..31                                 ---  paddle only" in done.stdout
-    assert "warning: the frameworks part here, windows: torch 6, paddle 7, onnx 6." in done.stdout
+    assert "warning: the frameworks differ here, windows: torch 6, paddle 7, onnx 6." in done.stdout
     assert "its maximum is -3.4e+38, its average nan" in done.stdout  # 29 to 28, padding counted: nothing over 0
     assert "lengths 2, 3, 4 modulo 5" in done.stdout
     found = json.loads((tmp_path / "x.json").read_text())
@@ -111,7 +111,7 @@ def test_where_they_part_it_warns_and_exits_1(parity, tmp_path):
     assert found["pool"] == asdict(Pool(3, 5, 1, ceil_mode=True, include_pad=True))
     done = parity(*words)
     assert done.exit_code == 0
-    assert "warning: with ceil_mode the frameworks part at this length." in done.stdout
+    assert "warning: with ceil_mode the frameworks differ here." in done.stdout
 
 
 def test_a_layer_that_torch_alone_refuses(parity):
@@ -176,7 +176,7 @@ def test_a_walk_is_what_each_framework_does(size):
         (found,) = survey(backend, network, None, [size])
         gaps = [ours[0] for ours, theirs in zip(real["torch"], real["paddle"], strict=True) if ours != theirs]
         assert list(found.parts) == gaps
-        assert found.apart == bool(gaps)
+        assert found.differs == bool(gaps)
 
 
 @pytest.mark.parametrize("name", ["alexnet", "googlenet", "densenet_cifar_40_12", "regnet_x_400mf"])
@@ -224,7 +224,7 @@ def test_branches_that_no_longer_fit_are_a_refusal():
             return self.one(x) + self.two(x)
 
     even, odd = survey(torch_backend, Forked(), 3, [8, 9])
-    assert even == Finding(8, ("one", "two"), (), (), {})
+    assert even == SizeReport(8, ("one", "two"), (), (), {})
     assert odd.rounds == ("one", "two")
     assert set(odd.refused) == {"torch", "paddle"}
     assert odd.refused["torch"][0] == "RuntimeError"
@@ -247,7 +247,7 @@ def test_alexnet_by_size(parity, tmp_path):
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_network_that_parts_exits_1_through_its_door(tmp_path):
+def test_a_network_that_differs_exits_1(tmp_path):
     source = tmp_path / "net.py"
     source.write_text(
         "from torch import nn\n\n\ndef build():\n"
@@ -259,10 +259,10 @@ def test_a_network_that_parts_exits_1_through_its_door(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[1:4] == [
         "  same: 8",
-        "  torch and Paddle part at 1: 9",
+        "  torch and Paddle differ at 1: 9",
         "  floor and ceil differ at 2: 10",
     ]
-    assert lines[-1].startswith("warning: torch and Paddle part at 2 of 4 sizes. paddle_cnn.pooling has")
+    assert lines[-1].startswith("warning: torch and Paddle differ at 2 of 4 sizes. paddle_cnn.pooling has")
 
 
 @pytest.mark.parametrize("window", [Pool(3, 5, 1, ceil_mode=True), Pool(5, 3), Pool(3, 2, 1, 2)])
@@ -280,4 +280,4 @@ def test_what_nobody_places_cannot_be_drawn(tmp_path):
 
 def test_a_network_without_pooling_cannot_be_drawn(tmp_path):
     with pytest.raises(ParityError, match="has no pooling layer to draw"):
-        pooling_figure.survey("x", [Finding(9, (), (), (), {})], None, tmp_path / "x.png")
+        pooling_figure.survey("x", [SizeReport(9, (), (), (), {})], None, tmp_path / "x.png")

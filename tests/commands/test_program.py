@@ -40,7 +40,7 @@ def test_a_closed_stdout_is_one_line_and_exit_2():
         )
         assert done.returncode == 2
         assert done.stderr == (
-            "parity: stdout is closed, and the report goes there; send it to /dev/null if nobody reads it\n"
+            "parity: stdout is closed, but the report needs it; redirect it to /dev/null if nobody reads it\n"
         )
 
 
@@ -79,15 +79,15 @@ def occupied(tmp_path, monkeypatch):
     Path("circle").symlink_to("circle")
     Path("to_nowhere").symlink_to("gone/x.json")
     return {
-        "pipe": "is no file",
-        "folder": "is no file but a folder",
-        "to_pipe": "is no file",
-        "to_stdout": "is an open stream, no file",
-        "/dev/stdout": "is an open stream, no file",
-        "/proc/self/fd/1": "is an open stream, no file",
+        "pipe": "it is not a file",
+        "folder": "it is a folder",
+        "to_pipe": "it is not a file",
+        "to_stdout": "it is an open stream, not a file",
+        "/dev/stdout": "it is an open stream, not a file",
+        "/proc/self/fd/1": "it is an open stream, not a file",
         "circle": "Too many levels of symbolic links",
         "to_nowhere": "no such folder",
-        "/dev/null": "is no file",
+        "/dev/null": "it is not a file",
     }
 
 
@@ -120,7 +120,7 @@ def test_no_file_takes_the_place_of_a_device_a_pipe_a_folder_or_a_stream(occupie
     assert Path("to_pipe").is_symlink()
 
 
-def test_a_mistyped_verb_is_told_its_neighbour():
+def test_a_mistyped_verb_gets_a_suggestion():
     done = run("lst")
     assert (done.returncode, done.stdout) == (2, "")
     assert "No such command 'lst'. Did you mean 'list'?" in done.stderr

@@ -83,7 +83,7 @@ def test_bad_pictures_labels_and_files_are_one_line_and_leave_nothing(model, pic
 def test_labels_that_are_none_are_refused(tmp_path):
     for name, content in (("a.json", "{"), ("b.json", '{"1": "x"}'), ("c.json", "7")):
         (tmp_path / name).write_text(content)
-        with pytest.raises(ParityError, match="no list of names"):
+        with pytest.raises(ParityError, match="not a list of names"):
             read_labels(tmp_path / name)
     with pytest.raises(ParityError, match="cannot read"):
         read_labels(tmp_path / "missing")
@@ -137,7 +137,7 @@ def test_what_cannot_be_calibrated_is_refused_and_nothing_is_written(model, tmp_
         ("int4", None, "unknown precision"),
         ("int8", tmp_path / "size.npy", "is needed"),
         ("int8", tmp_path / "nan.npy", "NaN or infinity"),
-        ("int8", tmp_path / "junk.npy", "no .npy file"),
+        ("int8", tmp_path / "junk.npy", "not a .npy file"),
         ("int8", tmp_path / "empty", "no pictures"),
         ("fp16", tmp_path / "gone.npy", "cannot read"),
     ):

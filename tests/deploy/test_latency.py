@@ -8,7 +8,7 @@ import pytest
 from onnx_nodes import one_node
 
 from parity import ParityError
-from parity.deploy.latency import Row, measure
+from parity.deploy.latency import Timing, measure
 from parity.processes.models import Model
 from parity.reports.latency_figure import plot
 
@@ -62,7 +62,11 @@ def test_a_way_that_cannot_run_says_why_and_the_others_run(tmp_path):
 def test_a_plot_is_a_picture(tmp_path):
     from PIL import Image
 
-    rows = [Row("a", 1, 1, 2.0, 3.0, 500.0), Row("a", 4, 1, 4.0, 5.0, 1000.0), Row("b", 1, 1, refused="absent")]
+    rows = [
+        Timing("a", 1, 1, 2.0, 3.0, 500.0),
+        Timing("a", 4, 1, 4.0, 5.0, 1000.0),
+        Timing("b", 1, 1, refused="absent"),
+    ]
     plot("net", rows, tmp_path / "x.png")
     with Image.open(tmp_path / "x.png") as image:
         assert image.format == "PNG"

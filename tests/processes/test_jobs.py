@@ -25,8 +25,8 @@ SETUPS = [jobs.Setup("n", network, weights, "cpu", 2, "lenet") for network in NE
 EXAMPLES = [
     *[jobs.Trace(setup, (Path("x.npy"),), Path("t"), gradients=True) for setup in SETUPS],
     jobs.Prepare(SETUPS[0]),
-    jobs.Aim(Path("x.npy"), ("eager", "compile")),
-    jobs.Turn("eager", 3),
+    jobs.PrepareWays(Path("x.npy"), ("eager", "compile")),
+    jobs.TimeWay("eager", 3),
     jobs.Multiply(8),
     *[jobs.Layers(network) for network in NETWORKS],
     jobs.State(Path("s")),
@@ -64,18 +64,18 @@ def test_a_mistyped_field_is_one_line(job):
             line[field.name] = json.loads(value)
             with pytest.raises(ParityError) as error:
                 jobs.from_line(json.dumps(line).encode())
-            assert str(error.value).startswith(f"mistaken job: {type(job).__name__}.{field.name}")
+            assert str(error.value).startswith(f"invalid job: {type(job).__name__}.{field.name}")
             assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (b"nonsense", "mistaken job: "),
-        (b"[]", "mistaken job: no such job: None"),
-        (b'{"do": "do"}', "mistaken job: no such job: 'do'"),
-        (b'{"do": ["Turn"]}', "mistaken job: no such job: ['Turn']"),
-        (b'{"do": "Turn", "repeat": 1, "often": 2}', "mistaken job: Turn: missing: 'way'; unknown: 'often'"),
+        (b"nonsense", "invalid job: "),
+        (b"[]", "invalid job: no such job: None"),
+        (b'{"do": "do"}', "invalid job: no such job: 'do'"),
+        (b'{"do": ["TimeWay"]}', "invalid job: no such job: ['TimeWay']"),
+        (b'{"do": "TimeWay", "repeat": 1, "often": 2}', "invalid job: TimeWay: missing: 'way'; unknown: 'often'"),
     ],
 )
 def test_what_is_no_job_is_one_line(line, words):
@@ -95,7 +95,7 @@ def test_an_answer_of_another_type_is_one_line():
         (jobs.Read(Path("a"), Path("b")), {}),
         (jobs.Survey(NETWORKS[0], None, (1,)), [{}]),
     ):
-        with pytest.raises(ParityError, match=r"^mistaken answer: the answer to "):
+        with pytest.raises(ParityError, match=r"^invalid answer: the answer to "):
             jobs.answer(job, found)
 
 
@@ -111,8 +111,8 @@ def test_only_a_message_is_one():
 def test_a_worker_refuses_a_mistyped_job_in_a_line_and_goes_on():
     with Worker("torch", sys.executable, 1) as worker:
         for job, words in (
-            (jobs.Multiply("big"), "mistaken job: Multiply.size: expected an integer, found 'big'"),  # type: ignore
-            (jobs.Turn("sideways", 1), "torch worker: KeyError: 'sideways'"),
+            (jobs.Multiply("big"), "invalid job: Multiply.size: expected an integer, found 'big'"),  # type: ignore
+            (jobs.TimeWay("sideways", 1), "torch worker: KeyError: 'sideways'"),
         ):
             with pytest.raises(ParityError) as error:
                 ask(worker, job, 60)

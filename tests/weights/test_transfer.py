@@ -67,7 +67,7 @@ def test_files_that_cannot_be_are_refused_in_a_line_each(lenet, tmp_path):
     refused(good, r"10 of its 10 .* lenet5: the weights do not fit", source, "lenet5", num_classes=7)
     refused(good, "unknown layout: none of its 10 names", source, "resnet18")
     os.mkfifo(tmp_path / "pipe.pth")
-    with pytest.raises(ParityError, match="cannot write: is no file"):
+    with pytest.raises(ParityError, match="cannot write: it is not a file"):
         transfer(source, tmp_path / "pipe.pth", "lenet5")
 
 

@@ -1,1 +1,1 @@
-"""Scripts that `parity bench` holds us against, each in an interpreter of its own."""
+"""The baselines of `parity bench`: scripts, each in its own interpreter."""

@@ -1,4 +1,4 @@
-"""The bare floor of the main job: import both frameworks, build both networks, run the same four forwards; no more.
+"""The minimal work of a comparison: import both frameworks, build both networks, run the same four forwards.
 
 Run as a script: compare.py MODEL N,C,H,W
 """
@@ -14,12 +14,13 @@ import torch_cnn
 
 if __name__ == "__main__":
     image = np.zeros(tuple(map(int, sys.argv[2].split(","))), np.float32)
-    ours, theirs = torch_cnn.build(sys.argv[1]).eval(), paddle_cnn.build(sys.argv[1])
-    theirs.eval()
+    torch_network = torch_cnn.build(sys.argv[1]).eval()
+    paddle_network = paddle_cnn.build(sys.argv[1])
+    paddle_network.eval()
     with torch.no_grad():
-        _ = ours(torch.from_numpy(image))
-        _ = ours.double()(torch.from_numpy(image).double())
+        _ = torch_network(torch.from_numpy(image))
+        _ = torch_network.double()(torch.from_numpy(image).double())
     with paddle.no_grad():
-        _ = theirs(paddle.to_tensor(image))
-        _ = theirs.to(dtype="float64")
-        _ = theirs(paddle.to_tensor(image).astype("float64"))
+        _ = paddle_network(paddle.to_tensor(image))
+        _ = paddle_network.to(dtype="float64")
+        _ = paddle_network(paddle.to_tensor(image).astype("float64"))

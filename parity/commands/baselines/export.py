@@ -1,4 +1,4 @@
-"""The bare floor of `parity export`: one framework's exporter writes a file, and nobody looks at it.
+"""The minimal work of an export: one framework's exporter writes a file, without any proof.
 
 Run as a script: export.py torch|paddle NAME FOLDER
 """
@@ -10,7 +10,8 @@ from pathlib import Path
 from parity.zoo import NETWORKS
 
 if __name__ == "__main__":
-    framework, name, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    framework, name = sys.argv[1:3]
+    folder = Path(sys.argv[3])
     network = importlib.import_module(f"{framework}_cnn").build(name)
     network.eval()
     _, channels, height, width = NETWORKS[name].input

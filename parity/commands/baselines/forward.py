@@ -1,4 +1,4 @@
-"""A twin's forward against that of torchvision's or paddle.vision's network of the same name, taking turns.
+"""The forward of a twin and of torchvision's or paddle.vision's network of the same name, taking turns.
 
 Run as a script: forward.py torch|paddle NAME ROUNDS. Prints the seconds of each, as JSON.
 """
@@ -16,8 +16,8 @@ from parity.weights.hardened import hardened_state
 from parity.zoo import NETWORKS
 
 
-def rival(framework: str, name: str) -> Any:
-    """Return the other project's network."""
+def original(framework: str, name: str) -> Any:
+    """Return the network of the other project."""
     if framework == "torch":
         models = importlib.import_module("torchvision.models")
         return getattr(models, name)(**({"init_weights": False} if name == "googlenet" else {}))
@@ -26,20 +26,21 @@ def rival(framework: str, name: str) -> Any:
 
 
 if __name__ == "__main__":
-    framework, name, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    framework, name = sys.argv[1:3]
+    rounds = int(sys.argv[3])
     backend = load_backend(framework)
-    _ = backend.use("cpu", 1)  # one thread: two networks that take turns are not to wait for each other's threads
-    networks = {"twin": backend.build(name), "rival": rival(framework, name)}
+    _ = backend.use("cpu", 1)  # one thread: networks that take turns must not wait for each other's threads
+    networks = {"twin": backend.build(name), "original": original(framework, name)}
     for network in networks.values():
         backend.set_state(network, hardened_state(backend.slots(network)), name)
         network.eval()
     image = backend.to_tensor(np.zeros(NETWORKS[name].input, np.float32) + np.float32(0.5), networks["twin"])
-    taken: dict[str, list[float]] = {who: [] for who in networks}
+    seconds: dict[str, list[float]] = {which: [] for which in networks}
     with backend.autograd(False):
         for turn in range(rounds + 2):
-            for who in sorted(networks, reverse=turn % 2 == 1):
+            for which in sorted(networks, reverse=turn % 2 == 1):
                 start = time.perf_counter()
-                _ = networks[who](image)
+                _ = networks[which](image)
                 if turn > 1:  # two rounds to warm up
-                    taken[who].append(time.perf_counter() - start)
-    json.dump(taken, sys.stdout)
+                    seconds[which].append(time.perf_counter() - start)
+    json.dump(seconds, sys.stdout)

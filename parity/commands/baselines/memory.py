@@ -1,4 +1,4 @@
-"""One training step of a DenseNet's twin, its memory saved by recomputation or not.
+"""One training step of a DenseNet's twin, with or without recomputation to save memory.
 
 Run as a script: memory.py torch|paddle NAME N,C,H,W 0|1
 """

@@ -1,1 +1,1 @@
-"""`parity bench`: what the project's own work costs, as ratios measured in one run; a file a verb."""
+"""`parity bench`: speed and memory of the project's own work, as ratios measured in one run; one file for each verb."""

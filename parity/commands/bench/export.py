@@ -1,4 +1,4 @@
-"""`parity bench export`: what `parity export` costs."""
+"""`parity bench export`: the cost of `parity export`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from parity.commands.outputs import check_outputs
 
 @answers
 def export(models: ZooNames, rounds: Rounds = 3, json: Json = None) -> bool:
-    """Hold `parity export` against the exporters alone, one process each; ours proves its files as well."""
+    """Compare `parity export` with the exporters alone, one process each; ours also proves its files."""
     check_outputs(json)
     check_twins(models)
     show(("model", "torch's s", "Paddle's s", "parity export s", "ratio", "MB"), _rows(models, rounds), json)
@@ -24,11 +24,11 @@ def export(models: ZooNames, rounds: Rounds = 3, json: Json = None) -> bool:
 def _rows(models: Sequence[str], rounds: int) -> Iterator[Row]:
     baseline = str(BASELINES / "export.py")
     for model in models:
-        with TemporaryDirectory(prefix="parity-bench-") as here:
+        with TemporaryDirectory(prefix="parity-bench-") as folder:
             commands = {
-                "torch": [sys.executable, baseline, "torch", model, here],
-                "paddle": [sys.executable, baseline, "paddle", model, here],
-                "parity": [sys.executable, "-m", "parity", "export", model, "--out", here, "--quiet"],
+                "torch": [sys.executable, baseline, "torch", model, folder],
+                "paddle": [sys.executable, baseline, "paddle", model, folder],
+                "parity": [sys.executable, "-m", "parity", "export", model, "--out", folder, "--quiet"],
             }
             wall, memory = turns(commands, rounds)
         ratio = wall["parity"] / (wall["torch"] + wall["paddle"])

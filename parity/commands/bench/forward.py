@@ -1,4 +1,4 @@
-"""`parity bench forward`: the twins' speed against the networks they are twins of."""
+"""`parity bench forward`: the speed of the twins and of the original networks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PROJECTS = {"torch": "torchvision", "paddle": "paddle.vision"}
 
 @answers
 def forward(models: ZooNames, rounds: Rounds = 20, json: Json = None) -> bool:
-    """Hold each twin's forward against torchvision's, and paddle.vision's where that is the same network."""
+    """Compare each twin's forward with torchvision's, and with paddle.vision's where it is the same network."""
     from parity.weights.names import check_layout
     from parity.zoo import NETWORKS, near
 
@@ -30,7 +30,7 @@ def forward(models: ZooNames, rounds: Rounds = 20, json: Json = None) -> bool:
         if model not in NETWORKS:
             raise ParityError(f"unknown network {model!r}; {near(model)}")
         check_layout(model, "torchvision")
-    show(("model", "against", "theirs ms", "twin ms", "ratio"), _rows(models, rounds), json)
+    show(("model", "original", "original ms", "twin ms", "ratio"), _rows(models, rounds), json)
     return True
 
 
@@ -41,19 +41,19 @@ def _rows(models: Sequence[str], rounds: int) -> Iterator[Row]:
         try:
             check_layout(model, project)
         except ParityError:
-            continue  # paddle.vision has none, or another
+            continue  # paddle.vision has no such network, or another one
         command = [sys.executable, str(BASELINES / "forward.py"), framework, model, str(rounds)]
-        one = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=one)
+        one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)
         if done.returncode:
             raise ParityError(f"{model}: {project} cannot be run: {done.stderr.strip().splitlines()[-1]}")
-        taken = jsonlib.loads(done.stdout[done.stdout.rindex("{") :])
-        twin, theirs = (statistics.median(taken[who]) for who in ("twin", "rival"))
+        seconds = jsonlib.loads(done.stdout[done.stdout.rindex("{") :])
+        twin, original = (statistics.median(seconds[which]) for which in ("twin", "original"))
         row = {
             "model": model,
             "against": project,
             "rounds": rounds,
-            "seconds": {"theirs": theirs, "twin": twin},
-            "time_ratio": twin / theirs,
+            "seconds": {"theirs": original, "twin": twin},
+            "time_ratio": twin / original,
         }
-        yield row, (model, project, f"{theirs * 1e3:.1f}", f"{twin * 1e3:.1f}", f"{twin / theirs:.3f}")
+        yield row, (model, project, f"{original * 1e3:.1f}", f"{twin * 1e3:.1f}", f"{twin / original:.3f}")

@@ -10,17 +10,15 @@ from parity.commands.lazy import Group, Verb
 
 
 class _Verbs(Group):
-    """Takes `bench resnet50` for `bench latency resnet50`: what is no verb of bench is a model."""
+    """Reads `bench resnet50` as `bench latency resnet50`: a word that is not a verb of bench is a model."""
 
     verbs: ClassVar = {
         "latency": Verb("parity.commands.bench.latency:latency", "Time a network in every way to run it on the CPU."),
-        "forward": Verb("parity.commands.bench.forward:forward", "Hold each twin's forward against torchvision's."),
-        "verify": Verb("parity.commands.bench.verify:verify", "Hold `parity compare` against the bare floor."),
-        "export": Verb("parity.commands.bench.export:export", "Hold `parity export` against the exporters alone."),
-        "transfer": Verb("parity.commands.bench.transfer:transfer", "Hold `parity transfer` against `cp`."),
-        "memory": Verb(
-            "parity.commands.bench.memory:memory", "Hold a training step that saves memory against one without."
-        ),
+        "forward": Verb("parity.commands.bench.forward:forward", "Compare each twin's forward with torchvision's."),
+        "verify": Verb("parity.commands.bench.verify:verify", "Compare `parity compare` with the minimal work."),
+        "export": Verb("parity.commands.bench.export:export", "Compare `parity export` with the exporters alone."),
+        "transfer": Verb("parity.commands.bench.transfer:transfer", "Compare `parity transfer` with `cp`."),
+        "memory": Verb("parity.commands.bench.memory:memory", "Compare training steps with and without saving memory."),
     }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -34,7 +32,7 @@ bench = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Measure, as ratios in one run; latency unless told what.",
+    help="Measure speed and memory, as ratios in one run; latency by default.",
 )
 
 

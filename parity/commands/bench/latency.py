@@ -1,4 +1,4 @@
-"""`parity bench latency`: a network in every way to run it on the CPU."""
+"""`parity bench latency`: the time of a network in every way to run it on the CPU."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from parity.commands.options import (
 from parity.commands.outputs import check_outputs
 
 if TYPE_CHECKING:
-    from parity.deploy.latency import Row
+    from parity.deploy.latency import Timing
 
 
 @answers
@@ -32,17 +32,17 @@ def latency(
     model: Annotated[str, typer.Argument(help="A zoo name: torch's twin and Paddle's.")],
     onnx: Annotated[
         list[Path] | None,
-        typer.Option(help="An exported file of it; may be repeated. Without: both frameworks', canonical and raw."),
+        typer.Option(help="An exported file of it; may be repeated. By default both frameworks', canonical and raw."),
     ] = None,
     way: Annotated[
         list[str] | None,
-        typer.Option(help="Only ways whose names begin so, as 'torch eager' or 'onnx'; may be repeated."),
+        typer.Option(help="Only ways whose names start with this, as 'torch eager' or 'onnx'; may be repeated."),
     ] = None,
     batch: Batches = None,
     threads: Annotated[
-        list[int] | None, typer.Option(min=1, help="Of each process that computes; by default 1; may be repeated.")
+        list[int] | None, typer.Option(min=1, help="Threads of each computing process; by default 1; may be repeated.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each, three timed calls a turn.")] = 15,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each way; a turn has three timed calls.")] = 15,
     torch_python: TorchPython = None,
     paddle_python: PaddlePython = None,
     onnx_python: OnnxPython = None,
@@ -51,7 +51,7 @@ def latency(
     plot: Plot = None,
 ) -> bool:
     """Time a network in every way to run it on the CPU: torch, Paddle, ONNX Runtime, taking turns in one run."""
-    from parity.commands.terminal import Progress
+    from parity.commands.terminal import ProgressBars
     from parity.deploy import latency as timing
     from parity.processes.models import parse_model, parse_pair
     from parity.reports import latency_figure
@@ -59,18 +59,22 @@ def latency(
     check_outputs(json, plot)
     name, pair = parse_pair(model, None)
     pythons = interpreters(torch=torch_python, paddle=paddle_python, onnx=onnx_python)
-    rows, rates = list[timing.Row](), dict[int, float]()
-    with TemporaryDirectory(prefix="parity-bench-") as here, Progress(name, False) as progress:
+    rows, rates = list[timing.Timing](), dict[int, float]()
+    with TemporaryDirectory(prefix="parity-bench-") as folder, ProgressBars(name, False) as progress:
         files, refused = list(onnx or []), dict[str, str]()
-        if not files and timing.wanted("onnx", way or []):
-            files, refused = timing.exported(name, pair, Path(here), pythons, timeout, progress.update)
+        if not files and timing.requested("onnx", way or []):
+            files, refused = timing.exported(name, pair, Path(folder), pythons, timeout, progress.update)
         models = [*pair, *(parse_model(f"onnx:{path}") for path in files)]
         for count in threads or [1]:
-            found, rates[count] = timing.measure(
+            timings, rates[count] = timing.measure(
                 name, models, batch or [1], count, rounds, way or [], pythons, timeout, progress.update
             )
-            rows += found
-            rows += [timing.Row(label, n, count, refused=why) for n in batch or [1] for label, why in refused.items()]
+            rows += timings
+            rows += [
+                timing.Timing(label, n, count, refused=reason)
+                for n in batch or [1]
+                for label, reason in refused.items()
+            ]
     _show(rows, rates)
     if json is not None:
         json.write(timing.as_json(name, rows, rates))
@@ -80,7 +84,7 @@ def latency(
     return True
 
 
-def _show(rows: Sequence[Row], rates: Mapping[int, float]) -> None:
+def _show(rows: Sequence[Timing], rates: Mapping[int, float]) -> None:
     from rich.table import Table
 
     from parity.commands.terminal import stdout

@@ -1,4 +1,4 @@
-"""`parity bench memory`: what a DenseNet's `memory_efficient` saves and costs."""
+"""`parity bench memory`: savings and cost of a DenseNet's `memory_efficient`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from parity.errors import ParityError
 @answers
 def memory(
     models: ZooNames,
-    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 16,
+    batch: Annotated[int, typer.Option(min=1, help="Batch size.")] = 16,
     rounds: Rounds = 3,
     json: Json = None,
 ) -> bool:
-    """Hold a training step that saves memory against one without: peak memory and time of the whole process.
+    """Compare training steps with and without saving memory: peak memory and time of the whole process.
 
-    For the DenseNets, whose `memory_efficient` it is.
+    Only the DenseNets have this setting, `memory_efficient`.
     """
     from parity.zoo import NETWORKS
 
@@ -33,8 +33,8 @@ def memory(
     check_twins(models)
     for model in models:
         if NETWORKS[model].family != "densenet" or model == "densenet_d2l":
-            raise ParityError(f"{model} takes no memory_efficient; the DenseNets but densenet_d2l do")
-    show(("model", "side", "MB", "saving MB", "ratio", "s", "saving s", "ratio"), _rows(models, batch, rounds), json)
+            raise ParityError(f"{model} has no memory_efficient; the DenseNets except densenet_d2l have it")
+    show(("model", "backend", "MB", "saving MB", "ratio", "s", "saving s", "ratio"), _rows(models, batch, rounds), json)
     return True
 
 
@@ -44,7 +44,7 @@ def _rows(models: Sequence[str], batch: int, rounds: int) -> Iterator[Row]:
     for model, backend in itertools.product(models, ("torch", "paddle")):
         shape = ",".join(map(str, (batch, *NETWORKS[model].input[1:])))
         step = [sys.executable, str(BASELINES / "memory.py"), backend, model, shape]
-        wall, peak = (list(taken.values()) for taken in turns({"0": [*step, "0"], "1": [*step, "1"]}, rounds))
+        wall, peak = (list(medians.values()) for medians in turns({"0": [*step, "0"], "1": [*step, "1"]}, rounds))
         row = {
             "model": model,
             "side": backend,

@@ -1,4 +1,4 @@
-"""`parity bench transfer`: what `parity transfer` costs."""
+"""`parity bench transfer`: the cost of `parity transfer`."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _FORMATS = ("safetensors", "pth", "pdparams")
 def transfer(
     models: ZooNames,
     rounds: Rounds = 5,
-    folder: Annotated[Path | None, typer.Option(help="Where to write; by default the system's folder for it.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder for the files; by default a temporary one.")] = None,
     json: Json = None,
 ) -> bool:
-    """Hold `parity transfer` against `cp` of the same file, between every two formats.
+    """Compare `parity transfer` with `cp` of the same file, between every two formats.
 
-    "all" is the whole process, start of the interpreter and imports included; "proper" the conversion alone.
+    "all" is the whole process with the start of the interpreter and imports; "proper" is the conversion only.
     """
     check_outputs(json)
     times = "MB", "cp s", "all s", "of cp's speed", "proper s", "of cp's speed", "peak MB", "of the file"
@@ -46,14 +46,14 @@ def _rows(models: Sequence[str], rounds: int, folder: Path | None) -> Iterator[R
 
     for model in models:
         slots = blueprint.slots(model)
-        with TemporaryDirectory(prefix="parity-bench-", dir=folder) as here:
-            files = {kind: Path(here) / f"{model}.{kind}" for kind in _FORMATS}
+        with TemporaryDirectory(prefix="parity-bench-", dir=folder) as temporary:
+            files = {kind: Path(temporary) / f"{model}.{kind}" for kind in _FORMATS}
             hardened_state(slots).save(files["safetensors"])
             for kind in _FORMATS[1:]:
                 _ = convert(files["safetensors"], files[kind], model)
             for source, target in itertools.permutations(_FORMATS, 2):
-                middle = _medians(model, files[source], Path(here) / f"made.{target}", rounds)
-                yield _row(model, source, target, rounds, files[source].stat().st_size / 1e6, middle)
+                medians = _medians(model, files[source], Path(temporary) / f"converted.{target}", rounds)
+                yield _row(model, source, target, rounds, files[source].stat().st_size / 1e6, medians)
 
 
 def _medians(model: str, source: Path, target: Path, rounds: int) -> dict[str, float]:
@@ -61,35 +61,35 @@ def _medians(model: str, source: Path, target: Path, rounds: int) -> dict[str, f
     from parity.weights.transfer import transfer as convert
 
     command = [sys.executable, "-m", "parity", "transfer", str(source), str(target), "--model", model, "--quiet"]
-    taken: dict[str, list[float]] = {"cp": [], "all": [], "proper": [], "peak": []}
+    runs: dict[str, list[float]] = {"cp": [], "all": [], "proper": [], "peak": []}
     for _ in range(rounds):
-        os.sync()  # what one run leaves to the disk is not to slow the next
-        taken["cp"].append(measured(["cp", str(source), str(target.with_name("copy"))])[0])
+        os.sync()  # unwritten data of one run must not slow the next
+        runs["cp"].append(measured(["cp", str(source), str(target.with_name("copy"))])[0])
         os.sync()
         wall, peak = measured(command)
-        taken["all"].append(wall)
-        taken["peak"].append(peak)
+        runs["all"].append(wall)
+        runs["peak"].append(peak)
         os.sync()
         start = time.perf_counter()
         _ = convert(source, target, model)
-        taken["proper"].append(time.perf_counter() - start)
-    return {what: statistics.median(values) for what, values in taken.items()}
+        runs["proper"].append(time.perf_counter() - start)
+    return {what: statistics.median(values) for what, values in runs.items()}
 
 
-def _row(model: str, source: str, target: str, rounds: int, size: float, middle: Mapping[str, float]) -> Row:
+def _row(model: str, source: str, target: str, rounds: int, size: float, medians: Mapping[str, float]) -> Row:
     row = {
         "model": model,
         "from": source,
         "to": target,
         "rounds": rounds,
         "megabytes": size,
-        "seconds": {what: middle[what] for what in ("cp", "all", "proper")},
-        "speed_ratio": middle["cp"] / middle["all"],
-        "speed_ratio_proper": middle["cp"] / middle["proper"],
-        "peak_megabytes": middle["peak"],
-        "memory_ratio": middle["peak"] / size,
+        "seconds": {what: medians[what] for what in ("cp", "all", "proper")},
+        "speed_ratio": medians["cp"] / medians["all"],
+        "speed_ratio_proper": medians["cp"] / medians["proper"],
+        "peak_megabytes": medians["peak"],
+        "memory_ratio": medians["peak"] / size,
     }
     ratios = f"{row['speed_ratio']:.2f}", f"{row['speed_ratio_proper']:.2f}"
-    times = f"{middle['all']:.2f}", ratios[0], f"{middle['proper']:.2f}", ratios[1]
-    memory = f"{middle['peak']:.0f}", f"{row['memory_ratio']:.2f}"
-    return row, (model, source, target, f"{size:.0f}", f"{middle['cp']:.2f}", *times, *memory)
+    times = f"{medians['all']:.2f}", ratios[0], f"{medians['proper']:.2f}", ratios[1]
+    memory = f"{medians['peak']:.0f}", f"{row['memory_ratio']:.2f}"
+    return row, (model, source, target, f"{size:.0f}", f"{medians['cp']:.2f}", *times, *memory)

@@ -1,4 +1,4 @@
-"""Commands that take turns, measured; and how a benchmark is reported."""
+"""Measure commands that take turns, and report a benchmark."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from parity.commands.outputs import JsonFile
 from parity.commands.terminal import stdout
 
-BASELINES = Path(__file__).parents[1] / "baselines"  # scripts: importing them would load both frameworks here
+BASELINES = Path(__file__).parents[1] / "baselines"  # scripts: an import would load both frameworks here
 
 Row = tuple[dict[str, Any], Sequence[str]]
 
@@ -24,7 +24,7 @@ def check_twins(models: Iterable[str]) -> None:
     """Check that the zoo has every one of the names.
 
     Raises:
-        ParityError: With near matches.
+        ParityError: If it has not; with near matches.
     """
     from parity.processes.models import parse_pair
 
@@ -37,8 +37,8 @@ def show(head: Sequence[str], rows: Iterable[Row], json: JsonFile | None) -> Non
 
     Args:
         head: The table's headings.
-        rows: Of each row what JSON has of it, and its cells; measured as they are taken.
-        json: Where the numbers go too.
+        rows: The JSON entry and the cells of each row; iterating measures them.
+        json: The file for the numbers, if any.
     """
     table, measures = Table(*head, box=None), list[dict[str, Any]]()
     for row, cells in rows:
@@ -55,7 +55,7 @@ def turns(commands: Mapping[str, Sequence[str]], rounds: int) -> tuple[dict[str,
     for _ in range(rounds):
         for name, command in commands.items():
             runs[name].append(measured(command))
-    wall, memory = ({name: statistics.median(run[i] for run in taken) for name, taken in runs.items()} for i in (0, 1))
+    wall, memory = ({name: statistics.median(run[i] for run in each) for name, each in runs.items()} for i in (0, 1))
     return wall, memory
 
 

@@ -1,4 +1,4 @@
-"""`parity bench verify`: what `parity compare` costs."""
+"""`parity bench verify`: the cost of `parity compare`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from parity.commands.outputs import check_outputs
 
 @answers
 def verify(models: ZooNames, batch: Batches = None, rounds: Rounds = 5, json: Json = None) -> bool:
-    """Hold `parity compare` against the bare floor: both frameworks in one process, the same four forwards."""
+    """Compare `parity compare` with the minimal work: both frameworks in one process, the same four forwards."""
     check_outputs(json)
-    check_twins(models)  # before hours are spent on those ahead of a wrong one
+    check_twins(models)  # all names, before hours of measuring
     head = ("model", "batch", "floor s", "compare s", "ratio", "floor MB", "compare MB", "ratio")
     show(head, _rows(models, batch or [1], rounds), json)
     return True
