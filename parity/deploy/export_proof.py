@@ -159,9 +159,10 @@ def reason(
             )
     if meaning is not None and not meaning.ok:
         raw = onnx.load(raw_path)
+        unproved = _unproved(raw, _proved(raw, raw_path, trace))
         return (
             f"the exporter's file means another function: in float64 an output is {meaning.error:.3g} off, the "
-            f"allowance is {meaning.limit:.3g}. The operators not proved: {_unproved(raw, _proved(raw, raw_path, trace))}"
+            f"allowance is {meaning.limit:.3g}. The operators not proved: {unproved}"
         )
     return ""
 
