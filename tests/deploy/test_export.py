@@ -116,11 +116,11 @@ def test_an_exporter_that_gets_one_eps_off_by_a_tenth_is_found_out(backend, expo
     """float32 cannot see it; the exporter's graph in float64 does."""
 
     def tampered(job, names, prove=_Job.prove):
-        made = onnx.load(job.here / "raw.onnx")
+        made = onnx.load(job.temporary / "raw.onnx")
         second = [node for node in made.graph.node if node.op_type == "BatchNormalization"][1]
         (eps,) = [attribute for attribute in second.attribute if attribute.name == "epsilon"]
         eps.f *= 1.1
-        onnx.save(made, job.here / "raw.onnx")
+        onnx.save(made, job.temporary / "raw.onnx")
         return prove(job, names)
 
     monkeypatch.setattr(_Job, "prove", tampered)
@@ -232,7 +232,7 @@ def test_a_constant_off_by_three_millionths_is_found_out_and_its_rounding_is_not
     assert file.ok, file.reason
 
     def tampered(job, names, prove=_Job.prove):
-        made = onnx.load(job.here / "raw.onnx")
+        made = onnx.load(job.temporary / "raw.onnx")
         held = [*made.graph.initializer]
         held += [node.attribute[0].t for node in made.graph.node if node.op_type == "Constant"]
         changed = 0
@@ -244,7 +244,7 @@ def test_a_constant_off_by_three_millionths_is_found_out_and_its_rounding_is_not
                 tensor.CopyFrom(onnx.numpy_helper.from_array(array * np.float32(1.000003), tensor.name))
                 changed += 1
         assert changed
-        onnx.save(made, job.here / "raw.onnx")
+        onnx.save(made, job.temporary / "raw.onnx")
         return prove(job, names)
 
     monkeypatch.setattr(_Job, "prove", tampered)
