@@ -58,10 +58,7 @@ def compare_models(
         >>> name, result.ok
         ('lenet5', True)
     """
-    if options.num_classes is not None and not all(model.twin for model in models):
-        raise ParityError("--num-classes is for networks of the zoo; a callable chooses its own")
-    if options.save_trace is not None:
-        check_folder(options.save_trace)
+    _check(models, options)
     numbers = (0, 1) if models[0].backend == models[1].backend else (0, 0)  # two workers, even of one backend
     pool = [
         None if model.backend == "trace" else workers.get(model.backend, number)
@@ -91,6 +88,13 @@ def compare_models(
             if comparison.ok:
                 return comparison
             return _find_culprits(comparison, reference, candidate, pool, folder, options)
+
+
+def _check(models: tuple[Model, Model], options: Options) -> None:
+    if options.num_classes is not None and not all(model.twin for model in models):
+        raise ParityError("--num-classes is for networks of the zoo; a callable chooses its own")
+    if options.save_trace is not None:
+        check_folder(options.save_trace)
 
 
 def _find_culprits(
