@@ -146,7 +146,7 @@ def test_an_exporter_that_gets_one_eps_off_by_a_tenth_is_found_out(backend, expo
             "1: Hardtanh: min_val=-0.5, max_val=2.0: paddle2onnx always clips to -1 and 1. Remedy",
         ),
         ("paddle", "nn.Softplus(2, 15)", "1: Softplus: beta=2, threshold=15: paddle2onnx ends the process"),
-        ("paddle", "nn.AdaptiveAvgPool2D(4)", "wrong where they are of several sizes. Remedy"),
+        ("paddle", "nn.AdaptiveAvgPool2D(4)", "wrong where they have several sizes. Remedy"),
         ("paddle", "nn.Pad2D(1, mode='circular')", "use --opset 19"),
     ],
 )
