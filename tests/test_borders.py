@@ -35,7 +35,7 @@ ONNX_DOORS = {
     "parity/onnx_files/model_file.py": {"onnx"},
     "parity/onnx_files/float64.py": {"onnx"},
     "parity/backends/onnx_backend.py": {"onnx"},
-    "parity/deploy/precision.py": {"onnx", "onnxruntime"},  # the quantiser is a part of onnxruntime
+    "parity/deploy/precision.py": {"onnx", "onnx_ir", "onnxruntime"},  # the quantiser is a part of onnxruntime
     "parity/onnx_files/runtime.py": {"onnxruntime"},
     "parity/backends/paddle_export.py": {"paddle2onnx"},
     "parity/commands/baselines/export.py": {"paddle2onnx"},

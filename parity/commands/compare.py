@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from parity.commands.app import answers
 from parity.commands.options import (
     Device,
     Json,
+    Layout,
     NumClasses,
     OnnxPython,
     PaddlePython,
@@ -46,7 +48,8 @@ def compare(
     candidate: Annotated[
         str | None, typer.Argument(help="The candidate, in the same form; not with a zoo name.")
     ] = None,
-    weights: Weights = "random",
+    weights: Weights = "auto",
+    layout: Layout = None,
     seed: Seed = 0,
     input_: Annotated[
         str | None,
@@ -85,12 +88,13 @@ def compare(
 ) -> bool:
     """Compare two networks layer by layer. Exit 0: the same function; 1: not; 2: could not compare."""
     from parity.commands.terminal import stdout, width
-    from parity.processes.models import parse_pair
+    from parity.processes.models import FRAMEWORKS, parse_pair, settled_weights
     from parity.processes.pool import Options, fair_share
     from parity.reports import text
 
     options = Options(
-        weights=weights,
+        weights="random" if weights == "auto" else weights,
+        layout=layout,
         seed=seed,
         device=device,
         threads=threads or fair_share(),
@@ -102,12 +106,13 @@ def compare(
         save_trace=save_trace,
     )
     if every:
-        if model is not None or input_ is not None or weights != "random" or num_classes is not None:
+        if model is not None or input_ is not None or weights not in ("auto", "random") or num_classes is not None:
             raise ParityError("--all takes every network as published: no model, --input, --weights or --num-classes")
         return _sweep(options, json, quiet, verbose)
     if model is None:
         raise ParityError("which model? Name one (parity compare resnet50), or use --all for the whole zoo")
     name, pair = parse_pair(model, candidate)
+    options = replace(options, weights=settled_weights(weights, pair))
     check_outputs(json)
     result = _compared(name, pair, input_, options, quiet, verbose)
     if json is not None:
@@ -115,6 +120,8 @@ def compare(
     if quiet:
         say(summary(result))
     else:
+        if options.weights == "random" and not all(each.twin or each.backend not in FRAMEWORKS for each in pair):
+            say(f"weights: random, seed {seed}, the same for both; --weights own takes those of each callable")
         text.show(result, stdout(), all_layers, width())
     return result.ok
 

@@ -12,6 +12,7 @@ from parity.commands.options import (
     BothTwins,
     Calibrate,
     Json,
+    Layout,
     NumClasses,
     PaddlePython,
     Quiet,
@@ -40,7 +41,8 @@ def export(
     only: Annotated[
         Literal["torch", "paddle"] | None, typer.Option("--from", help="Export from this framework only.")
     ] = None,
-    weights: Weights = "random",
+    weights: Weights = "auto",
+    layout: Layout = None,
     seed: Seed = 0,
     num_classes: NumClasses = None,
     shape: Annotated[
@@ -72,7 +74,7 @@ def export(
 ) -> bool:
     """Write a network as ONNX and prove it. Exit 0: every file is the network; 1: one is not; 2: could not export."""
     from parity.atomic import make_folder
-    from parity.processes.models import parse_export
+    from parity.processes.models import parse_export, settled_weights
     from parity.processes.pool import Options, Workers, fair_share
     from parity.zoo import NETWORKS
 
@@ -82,7 +84,8 @@ def export(
     make_folder(out)
     size = _shape(shape) if shape else published
     options = Options(
-        weights=weights,
+        weights=settled_weights(weights, models),
+        layout=layout,
         seed=seed,
         device="cpu",
         threads=threads or fair_share(),
@@ -105,6 +108,9 @@ def export(
         finally:
             if verbose:
                 say_lines(workers.log())
+    if not quiet:
+        chosen = {"random": f"random, seed {seed}", "own": "own, as the callable made them"}
+        say(f"{name}: weights: {chosen.get(options.weights, options.weights)}")
     for file in files:
         _show(file, quiet)
     different = exporting.difference(files)

@@ -20,9 +20,14 @@ OnnxFile = Annotated[Path, typer.Argument(help="A float32 ONNX file that takes p
 Weights = Annotated[
     str,
     typer.Option(
-        help="'random' (hardened, by --seed), 'own' (those of the callable's network), or a .safetensors, .pth, .pt or "
+        help="'random' (hardened, by --seed), 'own' (those of the callable's network), 'auto' (own for a callable that "
+        "is exported, or compared with a file; else random), or a .safetensors, .pth, .pt or "
         ".pdparams file with the names of the twins, torchvision or paddle.vision."
     ),
+]
+Layout = Annotated[
+    Literal["torch", "paddle"] | None,
+    typer.Option(help="Whose orientation the Linear weights of a .safetensors file have, where it does not show."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
 NumClasses = Annotated[int | None, typer.Option(min=1, help="Number of classes of a zoo network.")]

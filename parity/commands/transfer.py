@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from parity.commands.app import answers
-from parity.commands.options import NumClasses, Quiet
+from parity.commands.options import Layout, NumClasses, Quiet
 from parity.commands.say import say
 
 
@@ -22,13 +22,14 @@ def transfer(
         Literal["twin", "torchvision", "paddle.vision"],
         typer.Option(help="The names to write; those of SRC are recognised."),
     ] = "twin",
+    layout: Layout = None,
     num_classes: NumClasses = None,
     quiet: Quiet = False,
 ) -> bool:
     """Convert a file of weights, bit for bit. Exit 0: written; 2: could not, and DST is unchanged."""
     from parity.weights import transfer as job
 
-    done = job.transfer(source, target, model, names, num_classes, read_legacy=by_torch)
+    done = job.transfer(source, target, model, names, num_classes, read_legacy=by_torch, orientation=layout)
     if not quiet:
         notes = []
         if done.left_out:

@@ -10,8 +10,9 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +24,12 @@ from parity.onnx_files import runtime
 from parity.picture import load_array, load_picture, pictures_in
 from parity.temporary import temporary_folder
 
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
 PRECISIONS = ("fp16", "int8")
+_LARGEST_HALF = 65504.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Report:
         size: Bytes of the file over bytes of the float32 file.
         speed: Time of the float32 file over the time of this file; 2 is twice as fast. For one picture on the CPU;
             medians of runs that take turns.
+        float32_nodes: Nodes of an fp16 file that stay in float32, since their numbers exceed half precision's range.
     """
 
     precision: str
@@ -48,12 +55,17 @@ class Report:
     mean: float
     size: float
     speed: float
+    float32_nodes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        single = ""
+        if self.float32_nodes:
+            more = f" and {len(self.float32_nodes) - 6} more" if len(self.float32_nodes) > 6 else ""
+            single = f" Kept in float32, beyond half precision's range: {', '.join(self.float32_nodes[:6])}{more}."
         return (
             f"{self.precision}: same most likely class for {self.top1:.1%} of {self.images} pictures; logits differ by "
             f"{self.worst:.2g} of their rms at worst, {self.mean:.2g} on average; {self.size:.2f} x the size, "
-            f"{self.speed:.2f} x the speed."
+            f"{self.speed:.2f} x the speed.{single}"
         )
 
 
@@ -85,14 +97,15 @@ def lower(
         # Both rewriters log many warnings; what matters is in the report.
         runtime.import_onnxruntime().set_default_logger_severity(4)
         try:
-            _ = (_int8 if precision == "int8" else _fp16)(source, part, images, full)
+            single = (_int8 if precision == "int8" else _fp16)(source, part, images, full)
+            model_file.check(part, f"{source}: the {precision} file", strict=False)
         except ParityError:
             raise
         except Exception as error:  # the quantiser has no exception of its own
             raise ParityError(f"{source}: cannot be brought to {precision}: {runtime.reason(error)}") from error
         measured = report(precision, full, Classifier.open(part, "cpu", threads), images, source, part, rounds)
         _describe(part, metadata, measured)
-        return replace(measured, size=part.stat().st_size / source.stat().st_size)
+        return replace(measured, size=part.stat().st_size / source.stat().st_size, float32_nodes=single)
 
 
 def check(precision: str, calibrate: Path | None) -> None:
@@ -101,6 +114,8 @@ def check(precision: str, calibrate: Path | None) -> None:
     Raises:
         ParityError: If the precision is unknown, or int8 has none.
     """
+    if missing := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]:
+        raise ParityError(f"{' and '.join(missing)} not installed: pip install 'cnn-parity[onnx]'")
     if precision not in PRECISIONS:
         raise ParityError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
     if precision == "int8" and calibrate is None:
@@ -149,15 +164,74 @@ def load_images(shape: tuple[int, int, int], source: Path | None) -> Array:
     return array
 
 
-def _fp16(source: Path, target: Path, images: Array, full: Classifier) -> None:
+def _fp16(source: Path, target: Path, images: Array, full: Classifier) -> tuple[str, ...]:
     import onnx
+    import onnx_ir as ir
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    del images, full
-    onnx.save(convert_float_to_float16(onnx.load(source), keep_io_types=True), target)
+    model = onnx.load(source)
+    for i, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{i}"  # the converter is told by name which nodes it may not touch
+    single = _beyond_half(model, images, full)
+    half = ir.from_proto(convert_float_to_float16(model, keep_io_types=True, node_block_list=list(single)))
+    _join_single(half.graph)
+    half.graph.sort()  # the converter appends its casts, in whatever order
+    onnx.save(ir.to_proto(half), target)
+    return single
 
 
-def _int8(source: Path, target: Path, images: Array, full: Classifier) -> None:
+def _join_single(graph: ir.Graph) -> None:
+    """Let neighbours that stay in float32 read each other directly: the converter casts to half and back between them."""
+    import onnx_ir as ir
+
+    for node in list(graph):
+        half = node.inputs[0] if node.op_type == "Cast" else None
+        before = half.producer() if half is not None else None
+        if before is not None and before.op_type == "Cast" and half.dtype != ir.DataType.FLOAT:
+            source, single = before.inputs[0], node.outputs[0]
+            if node.attributes["to"].as_int() == ir.DataType.FLOAT and source.dtype == ir.DataType.FLOAT:
+                single.replace_all_uses_with(source)
+                graph.remove(node, safe=True)
+                if not half.uses():
+                    graph.remove(before, safe=True)
+
+
+def _beyond_half(model: onnx.ModelProto, images: Array, full: Classifier) -> tuple[str, ...]:
+    """Return the names of nodes that read or write numbers beyond half precision's range in the float32 run.
+
+    A CPU runtime computes half precision in float32, so a run of the new file would not show that they overflow.
+    """
+    import onnx
+
+    from parity.onnx_files.model_file import write
+
+    outputs = len(model.graph.output)
+    names = [name for node in model.graph.node for name in node.output if name]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    try:
+        with temporary_folder() as folder:
+            write(model, folder / "exposed.onnx")
+            exposed = Classifier.open(folder / "exposed.onnx", "cpu", 1)
+            beyond = set[str]()
+            for batch in _batches(exposed, images):
+                arrays = exposed.session.run(names, batch)
+                beyond |= {
+                    name
+                    for name, array in zip(names, arrays, strict=True)
+                    if array.dtype.kind == "f" and np.abs(array).max(initial=0.0) > _LARGEST_HALF
+                }
+    finally:
+        del model.graph.output[outputs:]
+    beyond |= {
+        tensor.name
+        for tensor in model.graph.initializer
+        if (array := onnx.numpy_helper.to_array(tensor)).dtype.kind == "f"
+        and np.abs(array).max(initial=0.0) > _LARGEST_HALF
+    }
+    return tuple(node.name for node in model.graph.node if beyond & {*node.input, *node.output})
+
+
+def _int8(source: Path, target: Path, images: Array, full: Classifier) -> tuple[str, ...]:
     import logging
 
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -183,6 +257,7 @@ def _int8(source: Path, target: Path, images: Array, full: Classifier) -> None:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
+    return ()
 
 
 def _batches(full: Classifier, images: Array) -> Iterator[dict[str, Array]]:

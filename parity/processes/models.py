@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,17 @@ def parse_model(text: str) -> Model:
     if ":" not in target and target not in NETWORKS:
         raise ParityError(unknown_network(target))
     return Model(backend, target)
+
+
+def settled_weights(weights: str, models: Sequence[Model]) -> str:
+    """Return what "auto" stands for: the own weights of the only network that runs, if it is a callable; else random.
+
+    Two networks that run need weights in common; a file or a trace has the weights of the network it was made from.
+    """
+    live = [model for model in models if model.backend in FRAMEWORKS]
+    if weights != "auto":
+        return weights
+    return "own" if len(live) == 1 and not live[0].twin else "random"
 
 
 def parse_pair(model: str, candidate: str | None) -> tuple[str, tuple[Model, Model]]:

@@ -96,7 +96,8 @@ def described_weights(options: Options, workers: Workers, folder: Path) -> jobs.
     path = Path(options.weights)
     framework = framework_of(path)
     if framework != "torch":
-        return jobs.WeightsFile(path.resolve(), path.name)
+        layout = options.layout if path.suffix == ".safetensors" else None
+        return jobs.WeightsFile(path.resolve(), path.name, layout)
     plain = folder / "weights.safetensors"
     ask(workers.get("torch"), jobs.Read(path.resolve(), plain), options.timeout)
     return jobs.WeightsFile(plain, path.name, framework)

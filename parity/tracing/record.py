@@ -76,6 +76,8 @@ def _record(
         with backend.native(network) as changed32:
             recorder.run("float32", inputs)
     entries = {**backend.manifest(network), "input_sha256": input_digest(inputs), **manifest}
+    if network.training:
+        entries["training_mode"] = True
     if changed := list(dict.fromkeys([*changed64, *changed32])):
         entries["changed_weights"] = changed
     recorder.close(entries)

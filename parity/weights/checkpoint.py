@@ -7,6 +7,7 @@ from pathlib import Path
 
 from parity.errors import ParityError
 from parity.numerics.arrays import Array
+from parity.safetensors_file import read_header
 from parity.weights import names
 from parity.weights.pdparams import read_pdparams
 from parity.weights.state import Slot, State, partner
@@ -41,18 +42,26 @@ def read(path: Path, slots: Mapping[str, Slot], family: str, framework: str | No
     """
     framework = framework or framework_of(path)
     tensors: Mapping[str, Array] = read_pdparams(path) if path.suffix == ".pdparams" else State.load(path)
-    return State(neutral(tensors, slots, family, framework, path)[0])
+    metadata = read_header(path).metadata if path.suffix == ".safetensors" else {}
+    return State(neutral(tensors, slots, family, framework, path, metadata)[0])
 
 
 def neutral(
-    tensors: Mapping[str, Array], slots: Mapping[str, Slot], family: str, framework: str, path: Path
+    tensors: Mapping[str, Array],
+    slots: Mapping[str, Slot],
+    family: str,
+    framework: str,
+    path: Path,
+    metadata: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Array], str]:
     """Return a file's tensors in neutral form, as views of `tensors`, and the layout of their names.
 
     Raises:
-        ParityError: As `names.to_twin` does.
+        ParityError: As `names.to_twin` and `orientation` do.
     """
     renamed, layout = names.to_twin(tensors, slots, family, str(path))
+    if framework == "neutral":
+        framework = orientation(tensors, renamed, slots, metadata or {}, path)
     if framework == "paddle":
         # Paddle stores the weight of a Linear transposed; the layer's kind decides, never the shape.
         renamed = {
@@ -72,3 +81,46 @@ def neutral(
 def is_transposed(slot: Slot) -> bool:
     """Return whether Paddle stores this tensor transposed."""
     return slot.kind == "Linear" and slot.role == "weight"
+
+
+def orientation(
+    tensors: Mapping[str, Array],
+    renamed: Mapping[str, Array],
+    slots: Mapping[str, Slot],
+    metadata: Mapping[str, str],
+    path: Path,
+) -> str:
+    """Return whose orientation a .safetensors file's Linear weights have: "torch" (out, in) or "paddle" (in, out).
+
+    A square one fits either way, and the wrong way is another network. So the file has to show it: by our own digest
+    or the `format` in its metadata, by the names of BatchNorm's statistics, or by the shape of a Linear that is not
+    square.
+
+    Args:
+        tensors: Under the file's own names.
+        renamed: The same under the network's names.
+        slots: The network's.
+        metadata: The file's.
+        path: The file, for the message.
+
+    Raises:
+        ParityError: If nothing shows it.
+    """
+    roles = {name.rpartition(".")[2] for name in tensors}
+    if "sha256" in metadata or metadata.get("format") in ("pt", "torch") or roles & {"running_mean", "running_var"}:
+        return "torch"
+    if metadata.get("format") in ("pd", "paddle") or roles & {"_mean", "_variance"}:
+        return "paddle"
+    linear = [
+        (slots[name].shape, renamed[name].shape) for name in renamed if name in slots and is_transposed(slots[name])
+    ]
+    if not linear or any(len(shape) == 2 and shape != shape[::-1] and shape == found for shape, found in linear):
+        return "torch"
+    if any(len(shape) == 2 and shape != shape[::-1] and shape[::-1] == found for shape, found in linear):
+        return "paddle"
+    if all(found == shape for shape, found in linear):
+        raise ParityError(
+            f"{path}: its linear weights are square, and nothing in the file shows whether they are torch's (out, in) "
+            "or Paddle's (in, out). Give --layout torch or --layout paddle."
+        )
+    return "torch"

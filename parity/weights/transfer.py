@@ -52,6 +52,7 @@ def transfer(
     num_classes: int | None = None,
     *,
     read_legacy: Callable[[Path, Path], None] | None = None,
+    orientation: str | None = None,
 ) -> Transfer:
     """Convert the weights of a zoo network: to the format of `target`'s suffix, under the names of `layout`.
 
@@ -65,6 +66,7 @@ def transfer(
         model: A zoo name.
         layout: The layout of the names to write.
         num_classes: Of the network, None for the published number.
+        orientation: Whose orientation a .safetensors source has, "torch" or "paddle"; None: as it shows.
         read_legacy: Called with a .pth file that is not a plain one, and the .safetensors file to write it to; without
             it such a file is refused.
 
@@ -79,8 +81,10 @@ def transfer(
     names.check_layout(model, layout)
     check_writable(target)
     with contextlib.ExitStack() as stack:
-        tensors, check = _open(source, stack, read_legacy)
-        state, source_layout = neutral(tensors, slots, NETWORKS[model].family, framework, source)
+        tensors, metadata, check = _open(source, stack, read_legacy)
+        if framework == "neutral" and orientation is not None:
+            framework = orientation
+        state, source_layout = neutral(tensors, slots, NETWORKS[model].family, framework, source, metadata)
         try:
             check_fit(state, slots, model, "network")
         except ParityError as error:
@@ -102,14 +106,14 @@ def transfer(
 
 def _open(
     source: Path, stack: contextlib.ExitStack, read_legacy: Callable[[Path, Path], None] | None
-) -> tuple[Mapping[str, Array], Callable[[], None]]:
-    """Return a file's tensors as views of it, and a function that checks the file's own checksums."""
+) -> tuple[Mapping[str, Array], Mapping[str, str], Callable[[], None]]:
+    """Return a file's tensors as views of it, its metadata, and a function that checks the file's own checksums."""
     kind = FORMATS[source.suffix]
     if kind == "paddle":
-        return read_pdparams(source, mapped=True), lambda: None
+        return read_pdparams(source, mapped=True), {}, lambda: None
     if kind == "torch":
         try:
-            return read_pth(source), lambda: check_pth(source)
+            return read_pth(source), {}, lambda: check_pth(source)
         except ParityError:  # it may be another of torch's formats, which torch can read
             if read_legacy is None:
                 raise
@@ -122,7 +126,7 @@ def _open(
         if metadata.get("sha256", digest := State(tensors).digest()) != digest:
             raise ParityError(f"{source}: damaged: its bits have changed since it was saved. Get the file again.")
 
-    return tensors, check if "sha256" in metadata else lambda: None
+    return tensors, metadata, check if "sha256" in metadata else lambda: None
 
 
 def _converted(
