@@ -235,7 +235,7 @@ MISUSE = {
     "'a' is no array": pickle.dumps({"a": 1.5}),
     "'b' is no array": pickle.dumps({"b": {"a": WEIGHT}}),
     "'c' is no array": b"\x80\x02}" + text("c") + b"cnumpy\nndarray\n)Rs.",
-    "its shape is (3, 5) of float32, and holds 48 bytes": pickle.dumps({"a": WEIGHT}, 3).replace(
+    "states the shape (3, 5) of float32, and holds 48 bytes": pickle.dumps({"a": WEIGHT}, 3).replace(
         b"K\x03K\x04\x86", b"K\x03K\x05\x86"
     ),
     "shape is not made of lengths": pickle.dumps({"a": WEIGHT}, 3).replace(b"K\x03K\x04\x86", b"K\x03]\x86"),
