@@ -8,6 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PROGRAM = str(Path(sys.executable).with_name("parity"))
 TORCH, PADDLE = f"torch:{HERE / 'torch_nets.py'}", f"paddle:{HERE / 'paddle_nets.py'}"
+SMALL = ("--input", "2,3,8,8")  # for the networks of those files
 _COLOUR = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS")
 
 
@@ -29,3 +30,8 @@ def script(path, text):
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return str(path)
+
+
+def listing(folder):
+    """Return the paths of all that a folder holds, relative to it."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}

@@ -1,8 +1,8 @@
 """Number, positions and results of a pooling layer's windows: closed forms for torch, Paddle and ONNX Runtime.
 
 They differ only with `ceil_mode`, a kernel larger than the padded input, too much padding, or NaN. The rules were
-measured by sweeps over the frameworks (docs/pooling.md); tests/numerics/test_pooling.py compares the frameworks with
-them.
+measured by sweeps over the frameworks (docs/pooling.md); tests/numerics/test_pooling_sweeps.py compares the frameworks
+with them.
 """
 
 from collections.abc import Callable
