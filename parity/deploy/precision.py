@@ -115,7 +115,7 @@ def check(precision: str, calibrate: Path | None) -> None:
         ParityError: If the precision is unknown, or int8 has none.
     """
     if missing := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]:
-        raise ParityError(f"{' and '.join(missing)} not installed: pip install 'cnn-parity[onnx]'")
+        raise ParityError(f"{' and '.join(missing)} is not installed: pip install 'cnn-parity[onnx]'")
     if precision not in PRECISIONS:
         raise ParityError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
     if precision == "int8" and calibrate is None:
@@ -181,19 +181,20 @@ def _fp16(source: Path, target: Path, images: Array, full: Classifier) -> tuple[
 
 
 def _join_single(graph: ir.Graph) -> None:
-    """Let neighbours that stay in float32 read each other directly: the converter casts to half and back between them."""
+    """Let neighbours that stay in float32 read each other: the converter casts to half and back between them."""
     import onnx_ir as ir
 
     for node in list(graph):
         half = node.inputs[0] if node.op_type == "Cast" else None
         before = half.producer() if half is not None else None
-        if before is not None and before.op_type == "Cast" and half.dtype != ir.DataType.FLOAT:
-            source, single = before.inputs[0], node.outputs[0]
-            if node.attributes["to"].as_int() == ir.DataType.FLOAT and source.dtype == ir.DataType.FLOAT:
-                single.replace_all_uses_with(source)
-                graph.remove(node, safe=True)
-                if not half.uses():
-                    graph.remove(before, safe=True)
+        source = before.inputs[0] if before is not None and before.op_type == "Cast" else None
+        if half is None or before is None or source is None or source.dtype != ir.DataType.FLOAT:
+            continue
+        if node.attributes["to"].as_int() == ir.DataType.FLOAT and half.dtype != ir.DataType.FLOAT:
+            node.outputs[0].replace_all_uses_with(source)
+            graph.remove(node, safe=True)
+            if not half.uses():
+                graph.remove(before, safe=True)
 
 
 def _beyond_half(model: onnx.ModelProto, images: Array, full: Classifier) -> tuple[str, ...]:

@@ -130,9 +130,8 @@ def _notes(reference: Trace, candidate: Trace, alignment: Alignment, layers: Seq
     for role, trace in zip(_ROLES, (reference, candidate), strict=True):
         if changed := trace.manifest.get("changed_weights"):
             notes.append(f"the {role}'s forward changes its weights, which were put back: {', '.join(changed[:6])}")
-    if given := [
-        role for role, trace in zip(_ROLES, (reference, candidate), strict=True) if trace.manifest.get("training_mode")
-    ]:
+    roles = zip(_ROLES, (reference, candidate), strict=True)
+    if given := [role for role, trace in roles if trace.manifest.get("training_mode")]:
         notes.append(f"given in training mode, compared in evaluation mode: {' and '.join(given)}")
     tf32 = [str(trace.manifest.get("framework")) for trace in (reference, candidate) if trace.manifest.get("tf32")]
     if tf32:
