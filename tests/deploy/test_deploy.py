@@ -135,7 +135,7 @@ def test_what_cannot_be_calibrated_is_refused_and_nothing_is_written(model, tmp_
     for precision, calibrate, match in (
         ("int8", None, "give --calibrate"),
         ("int4", None, "unknown precision"),
-        ("int8", tmp_path / "size.npy", "is needed"),
+        ("int8", tmp_path / "size.npy", "give floats of"),
         ("int8", tmp_path / "nan.npy", "NaN or infinity"),
         ("int8", tmp_path / "junk.npy", "not a .npy file"),
         ("int8", tmp_path / "empty", "no pictures"),
