@@ -259,6 +259,7 @@ def test_settings_that_say_the_same_otherwise_are_not(ours, theirs):
 def test_what_differs_in_training_alone_is_a_note():
     ours = T.Sequential(T.BatchNorm2d(8), T.Dropout(0.5), T.BatchNorm2d(8))
     theirs = P.Sequential(P.BatchNorm2D(8, momentum=0.1), P.Dropout(0.2), P.BatchNorm2D(8, momentum=0.1))
+    theirs.eval()
     result = compare(ours.eval(), theirs, IMAGE)
     assert result.ok
     assert result.notes == (
