@@ -9,6 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from paddle import nn as P
+from pairs import IMAGE as SMALL_IMAGE
+from pairs import small
 from torch import nn as T
 
 from parity import compare
@@ -275,6 +277,18 @@ def test_a_gradient_that_is_zero_is_measured_by_its_terms():
         gradients=True,
     )  # fmt: skip
     assert result.ok, str(result)
+
+
+def test_a_network_that_was_given_in_training_mode_is_noted():
+    reference, candidate = small()
+    assert compare(reference, candidate, SMALL_IMAGE).notes == ()
+    candidate.train()
+    result = compare(reference, candidate, SMALL_IMAGE)
+    assert result.ok
+    assert result.notes == ("given in training mode, compared in evaluation mode: candidate",)
+    assert candidate.training
+    reference.train()
+    assert compare(reference, candidate, SMALL_IMAGE).notes[0].endswith("reference and candidate")
 
 
 # The judge alone, on arrays that hypothesis makes up.

@@ -395,15 +395,3 @@ def test_eps_in_one_batch_norm_of_resnet50_is_found_at_that_layer(device):
     result = compare(ours, theirs, image)
     assert result.first_divergence.layer == "layer3.2.conv1.batch_norm"
     assert culprits(result) == {"layer3.2.conv1.batch_norm": "eps differs: torch=1e-05, paddle=1.1e-05"}
-
-
-def test_a_network_that_was_given_in_training_mode_is_noted(pair):
-    reference, candidate = pair
-    assert compare(reference, candidate, IMAGE).notes == ()
-    candidate.train()
-    result = compare(reference, candidate, IMAGE)
-    assert result.ok
-    assert result.notes == ("given in training mode, compared in evaluation mode: candidate",)
-    assert candidate.training
-    reference.train()
-    assert compare(reference, candidate, IMAGE).notes[0].endswith("reference and candidate")
