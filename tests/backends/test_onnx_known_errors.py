@@ -1,4 +1,4 @@
-"""Layers whose constants a file keeps as float32: the right file passes, and an eps off by a tenth behind them is found."""
+"""Layers whose constants a file keeps as float32: the right file passes, an eps off by a tenth behind them does not."""
 
 import warnings
 
