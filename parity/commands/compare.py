@@ -121,7 +121,7 @@ def compare(
         say(summary(result))
     else:
         if options.weights == "random" and not all(each.twin or each.backend not in FRAMEWORKS for each in pair):
-            say(f"weights: random, seed {seed}, the same for both; --weights own takes those of each callable")
+            say(f"weights: random, seed {seed}, the same for both (see --weights)")
         text.show(result, stdout(), all_layers, width())
     return result.ok
 

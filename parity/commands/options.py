@@ -21,7 +21,7 @@ Weights = Annotated[
     str,
     typer.Option(
         help="'random' (hardened, by --seed), 'own' (those of the callable's network), 'auto' (own for a callable that "
-        "is exported, or compared with a file; else random), or a .safetensors, .pth, .pt or "
+        "is exported, or compared with an ONNX file; else random), or a .safetensors, .pth, .pt or "
         ".pdparams file with the names of the twins, torchvision or paddle.vision."
     ),
 ]

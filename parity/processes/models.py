@@ -52,14 +52,14 @@ def parse_model(text: str) -> Model:
 
 
 def settled_weights(weights: str, models: Sequence[Model]) -> str:
-    """Return what "auto" stands for: the own weights of the only network that runs, if it is a callable; else random.
+    """Return what "auto" stands for: own weights for a callable that is exported or compared with a file; else random.
 
-    Two networks that run need weights in common; a file or a trace has the weights of the network it was made from.
+    Two networks that run need weights in common, and so does one that is compared with a trace of such a run.
     """
-    live = [model for model in models if model.backend in FRAMEWORKS]
     if weights != "auto":
         return weights
-    return "own" if len(live) == 1 and not live[0].twin else "random"
+    networks = [model for model in models if model.backend != "onnx"]
+    return "own" if len(networks) == 1 and networks[0].backend in FRAMEWORKS and not networks[0].twin else "random"
 
 
 def parse_pair(model: str, candidate: str | None) -> tuple[str, tuple[Model, Model]]:

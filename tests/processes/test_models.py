@@ -15,8 +15,9 @@ FILE = Model("onnx", "net.onnx")
         ([CALLABLE], "own"),  # exported
         ([CALLABLE, FILE], "own"),
         ([FILE, CALLABLE], "own"),
-        ([Model("trace", "net.trace"), CALLABLE], "own"),
         ([CALLABLE, Model("paddle", "port.py:build")], "random"),  # two that need weights in common
+        ([Model("trace", "net.trace"), CALLABLE], "random"),  # a trace of such a run
+        ([Model("trace", "net.trace")], "random"),
         ([TWIN], "random"),
         ([TWIN, Model("paddle", "lenet5")], "random"),
         ([TWIN, FILE], "random"),

@@ -141,4 +141,4 @@ def test_norm_is_as_before_after_backward(framework):
 def test_the_benchmark_of_memory_refuses_a_network_that_cannot_save_any(name):
     done = subprocess.run([sys.executable, "-m", "parity", "bench", "memory", name], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"parity: {name} takes no memory_efficient; the DenseNets but densenet_d2l do\n"
+    assert done.stderr == f"parity: {name} has no memory_efficient; the DenseNets except densenet_d2l have it\n"
