@@ -15,10 +15,10 @@ _CHUNK = 1 << 20
 ROUNDOFF32 = 2.0**-24
 ROUNDOFF64 = 2.0**-53
 
-# See `scales`.
+# See `scales`. As exponents of numpy.frexp, whose mantissas begin at 1/2: 15 is that of numbers just below 2**15.
 HUGE = 2.0**15
-_JUMP = 2.0**10
-_ORDINARY = 2.0**-10
+_HUGE, _JUMP, _ORDINARY = 15, 10, -10
+_LEAST_EXPONENT = -1100  # below that of any float64
 
 
 @dataclass(frozen=True)
@@ -121,16 +121,17 @@ def scales(array: Array) -> Array | float:
 
 def _scales(flat: Array) -> Array | None:
     """Return the scale of each element where huge ones are far larger than others, else None."""
-    sizes = np.abs(flat)
-    ordered = np.unique(sizes[np.isfinite(sizes) & (sizes > 0)])
-    jumps = (ordered[1:] >= HUGE) & (ordered[1:] / _JUMP >= ordered[:-1]) & (ordered[:-1] >= _ORDINARY)
-    ends = ordered[:-1][jumps]
+    exponents = np.frexp(np.where(np.isfinite(flat), flat, 0.0))[1]
+    # By powers of two, which takes one pass where sorting the elements would take many.
+    occupied = np.flatnonzero(np.bincount(exponents[flat != 0] - _LEAST_EXPONENT)) + _LEAST_EXPONENT
+    jumps = (occupied[1:] > _HUGE) & (np.diff(occupied) > _JUMP) & (occupied[:-1] > _ORDINARY)
+    ends = occupied[:-1][jumps]
     if not ends.size:
         return None
-    group = np.searchsorted(ends, sizes)  # the range of sizes of each element
+    group = np.where(flat != 0, np.searchsorted(ends, exponents), 0)
     scale = np.ones(flat.shape)
     for number in range(len(ends) + 1):
-        members = (group == number) & np.isfinite(sizes)
+        members = (group == number) & np.isfinite(flat)
         scale[members] = root_mean_square(flat[members])
     return scale
 
