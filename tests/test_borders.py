@@ -157,6 +157,7 @@ def banned(line, name):
     return {part for part in done.stdout.split("`") if part in ONNX | FRAMEWORKS}
 
 
+@pytest.mark.extras  # ruff is not among what the core needs
 @pytest.mark.parametrize("package", sorted(ONNX))
 def test_the_linter_bans_it_where_this_file_does(package):
     assert banned(f"import {package}", "parity/judging/judge.py") == {package}
