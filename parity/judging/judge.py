@@ -184,6 +184,10 @@ class _Judge:
         folded = itertools.accumulate(1 if call.key in alignment.folded else 0 for call in calls)
         reaches = map(_Reach, grown, folded)
         self.forward = {call.key: reach for call, reach in zip(calls, reaches, strict=True)}
+        # What one side computes by a function, which is no call, the other may compute by a layer or a node that is.
+        self.candidate_growth = {
+            call.key: after for call, after in zip(candidate.calls, growth(candidate.calls), strict=True)
+        }
         # A gradient has passed the whole network forward, and the layers behind its own backward. In float32 it is
         # shown, not judged: where an activation is within rounding of ReLU's kink, the gradient jumps by more than any
         # bound on rounding.
@@ -216,7 +220,9 @@ class _Judge:
 
     def _layer(self, reference_call: Call, candidate_call: Call) -> Layer:
         known_error = max(reference_call.known_error, candidate_call.known_error)
-        reach = replace(self.forward[reference_call.key], known_error=known_error)
+        reach = self.forward[reference_call.key]
+        grown = max(reach.grown, self.candidate_growth[candidate_call.key])
+        reach = replace(reach, grown=grown, known_error=known_error)
         results = self._unpaired(reference_call, candidate_call)
         results += [
             self._tensor(pair.label, pair.reference, pair.candidate, pair.noise, reach)

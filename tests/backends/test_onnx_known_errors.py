@@ -38,3 +38,32 @@ def test_an_eps_off_by_a_tenth_is_found_in_a_file_behind_them(tmp_path, activati
             result = judge("deep", reference, candidate)
         assert result.verdict in verdicts, str(result)
     assert (result.first_divergence.layer, result.first_divergence.where) == (str(3 * depth + 1), "inside")
+
+
+class Mean(nn.Module):
+    """A mean that is a function: the network has no call for it, its file has a node."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(8, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(torch.relu(self.conv(x)).mean((2, 3)))
+
+
+def test_a_mean_that_the_network_computes_by_a_function_is_in_the_bound(tmp_path):
+    torch.manual_seed(0)
+    network, image = Mean().eval(), np.abs(projection((1, 8, 224, 224))).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network, (torch.from_numpy(image),), tmp_path / "net.onnx", dynamo=True, opset_version=18,
+            external_data=False, verbose=False,
+        )  # fmt: skip
+    onnx_backend.record(onnx_backend.load(tmp_path / "net.onnx"), [image], tmp_path / "file")
+    record(torch_backend, network, [image], tmp_path / "torch")
+    with Trace(tmp_path / "torch") as reference, Trace(tmp_path / "file") as candidate:
+        result = judge("mean", reference, candidate)
+        assert result.ok, str(result)
+        last = next(layer for layer in result.layers if layer.layer == "fc")
+        assert last.bound > 222 * 222  # a mean adds as many terms as a map has, and all may round one way
