@@ -14,6 +14,7 @@ from pairs import small
 from torch import nn as T
 
 from parity import compare
+from parity.backends.paddle_float64 import exact_operators
 from parity.judging.bounds import allowance
 from parity.judging.judge import judge
 from parity.numerics.distance import distance, scales
@@ -108,6 +109,27 @@ def test_what_paddle_computes_in_full_float64_is_still_what_was_called(wrong):
 
         verdicts.append(compare(Ours(), Theirs(), IMAGE).layers[-1].verdict)
     assert set(verdicts) <= {"different", "invalid"}
+
+
+@pytest.mark.parametrize("name", ["hardsigmoid", "bilinear_interp"])
+def test_a_kernel_that_means_something_else_is_not_replaced(monkeypatch, name):
+    """Another version of Paddle may have another rule: an exact result far from the kernel's own is not taken."""
+    kernel = getattr(paddle._C_ops, name)
+    call = {
+        "hardsigmoid": lambda x: P.functional.hardsigmoid(x),
+        "bilinear_interp": lambda x: P.functional.interpolate(x, [20, 20], mode="bilinear"),
+    }[name]
+    x = paddle.to_tensor(IMAGE.astype(np.float64))
+    with exact_operators():
+        exact = call(x).numpy()
+    monkeypatch.setattr(paddle._C_ops, name, lambda *settings: 1.001 * kernel(*settings))
+    other = call(x).numpy()
+    with exact_operators():
+        assert np.array_equal(call(x).numpy(), other)
+    assert not np.array_equal(exact, other)
+    monkeypatch.setattr(paddle._C_ops, name, lambda *settings: kernel(*settings) * float("nan"))
+    with exact_operators():
+        assert np.isnan(call(x).numpy()).all()
 
 
 class Torch(T.Module):
