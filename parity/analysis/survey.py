@@ -8,8 +8,8 @@ own framework and not reported.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from parity.errors import ParityError
 from parity.layers import check_input, known
 from parity.numerics.pooling import Pool, output_shape, rounds
 from parity.tracing.backend import Backend
-from parity.tracing.watch import inference_mode
+from parity.tracing.watch import inference_mode, watched
 
 
 @dataclass(frozen=True)
@@ -143,21 +143,10 @@ class _Hollow:
     def zeros(self, shape: tuple[int, ...]) -> Any:
         return self.backend.to_tensor(np.zeros(shape, np.float32), self.like)
 
-    @contextlib.contextmanager
-    def forwards(self) -> Iterator[None]:
-        wrapped = []
-        try:
-            for name, layer, kind, config in self.layers:
-                forward = self._forward(name, layer, kind, config)
-                if forward is not None:
-                    wrapped.append((layer, layer.__dict__.get("forward")))
-                    layer.forward = forward
-            yield
-        finally:
-            for layer, original in wrapped:
-                del layer.forward
-                if original is not None:
-                    layer.forward = original
+    def forwards(self) -> AbstractContextManager[None]:
+        described = {id(layer): (kind, config) for _, layer, kind, config in self.layers}
+        replaced = lambda name, layer, forward: self._forward(name, layer, *described[id(layer)]) or forward
+        return watched([(name, layer) for name, layer, *_ in self.layers], replaced)
 
     def _forward(self, name: str, layer: Any, kind: str, config: Mapping[str, Any]) -> Callable[..., Any] | None:
         if known(kind).pointwise:
