@@ -71,7 +71,8 @@ KINDS: dict[str, Kind] = {
     "AdaptiveMaxPool2d": Kind(("output_size",), like="MaxPool2d"),
     **dict.fromkeys(("Dropout", "Dropout2d", "Dropout3d", "AlphaDropout"), _DROPOUT),
     "Identity": _ACTIVATION,
-    **dict.fromkeys(("ReLU", "SELU", "SiLU", "Mish", "Hardswish", "Hardsigmoid", "Sigmoid", "LogSigmoid"), _ACTIVATION),
+    **dict.fromkeys(("ReLU", "SELU", "SiLU", "Mish", "Hardswish", "Sigmoid", "LogSigmoid"), _ACTIVATION),
+    "Hardsigmoid": Kind(("slope", "offset"), pointwise=True),
     **dict.fromkeys(("Tanh", "Softsign", "Tanhshrink", "PReLU"), _ACTIVATION),
     "ReLU6": Kind(pointwise=True, like="Clip"),
     "Hardtanh": Kind(("min_val", "max_val"), float32=("min_val", "max_val"), pointwise=True, like="Clip"),
@@ -94,6 +95,17 @@ KINDS: dict[str, Kind] = {
     "PixelShuffle": Kind(("upscale_factor",)),
     "PixelUnshuffle": Kind(("downscale_factor",)),
     "ChannelShuffle": Kind(("groups",)),
+    # What functions compute; docs/contract.md, "Functions".
+    **dict.fromkeys(("Add", "Sub"), Kind(("other", "alpha"), pointwise=True)),
+    **dict.fromkeys(("Mul", "RSub", "Div", "RDiv", "Pow"), Kind(("other",), pointwise=True)),
+    **dict.fromkeys(("Maximum", "Minimum"), Kind(("other",), pointwise=True)),
+    **dict.fromkeys(("Concat", "Stack"), Kind(("dim",))),
+    **dict.fromkeys(("Mean", "Sum", "Max", "Min"), Kind(("dim", "keepdim"))),
+    "Normalize": Kind(("p", "dim", "eps")),
+    "CrossEntropyLoss": Kind(("dim", "reduction", "ignore_index", "label_smoothing")),
+    "NLLLoss": Kind(("reduction", "ignore_index")),
+    **dict.fromkeys(("MSELoss", "L1Loss", "SmoothL1Loss", "BCELoss", "BCEWithLogitsLoss"), Kind(("reduction",))),
+    "KLDivLoss": Kind(("reduction", "log_target")),
 }
 _UNKNOWN = Kind()
 _PAIRS = {"kernel_size", "stride", "padding", "dilation", "output_padding", "output_size"}
@@ -185,6 +197,7 @@ _SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
     "CircularPad2d": ("Pad2d", {"mode": "circular"}),
     "UpsamplingBilinear2d": ("Upsample", {"mode": "bilinear", "align_corners": True, "align_mode": 0}),
     "UpsamplingNearest2d": ("Upsample", {"mode": "nearest"}),
+    "Hardsigmoid": ("Hardsigmoid", {"slope": 1 / 6, "offset": 0.5}),  # as a layer; Paddle's function takes others
     **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"), ("BatchNorm", {})),
 }
 
@@ -205,10 +218,12 @@ def evaluated(kind: str, config: Config, rank: int) -> tuple[str, dict[str, Any]
         return ("Identity", {}) if "mode" not in config else (kind, {"mode": config["mode"], "p": config["p"]})
     settings = {word: value for word, value in config.items() if word not in training}
     kind, implied = _SPECIAL.get(kind, (kind, {}))
-    settings |= implied
+    settings = {**implied, **settings}
     for word in {"dim", "start_dim", "end_dim"} & settings.keys():
         if isinstance(settings[word], int):
             settings[word] %= rank
+        elif isinstance(settings[word], list):
+            settings[word] = sorted(axis % rank for axis in settings[word])
     if "padding" in settings and kind != "Pad2d":
         settings |= _padding(settings)
     if not any(settings.get("padding", ())) and kind != "Pad2d":

@@ -40,6 +40,9 @@ DOORS = {
     "parity/onnx_files/rewrite_rules/",
     "parity/backends/torch_backend.py",
     "parity/backends/torch_export.py",
+    "parity/backends/torch_functions.py",
+    "parity/backends/paddle_functions.py",
+    "parity/backends/paddle_runner.py",
 }
 
 _IMPORT_ALL = """

@@ -12,7 +12,7 @@ import contextlib
 import os
 import platform
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +24,14 @@ from paddle import nn
 
 from parity.backends.paddle_export import export_onnx
 from parity.backends.paddle_float64 import exact_operators
+from parity.backends.paddle_functions import describe_function as describe_function
+from parity.backends.paddle_functions import functions as functions
+from parity.backends.paddle_runner import WAYS as WAYS
+from parity.backends.paddle_runner import runner as runner
 from parity.backends.stand_in import TensorPlace, stand_ins
 from parity.errors import ParityError
 from parity.layers import known, pair
 from parity.numerics.arrays import Array, same_bits
-from parity.temporary import temporary_folder
 from parity.weights.names import neutral_role
 from parity.weights.pdparams import read_pdparams, write_pdparams
 from parity.weights.state import Slot, State, check_fit, partner, paths
@@ -206,6 +209,11 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, paddle.Tensor)
 
 
+def is_plain(tensor: Any) -> bool:
+    """Return whether a tensor is dense and holds real numbers, which numpy has."""
+    return not tensor.is_sparse() and not tensor.is_complex()
+
+
 def to_numpy(tensor: Any) -> Array:
     """Return a copy of a tensor's values; bfloat16, which numpy lacks, becomes float32."""
     if tensor.is_sparse():  # Paddle 3.3 crashes when it detaches one
@@ -313,40 +321,6 @@ def gradients(outputs: list[Any], cotangents: list[Array], inputs: list[Any]) ->
         for i, gradient in zip(tracked, grads, strict=True):
             result[i] = gradient
     return result
-
-
-WAYS = ("eager", "inference")
-
-
-def runner(network: nn.Layer, way: str, array: Array) -> Callable[[], Any]:
-    """Return a call that runs the network on an input once: eagerly, or by Paddle Inference with oneDNN."""
-    if way == "eager":
-        x = to_tensor(array, network)
-
-        def once() -> Any:
-            with paddle.no_grad():
-                return network(x)
-
-        return once
-    with temporary_folder() as folder:
-        spec = paddle.static.InputSpec(list(array.shape), "float32", "image")
-        paddle.jit.save(network, f"{folder}/net", input_spec=[spec])
-        model = next(path for end in ("json", "pdmodel") if (path := folder / f"net.{end}").exists())
-        config = paddle.inference.Config(str(model), f"{folder}/net.pdiparams")
-        config.disable_glog_info()
-        config.enable_mkldnn()
-        config.set_cpu_math_library_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-        predictor = paddle.inference.create_predictor(config)
-    input_handle = predictor.get_input_handle(predictor.get_input_names()[0])
-    output_handle = predictor.get_output_handle(predictor.get_output_names()[0])
-    array = array.astype(np.float32)
-
-    def infer() -> Any:
-        input_handle.copy_from_cpu(array)
-        predictor.run()
-        return output_handle.copy_to_cpu()
-
-    return infer
 
 
 def manifest(network: nn.Layer) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from torch import nn
 
 from parity.backends.stand_in import TensorPlace, stand_ins
 from parity.backends.torch_export import export_onnx
+from parity.backends.torch_functions import describe_function as describe_function
+from parity.backends.torch_functions import functions as functions
 from parity.errors import ParityError
 from parity.layers import known, pair
 from parity.numerics.arrays import Array, same_bits
@@ -91,10 +93,10 @@ def describe(layer: nn.Module) -> tuple[str, dict[str, Any]]:
     kind = _kind(layer)
     config = {word: pair(getattr(layer, word), word) for word in known(kind).settings if hasattr(layer, word)}
     if known(kind).settings == known("Upsample").settings:
-        config |= {
-            "align_corners": bool(layer.align_corners),
-            "align_mode": 0,
-        }  # None means False; Paddle has mode 1 too
+        # None means False; Paddle has mode 1 too.
+        config |= {"align_corners": bool(layer.align_corners), "align_mode": 0}
+    elif kind == "CrossEntropyLoss":
+        config["dim"] = 1  # always; Paddle's axis is the last one by default
     return kind, {**config, "training": layer.training}
 
 
@@ -145,6 +147,11 @@ def set_state(network: nn.Module, state: State, name: str = "network") -> None:
 def is_tensor(value: Any) -> bool:
     """Return whether a value is a tensor of this framework."""
     return isinstance(value, torch.Tensor)
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is dense and holds real numbers, which numpy has."""
+    return tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_complex()
 
 
 def to_numpy(tensor: torch.Tensor) -> Array:
@@ -198,17 +205,17 @@ def _exact_operators() -> Iterator[None]:
 
     Its other float64 operators are exact (measured, 2.14.1: docs/differences.md).
     """
-    functions: Any = torch._C._nn  # pyright: ignore[reportAttributeAccessIssue]
-    original = functions.hardsigmoid
+    namespace: Any = torch._C._nn  # pyright: ignore[reportAttributeAccessIssue]
+    original = namespace.hardsigmoid
 
     def hardsigmoid(x: torch.Tensor) -> torch.Tensor:
         return nn.functional.relu6(x + 3) / 6 if x.dtype == torch.float64 and x.requires_grad else original(x)
 
-    functions.hardsigmoid = hardsigmoid
+    namespace.hardsigmoid = hardsigmoid
     try:
         yield
     finally:
-        functions.hardsigmoid = original
+        namespace.hardsigmoid = original
 
 
 def native(network: nn.Module) -> AbstractContextManager[list[str]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from parity.functions import caller_of
 from parity.judging.bounds import allowance, growth
 from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
 from parity.judging.judge import describe_settings
@@ -43,7 +44,7 @@ def with_culprits(
     for call in differing:
         if not call.leaf and any(is_within(other.layer, call.layer) for other in differing):
             continue  # a layer within it is the culprit
-        differences = _differences(call, partners.get(call.key), comparison.names, states)
+        differences = _differences(call, partners.get(call.key), reference, comparison.names, states)
         if isinstance(result := replayed.get(call.key), str):
             differences.append(f"it cannot take the reference's input: {result}")
         if not differences and not call.leaf:
@@ -59,9 +60,9 @@ def with_culprits(
     divergence = comparison.first_divergence
     if divergence is not None and not reasons:
         call = next(call for call in reference.calls if call.key == (divergence.layer, divergence.call))
-        differences = _differences(call, partners.get(call.key), comparison.names, states)
+        differences = _differences(call, partners.get(call.key), reference, comparison.names, states)
         if divergence.where == "between":
-            caller, kind = (call.layer.rpartition(".")[0], "") if call.leaf else (call.layer, call.kind)
+            caller, kind = (caller_of(call.layer), "") if call.leaf else (call.layer, call.kind)
             differences.append(_forward(caller, kind, comparison, replayed))
         reasons[call.layer] = "; ".join(differences or ["its output differs", *comparison.notes])
     culprits = tuple(Culprit(layer, reason) for layer, reason in reasons.items())
@@ -108,13 +109,16 @@ def _forward(layer: str, kind: str, comparison: Comparison, replayed: Replay) ->
     return "; ".join([f"the forward code of {name} differs, {calls}", *unmatched[:4]])
 
 
-def _differences(call: Call, partner: Call | None, names: tuple[str, str], states: States | None) -> list[str]:
+def _differences(
+    call: Call, partner: Call | None, reference: Trace, names: tuple[str, str], states: States | None
+) -> list[str]:
     """Return the differences of two paired calls in kind, configuration and weights."""
     if partner is None:
         return ["it has no partner of that name in the candidate"]
     differences = [f"{call.config['node']} in the reference"] if "node" in call.config else []
     differences += [f"{partner.config['node']} in the file"] if "node" in partner.config else []
-    settings = _settings(call, partner) if call.leaf else []
+    rank = len(reference.shape(call.inputs[0])) if call.inputs else 4
+    settings = _settings(call, partner, rank) if call.leaf else []
     differences += describe_settings(settings, call, partner, names)
     reference_trains, candidate_trains = (each.config.get("training", False) for each in (call, partner))
     if reference_trains != candidate_trains:
@@ -125,9 +129,9 @@ def _differences(call: Call, partner: Call | None, names: tuple[str, str], state
     return differences
 
 
-def _settings(call: Call, partner: Call) -> list[str]:
+def _settings(call: Call, partner: Call, rank: int) -> list[str]:
     """Return the settings that make two layers different functions."""
-    differ, in_training = differing_settings((call.kind, call.config), (partner.kind, partner.config), 4)
+    differ, in_training = differing_settings((call.kind, call.config), (partner.kind, partner.config), rank)
     training = call.config.get("training") or partner.config.get("training")
     unknown = ["kind"] if call.kind != partner.kind and not {call.kind, partner.kind} <= KINDS.keys() else []
     return [*unknown, *differ, *(in_training if training else [])]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from parity.functions import caller_of, commutes, is_function
 from parity.judging.bounds import allowance, bound, folding, growth
 from parity.judging.comparison import PASSES, SAME_OUTPUT, VERDICTS, Comparison, Divergence, Layer, names_of
 from parity.judging.pairing import Alignment, align, output_pairs, tensor_pairs
@@ -65,15 +66,13 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1, va
     alignment = align(reference, candidate)
     layers = _Judge(reference, candidate, alignment, threads, values_only).layers()
     paired_keys = [alignment.inside[i] | {pair[i].key for pair in alignment.pairs} for i in (0, 1)]
-    if alignment.by_order and any(layer.layer == "" and layer.verdict in PASSES for layer in layers):
-        # The outputs agree, so a pair of inner tensors that does not was paired by mistake.
-        agree = [layer.verdict not in ("different", "invalid") and layer.inputs_agree for layer in layers]
-        layers = list(itertools.compress(layers, agree))
-        for pair, agrees in zip(alignment.pairs, agree, strict=True):
-            if not agrees:
-                paired_keys = [keys - {call.key} for keys, call in zip(paired_keys, pair, strict=True)]
+    agree = [_is_sound(layer, layers, alignment) for layer in layers]
+    layers = list(itertools.compress(layers, agree))
+    for pair, agrees in zip(alignment.pairs, agree, strict=True):
+        if not agrees:
+            paired_keys = [keys - {call.key} for keys, call in zip(paired_keys, pair, strict=True)]
     unpaired = {
-        role: [call for call in trace.calls if call.leaf and call.key not in keys]
+        role: [call for call in trace.calls if call.leaf and call.key not in keys and not _is_settled(call, layers)]
         for role, trace, keys in zip(_ROLES, (reference, candidate), paired_keys, strict=True)
     }
     verdict = max((layer.verdict for layer in layers), key=VERDICTS.index, default="invalid")
@@ -93,6 +92,32 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1, va
     )
 
 
+def _is_sound(layer: Layer, layers: Sequence[Layer], alignment: Alignment) -> bool:
+    """Return whether a pair is one: where the result agrees, a pair within it that does not was paired by mistake.
+
+    Layers of the same name are a pair in any case.
+    """
+    if layer.verdict not in ("different", "invalid") and layer.inputs_agree:
+        return True
+    if alignment.by_order:
+        return not any(other.layer == "" and other.verdict in PASSES for other in layers)
+    return (layer.layer, layer.call) in alignment.named or not _agrees(caller_of(layer.layer), layers)
+
+
+def _agrees(path: str, layers: Sequence[Layer]) -> bool:
+    """Return whether every call of a layer agrees; if it has no partner, of the nearest one around it that has."""
+    while True:
+        calls = [layer for layer in layers if layer.layer == path]
+        if calls or not path:
+            return bool(calls) and all(layer.verdict in PASSES for layer in calls)
+        path = path.rpartition(".")[0]
+
+
+def _is_settled(call: Call, layers: Sequence[Layer]) -> bool:
+    """Return whether a call is of a function, and the layer whose code makes it agrees: its partner has no interest."""
+    return is_function(call.layer) and _agrees(caller_of(call.layer), layers)
+
+
 def _label(call: Call) -> str:
     return call.layer + (f" (call {call.number})" if call.number else "")
 
@@ -106,7 +131,7 @@ def _problems(reference: Trace, candidate: Trace, alignment: Alignment, unpaired
     ):
         problems.append("nothing was compared: the two share no layer, or the network gave no output")
     # One without weights may be a function call in the other network: the outputs show whether it matters.
-    weighted = [call.layer for call in unpaired if has_weights(call.kind, call.config)]
+    weighted = [call.layer for call in unpaired if has_weights(call.kind, call.config) and not is_function(call.layer)]
     if weighted:
         problems.append(f"layers with weights have no partner of the same name: {', '.join(weighted[:6])}")
     if _differ("input_sha256", reference, candidate):
@@ -176,7 +201,7 @@ class _Judge:
     def __init__(self, reference: Trace, candidate: Trace, alignment: Alignment, threads: int, values_only: bool):
         self.reference, self.candidate = reference, candidate
         self.pairs = alignment.pairs
-        self.by_order, self.values_only = alignment.by_order, values_only
+        self.named, self.values_only = alignment.named, values_only
         self.names = names_of(reference.manifest, candidate.manifest)
         self.tf32 = any(trace.manifest.get("tf32") for trace in (reference, candidate))
         calls = reference.calls
@@ -299,8 +324,8 @@ class _Judge:
         leaves = reference_call.leaf and candidate_call.leaf
         if self.values_only or layer.verdict not in PASSES or not leaves or not reference_call.inputs:
             return layer
-        if self.by_order and reference_call.kind != candidate_call.kind:
-            return layer  # exporters write layers as other operators, and join them
+        if reference_call.kind != candidate_call.kind and reference_call.key not in self.named:
+            return layer  # exporters and people write one function as another: a ReLU as a clamp
         kinds = (reference_call.kind, reference_call.config), (candidate_call.kind, candidate_call.config)
         settings, _ = differing_settings(*kinds, len(self.reference.shape(reference_call.inputs[0])))
         if not settings:
@@ -309,12 +334,23 @@ class _Judge:
         return replace(layer, verdict="different", reason="; ".join([*sentences, SAME_OUTPUT]))
 
     def _inputs_agree(self, reference_call: Call, candidate_call: Call, reach: _Reach) -> bool:
-        pairs = list(zip(reference_call.inputs, candidate_call.inputs, strict=False))
-        return len(reference_call.inputs) == len(candidate_call.inputs) and all(
-            self.distances[pair].relative
-            <= reach.allowance(self.distances[pair], math.prod(self.reference.shape(pair[0])))
-            for pair in pairs
+        if len(reference_call.inputs) != len(candidate_call.inputs):
+            return False
+        orders = [candidate_call.inputs]
+        if commutes(reference_call.layer):
+            orders.append(candidate_call.inputs[::-1])
+        return any(
+            all(
+                (gap := self._distance(pair)).relative <= reach.allowance(gap, math.prod(self.reference.shape(pair[0])))
+                for pair in zip(reference_call.inputs, order, strict=True)
+            )
+            for order in orders
         )
+
+    def _distance(self, pair: tuple[str, str]) -> Distance:
+        if pair not in self.distances:  # operands in the other order
+            self.distances[pair] = self._measure(pair)
+        return self.distances[pair]
 
     def _tensor(
         self, what: str, a: str, b: str, noises: tuple[Noise, Noise], reach: _Reach, smooth: bool = True

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+from parity.functions import is_function
+from parity.judging.sequences import pair_rest
 from parity.layers import known
 from parity.tracing.trace import Call, Noise, Trace
 
@@ -28,12 +30,14 @@ class Alignment:
         folded: Keys of the reference's calls whose unit has a BatchNorm in one of the two Traces only.
         inside: For reference and candidate, keys of the calls in a unit that has a partner.
         by_order: Whether they were paired by kind, shape and order, because one of the two is a file.
+        named: Keys of the reference's calls that were paired by name.
     """
 
     pairs: list[tuple[Call, Call]]
     folded: frozenset[tuple[str, int]] = frozenset()
     inside: tuple[frozenset[tuple[str, int]], frozenset[tuple[str, int]]] = frozenset(), frozenset()
     by_order: bool = False
+    named: frozenset[tuple[str, int]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,18 @@ class _Unit:
 
 
 def by_name(reference: Trace, candidate: Trace) -> Alignment:
-    """Return the pairs of calls of the same layer and number: two frameworks' layers have the same names."""
-    partners = {call.key: call for call in candidate.calls}
+    """Return the pairs of layer calls of the same name and number, and of the calls between them.
+
+    Where a layer computes inside one network by itself and in the other by functions, those are its partner.
+    """
+    partners = {call.key: call for call in candidate.calls if not is_function(call.layer)}
     pairs = [(call, partners[call.key]) for call in reference.calls if call.key in partners]
-    return Alignment(pairs)
+    named = frozenset(call.key for call, _ in pairs)
+    rest = pair_rest(reference, candidate, pairs)
+    replaced = {call.key for call, _ in rest}
+    pairs = [*(pair for pair in pairs if pair[0].key not in replaced), *rest]
+    order = {call.key: i for i, call in enumerate(reference.calls)}
+    return Alignment(sorted(pairs, key=lambda pair: order[pair[0].key]), named=named - replaced)
 
 
 def align(reference: Trace, candidate: Trace) -> Alignment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,10 +24,15 @@ class Backend(Protocol):
     def use(self, device: str, threads: int) -> str: ...  # noqa: D102
     def layers(self, network: Any) -> Iterable[tuple[str, Any]]: ...  # noqa: D102
     def describe(self, layer: Any) -> tuple[str, dict[str, Any]]: ...  # noqa: D102
+    def functions(self, network: Any, watch: Callable[..., Any]) -> AbstractContextManager[Any]: ...  # noqa: D102
+    def describe_function(  # noqa: D102
+        self, name: str, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], shape: Sequence[int]
+    ) -> tuple[str, Mapping[str, Any]]: ...
     def slots(self, network: Any) -> dict[str, Slot]: ...  # noqa: D102
     def get_state(self, network: Any) -> State: ...  # noqa: D102
     def set_state(self, network: Any, state: State, name: str) -> None: ...  # noqa: D102
     def is_tensor(self, value: Any) -> bool: ...  # noqa: D102
+    def is_plain(self, tensor: Any) -> bool: ...  # noqa: D102
     def to_numpy(self, tensor: Any) -> Array: ...  # noqa: D102
     def version(self, tensor: Any) -> int: ...  # noqa: D102
     def to_tensor(self, array: Array, network: Any) -> Any: ...  # noqa: D102

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.errors import ParityError, in_layer
-from parity.layers import check_input, terms
+from parity.functions import CONTRACTIONS, FUNCTIONS, MARK, MOVES, function_of, is_function
+from parity.layers import Config, check_input, terms
 from parity.numerics.arrays import Array
 from parity.numerics.distance import distance
 from parity.numerics.fixed_random import projection
@@ -70,7 +71,8 @@ def _record(
     progress: OnProgress | None,
 ) -> None:
     recorder = _Recorder(backend, network, path, gradients, progress)
-    with inference_mode(backend, network), watched(recorder.layers, recorder.wrap):
+    layers, functions = watched(recorder.layers, recorder.wrap), backend.functions(network, recorder.function)
+    with inference_mode(backend, network), layers, functions:
         with backend.double(network) as changed64:
             recorder.run("float64", inputs)
         with backend.native(network) as changed32:
@@ -98,6 +100,27 @@ def input_digest(inputs: Iterable[Array]) -> str:
     return digest.hexdigest()
 
 
+class _Open(NamedTuple):
+    """A layer whose forward is running. What a framework's own layer calls within it is not recorded."""
+
+    name: str
+    layer: Any
+    opaque: bool
+
+
+class _Begun(NamedTuple):
+    """A call that is running: what is known of it before its result."""
+
+    name: str
+    number: int
+    kind: str
+    config: Config
+    inputs: list[Any]
+    names: tuple[str, ...]
+    replayable: bool
+    position: int
+
+
 class _Watched(NamedTuple):
     """A tensor whose gradient is recorded: the call it belongs to, its layer, its label, its version at the call."""
 
@@ -117,9 +140,14 @@ class _Recorder:
         self.writer = TraceWriter(path)
         self.layers = list(backend.layers(network))
         self.leaves = leaves(backend, self.layers)
-        self.calls: list[dict[str, Any]] = []
+        self.calls: list[dict[str, Any]] = []  # of layers and functions, by their end
+        self.layer_calls: list[dict[str, Any]] = []
+        self.function_calls: dict[tuple[str, int], dict[str, Any]] = {}
         self.precision = ""
         self.recording = False
+        self.stack = list[_Open]()
+        self.in_function = False
+        self.weights = set[int]()
 
     def run(self, precision: str, inputs: Sequence[Array]) -> None:
         self.precision = precision
@@ -128,6 +156,7 @@ class _Recorder:
         self.cache = TensorCache(self.backend.version)
         self.watched = list[_Watched]()
         dtype = np.float64 if precision == "float64" else np.float32
+        self.weights = {id(tensor) for tensor in (*self.network.parameters(), *self.network.buffers())}
         arrays = [array.astype(dtype) if array.dtype.kind == "f" else array for array in inputs]
         with self.backend.autograd(self.gradients):
             self.recording = True
@@ -135,12 +164,16 @@ class _Recorder:
             self.recording = False  # with gradient checkpointing, backward calls layers again
             if self.gradients:
                 self._backward(flatten(outputs, self.backend.is_tensor))
-        if precision != "float64" and self.position != len(self.calls):
-            raise ParityError(f"the float64 run made {len(self.calls)} layer calls, the float32 run {self.position}")
+        if precision != "float64" and self.position != len(self.layer_calls):
+            total = len(self.layer_calls)
+            raise ParityError(f"the float64 run made {total} layer calls, the float32 run {self.position}")
 
     def wrap(self, name: str, layer: Any, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a layer's forward that records its calls."""
         kind, config = self.backend.describe(layer)
         leaf = id(layer) in self.leaves
+        own_forward = type(layer).forward.__module__.startswith(f"{self.backend.NAME}.")
+        opened = _Open(name, layer, opaque=leaf and own_forward)
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
             if not self.recording:
@@ -148,44 +181,105 @@ class _Recorder:
             inputs = flatten((args, kwargs), self.backend.is_tensor)
             if leaf and inputs:
                 check_input(name, kind, config, tuple(inputs[0].shape))
-            number = self.counts.get(name, 0)
-            self.counts[name] = number + 1
-            names = tuple(self._store(tensor, name or kind) for tensor in inputs) if self.precision == "float64" else ()
-            shape = tuple(inputs[0].shape) if inputs else ()
+            replayable = bool(inputs) and not kwargs and all(map(self.backend.is_tensor, args))
+            begun = self._begin(name, kind, config, inputs, replayable)
+            self.stack.append(opened)
             try:
                 result = forward(*args, **kwargs)
             except (ParityError, MemoryError):  # a ParityError names the inner layer already
                 raise
             except Exception as error:
                 raise in_layer(name or kind, error) from error
-            outputs = flatten(result, self.backend.is_tensor)
-            if self.precision == "float64":
-                entry = {"layer": name, "number": number, "kind": kind, "leaf": leaf, "config": config, "inputs": names}
-                entry["outputs"] = tuple(self._store(tensor, name or kind) for tensor in outputs)
-                entry["labels"] = keys(result, self.backend.is_tensor)
-                entry["terms"] = terms(config, shape, tuple(outputs[0].shape) if outputs else ())
-                entry["replayable"] = (
-                    bool(inputs) and not kwargs and all(self.backend.is_tensor(value) for value in args)
-                )
-                self.calls.append(entry)
-            else:
-                entry = self._expect(name, number, len(outputs))
-                entry["noise"] = tuple(
-                    self._noise(*pair, name or kind) for pair in zip(outputs, entry["outputs"], strict=True)
-                )
-            if self.gradients and leaf:
-                self._watch_gradients(entry, layer, outputs)
-            self.position += 1
+            finally:
+                _ = self.stack.pop()
+            entry = self._end(begun, result, leaf and begun.position == len(self.calls))
+            if self.gradients and leaf and entry is not None:
+                self._watch_gradients(entry, layer, flatten(result, self.backend.is_tensor))
             if self.progress is not None and leaf:
-                self.progress(self.precision, self.position, len(self.calls) or len(self.layers))
+                self.progress(self.precision, self.position, len(self.layer_calls) or len(self.layers))
             return result
 
         return recorded
 
-    def _expect(self, name: str, number: int, outputs: int) -> dict[str, Any]:
-        entry = self.calls[self.position] if self.position < len(self.calls) else {}
-        if (entry.get("layer"), entry.get("number"), len(entry.get("outputs", ()))) != (name, number, outputs):
-            raise ParityError(f"{name}: the float64 and the float32 run diverge here: they call different layers")
+    def function(self, name: str, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call a framework's function and return its result; record the call if the code of a layer made it."""
+        if not self.recording or self.in_function or not self.stack or self.stack[-1].opaque:
+            return function(*args, **kwargs)
+        known = FUNCTIONS.get(name)
+        inputs = [t for t in flatten((args, kwargs), self.backend.is_tensor) if id(t) not in self.weights]
+        inputs = inputs[: known and known.tensors]
+        caller = self.stack[-1].name
+        path = f"{caller}.{name}{MARK}" if caller else f"{name}{MARK}"
+        self.in_function = True  # functions call others
+        try:
+            if not inputs or not all(map(self.backend.is_plain, inputs)):
+                return function(*args, **kwargs)
+            shape = tuple(map(int, inputs[0].shape))
+            kind, config = self.backend.describe_function(name, function, args, kwargs, shape)
+            check_input(path, kind, config, shape)
+            begun = self._begin(path, kind, config, inputs, replayable=False)
+            result = function(*args, **kwargs)
+            outputs = flatten(result, self.backend.is_tensor)
+            if outputs and all(map(self.backend.is_plain, outputs)):
+                _ = self._end(begun, result, leaf=True)
+        finally:
+            self.in_function = False
+        return result
+
+    def _begin(self, name: str, kind: str, config: Config, inputs: list[Any], replayable: bool) -> _Begun:
+        number = self.counts.get(name, 0)
+        self.counts[name] = number + 1
+        names = tuple(self._store(tensor, name or kind) for tensor in inputs) if self.precision == "float64" else ()
+        return _Begun(name, number, kind, config, inputs, names, replayable, len(self.calls))
+
+    def _end(self, begun: _Begun, result: Any, leaf: bool) -> dict[str, Any] | None:
+        """Record a call that has returned; return its entry, None for a function that only this precision calls."""
+        where = begun.name or begun.kind
+        outputs = flatten(result, self.backend.is_tensor)
+        if self.precision == "float64":
+            entry = self._new_entry(begun, result, outputs, leaf)
+        else:
+            entry = self._expected(begun, outputs)
+            if entry is not None:
+                pairs = zip(outputs, entry["outputs"], strict=True)
+                entry["noise"] = tuple(self._noise(tensor, name, where) for tensor, name in pairs)
+        if not is_function(begun.name):
+            self.position += 1
+        return entry
+
+    def _new_entry(self, begun: _Begun, result: Any, outputs: list[Any], leaf: bool) -> dict[str, Any]:
+        shapes = [tuple(map(int, tensor.shape)) for tensor in outputs]
+        before = tuple(begun.inputs[0].shape) if begun.inputs else ()
+        entry = {
+            "layer": begun.name,
+            "number": begun.number,
+            "kind": begun.kind,
+            "leaf": leaf,
+            "config": begun.config,
+            "inputs": begun.names,
+            "outputs": tuple(self._store(tensor, begun.name or begun.kind) for tensor in outputs),
+            "shapes": shapes,
+            "labels": keys(result, self.backend.is_tensor),
+            "terms": _terms(begun.name, begun.config, before, shapes[0] if shapes else ()),
+            "replayable": begun.replayable,
+        }
+        self.calls.append(entry)
+        if is_function(begun.name):
+            self.function_calls[begun.name, begun.number] = entry
+        else:
+            self.layer_calls.append(entry)
+        return entry
+
+    def _expected(self, begun: _Begun, outputs: list[Any]) -> dict[str, Any] | None:
+        """Return the float64 run's entry of a call; None for a function that only this precision calls."""
+        if is_function(begun.name):
+            entry = self.function_calls.get((begun.name, begun.number))
+            shapes = [tuple(map(int, tensor.shape)) for tensor in outputs]
+            return entry if entry is not None and entry["shapes"] == shapes else None
+        entry = self.layer_calls[self.position] if self.position < len(self.layer_calls) else {}
+        key = entry.get("layer"), entry.get("number"), len(entry.get("outputs", ()))
+        if key != (begun.name, begun.number, len(outputs)):
+            raise ParityError(f"{begun.name}: the float64 and the float32 run diverge here: they call different layers")
         return entry
 
     def _store(self, tensor: Any, layer: str) -> str:
@@ -235,7 +329,10 @@ class _Recorder:
 
     def close(self, manifest: Mapping[str, Any]) -> None:
         defaults = {"gradients": {}, "gradient_noise": {}}
-        self.writer.close(manifest, [Call(**{**defaults, **entry}) for entry in self.calls])
+        entries = [entry for entry in self.calls if "noise" in entry]  # a function may be called in one precision only
+        for entry in entries:
+            del entry["shapes"]
+        self.writer.close(manifest, [Call(**{**defaults, **entry}) for entry in entries])
 
 
 @contextlib.contextmanager
@@ -246,6 +343,14 @@ def _readable(layer: str) -> Iterator[None]:
     except (ParityError, RuntimeError, TypeError, ValueError) as error:  # what frameworks raise for them
         message = " ".join(str(error).split())[:400]
         raise ParityError(f"{layer}: takes or returns a tensor that cannot be compared: {message}") from error
+
+
+def _terms(call: str, config: Config, before: tuple[int, ...], after: tuple[int, ...]) -> int:
+    """Return the length of the longest sum in one output element of a call."""
+    name = function_of(call)
+    if name in CONTRACTIONS:
+        return max(before, default=1)
+    return 1 if name in MOVES else terms(config, before, after)
 
 
 def measured_noise(array: Array, exact: Array) -> Noise:

@@ -1,4 +1,4 @@
-"""Trace: every layer call of one run, with its inputs and outputs; a safetensors file and its reader.
+"""Trace: every call of a layer or a function of one run, with its inputs and outputs; a safetensors file.
 
 The file holds each tensor of the float64 run once, however many layers share it. Of the float32 run it holds only what
 the verdicts need: for each output its noise (the distance to the same network's float64 run) and a digest of its bits.
@@ -22,10 +22,12 @@ from parity.errors import ParityError
 from parity.json_codec import DecodeError, decode, encode
 from parity.numerics.arrays import Array
 from parity.numerics.distance import Distance
+from parity.numerics.fixed_random import fingerprint
 from parity.safetensors_file import FORMAT_NAMES, NUMPY_DTYPES, Scratch, Writer, read_header
 
 # 2: Paddle's float64 is exact, outputs have keys. A trace of schema 1 holds errors that no allowance covers now.
-SCHEMA = 2
+# 3: functions are calls too, and each tensor has a fingerprint.
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,14 @@ class Noise(Distance):
 
 @dataclass(frozen=True)
 class Call:
-    """One call of one layer.
+    """One call of one layer or function.
 
     Attributes:
-        layer: Dotted path; "" is the network itself.
+        layer: Dotted path; "" is the network itself. Of a function the path of the layer whose code calls it, and its
+            name: "layer1.0.add()".
         number: 0 for the layer's first call in the run.
         kind: Neutral kind, "Conv2d"; for a layer of the user's own, its class.
-        leaf: Whether it holds no layers of its own.
+        leaf: Whether no other call was recorded within it.
         config: Configuration in neutral words, "stride": [2, 2].
         inputs: Names of its float64 inputs in the file.
         outputs: Names of its float64 outputs in the file.
@@ -82,7 +85,8 @@ class Trace:
 
     Attributes:
         manifest: Framework, versions, device, dtype, threads, flags, and hashes of weights and input.
-        calls: Every layer call, in the order in which the calls ended.
+        calls: Every call of a layer and of a function, in the order in which the calls ended.
+        fingerprints: Of each tensor, see `fixed_random.fingerprint`.
 
     Example:
         >>> import tempfile
@@ -115,6 +119,8 @@ class Trace:
                     f"{path}: trace of schema {schema!r:.20}, this version reads {SCHEMA}. Record it anew."
                 )
             content = decode(_Header, header)
+            if missing := sorted(self._entries.keys() - content.fingerprints.keys()):
+                raise DecodeError(f"fingerprints: none for {missing[0]!a:.40}")
             for i, call in enumerate(content.calls):
                 if problem := _problem(call, self._entries):
                     raise DecodeError(f"calls[{i}].{problem}")
@@ -122,6 +128,7 @@ class Trace:
             raise ParityError(f"{path}: damaged trace: {error}. Record it anew.") from error
         self.manifest: dict[str, Any] = dict(content.manifest)
         self.calls: list[Call] = list(content.calls)
+        self.fingerprints: Mapping[str, float] = content.fingerprints
         self._file = self.path.open("rb", buffering=0)
 
     def __enter__(self) -> Trace:
@@ -152,6 +159,7 @@ class _Header:
     schema: int
     manifest: Mapping[str, Any]
     calls: tuple[Call, ...]
+    fingerprints: Mapping[str, float]
 
 
 def _problem(call: Call, entries: Mapping[str, Any]) -> str:
@@ -193,7 +201,7 @@ class TraceWriter:
 
     def __init__(self, path: str | os.PathLike[str]):
         self._writer = Writer(path)
-        self._count = 0
+        self._fingerprints = dict[str, float]()
 
     def add(self, array: Array) -> str:
         """Write one array and return its name in the file.
@@ -203,9 +211,9 @@ class TraceWriter:
         """
         if array.dtype.str not in FORMAT_NAMES:
             raise ParityError(f"a layer's tensor has dtype {array.dtype}, which a trace cannot hold")
-        name = f"t{self._count}"
+        name = f"t{len(self._fingerprints)}"
         self._writer.add(name, array)
-        self._count += 1
+        self._fingerprints[name] = fingerprint(array)
         return name
 
     def read(self, name: str) -> Array:
@@ -215,6 +223,6 @@ class TraceWriter:
     def close(self, manifest: Mapping[str, Any], calls: Sequence[Call]) -> None:
         """Write the header and close the file."""
         # Infinity and NaN are written as Python's json does, as in every trace of this schema.
-        header = json.dumps(encode(_Header(SCHEMA, manifest, tuple(calls)), strict=False))
+        header = json.dumps(encode(_Header(SCHEMA, manifest, tuple(calls), self._fingerprints), strict=False))
         with self._writer as writer:
             writer.finish({"parity_trace": header})

@@ -1,0 +1,131 @@
+"""Pair the calls that have no partner of their name: by what they compute, or by kind, shape and place.
+
+A function has no name of its own, and one network's function may be another's layer: `F.relu` here, `nn.ReLU` there.
+Such calls are paired by their values first: two tensors of the same fingerprint are the same tensor. The others are
+paired in order, within the gap between two calls that have partners already.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+from parity.layers import evaluated
+from parity.tracing.trace import Call, Trace
+
+Pairs = list[tuple[Call, Call]]
+
+# Equal tensors have fingerprints within rounding of each other; those of others are apart by 0.3, so one in a million
+# pairs of others is taken for equal: such a pair has no harm, as the tensors themselves are compared.
+_NEAR = 1e-6
+# The value of a pair: of the same result; of the same kind; of the same shape alone.
+_RESULT, _KIND, _SHAPE = 8, 3, 1
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A call that needs a partner: its place among the calls, its kind in evaluation mode, its result."""
+
+    call: Call
+    place: int
+    kind: str
+    shape: tuple[int, ...]
+    fingerprint: float
+
+    @property
+    def token(self) -> Hashable:
+        return self.kind, self.shape
+
+    def worth(self, other: _Item) -> int:
+        """Return what a pair of two calls is worth; 0 if they can be none."""
+        if self.shape != other.shape:
+            return 0
+        same = _KIND if self.kind == other.kind else _SHAPE
+        return same + (_RESULT if abs(self.fingerprint - other.fingerprint) < _NEAR else 0)
+
+
+def pair_rest(reference: Trace, candidate: Trace, pairs: Pairs) -> Pairs:
+    """Return pairs of the innermost calls that are in no pair yet.
+
+    Args:
+        reference: The run held to be right.
+        candidate: The other one.
+        pairs: The pairs that are known.
+    """
+    anchors = [(a, b) for a, b in pairs if a.leaf and b.leaf]
+    rest, others = _items(reference, {a.key for a, _ in anchors}), _items(candidate, {b.key for _, b in anchors})
+    found = _by_result(rest, others)
+    places = {call.key: i for i, call in enumerate(candidate.calls)}
+    starts = {call.key: i for i, call in enumerate(reference.calls)}
+    for gap, other_gap in _gaps(
+        [item for item in rest if item.call.key not in {a.key for a, _ in found}],
+        [item for item in others if item.call.key not in {b.key for _, b in found}],
+        [(starts[a.key], places[b.key]) for a, b in [*anchors, *found]],
+    ):
+        found += _in_order(gap, other_gap)
+    return found
+
+
+def _items(trace: Trace, paired: set[tuple[str, int]]) -> list[_Item]:
+    return [
+        _Item(call, place, _kind(trace, call), trace.shape(call.outputs[0]), trace.fingerprints[call.outputs[0]])
+        for place, call in enumerate(trace.calls)
+        if call.leaf and call.outputs and call.key not in paired
+    ]
+
+
+def _kind(trace: Trace, call: Call) -> str:
+    return evaluated(call.kind, call.config, len(trace.shape(call.inputs[0])) if call.inputs else 4)[0]
+
+
+def _by_result(rest: Sequence[_Item], others: Sequence[_Item]) -> Pairs:
+    """Return the pairs of the same kind and the same result, wherever they are: branches may be in another order."""
+    tokens = dict[Hashable, list[_Item]]()
+    for item in sorted(others, key=lambda item: item.fingerprint):
+        tokens.setdefault(item.token, []).append(item)
+    found = Pairs()
+    for item in rest:
+        same = tokens.get(item.token, [])
+        start = bisect.bisect_left(same, item.fingerprint - _NEAR, key=lambda item: item.fingerprint)
+        end = bisect.bisect_right(same, item.fingerprint + _NEAR, key=lambda item: item.fingerprint)
+        if start < end:
+            nearest = min(range(start, end), key=lambda i: same[i].place)
+            found.append((item.call, same.pop(nearest).call))
+    return found
+
+
+def _gaps(
+    rest: Sequence[_Item], others: Sequence[_Item], anchors: Sequence[tuple[int, int]]
+) -> Iterator[tuple[list[_Item], list[_Item]]]:
+    """Yield the unpaired calls behind each pair, up to the next one, of both networks."""
+    before, after = dict[int, list[_Item]](), dict[int, list[_Item]]()
+    starts, ends = sorted(a for a, _ in anchors), sorted(anchors, key=lambda pair: pair[1])
+    for item in rest:
+        i = bisect.bisect_left(starts, item.place)
+        before.setdefault(starts[i - 1] if i else -1, []).append(item)
+    for item in others:
+        i = bisect.bisect_left(ends, item.place, key=lambda pair: pair[1])
+        after.setdefault(ends[i - 1][0] if i else -1, []).append(item)
+    for start in sorted(before.keys() & after.keys()):
+        yield before[start], after[start]
+
+
+def _in_order(rest: Sequence[_Item], others: Sequence[_Item]) -> Pairs:
+    """Return the pairs, rising in both, of the greatest total worth."""
+    best = [[0] * (len(others) + 1) for _ in range(len(rest) + 1)]
+    for i in range(len(rest) - 1, -1, -1):
+        for j in range(len(others) - 1, -1, -1):
+            worth = rest[i].worth(others[j])
+            best[i][j] = max(best[i + 1][j], best[i][j + 1], best[i + 1][j + 1] + worth if worth else 0)
+    found, i, j = Pairs(), 0, 0
+    while i < len(rest) and j < len(others):
+        worth = rest[i].worth(others[j])
+        if worth and best[i][j] == best[i + 1][j + 1] + worth:
+            found.append((rest[i].call, others[j].call))
+            i, j = i + 1, j + 1
+        elif best[i][j] == best[i + 1][j]:
+            i += 1
+        else:
+            j += 1
+    return found
