@@ -81,7 +81,8 @@ def _functions() -> Iterator[tuple[str, Any]]:
 def _methods() -> Iterator[tuple[str, Any]]:
     """Yield name and object of every method of a tensor that is recorded."""
     methods = vars(paddle.Tensor)
-    for name in [f"__{operator}__" for operator in _OPERATORS] + list(paddle.tensor.tensor_method_func):
+    operators = [f"__{operator}__" for operator in _OPERATORS]
+    for name in dict.fromkeys([*operators, *paddle.tensor.tensor_method_func]):  # it lists some twice
         if callable(methods.get(name)) and neutral_name(name):
             yield name, methods[name]
 

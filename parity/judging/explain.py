@@ -125,7 +125,7 @@ def _differences(
         name = names[1] if candidate_trains else names[0]
         differences.append(f"in training mode in {name}: call .eval() on the network")
     if states is not None and call.leaf:
-        differences += _weights(call.layer, *states)
+        differences += _weights(call.layer, partner.layer, *states)
     return differences
 
 
@@ -137,11 +137,11 @@ def _settings(call: Call, partner: Call, rank: int) -> list[str]:
     return [*unknown, *differ, *(in_training if training else [])]
 
 
-def _weights(layer: str, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> list[str]:
-    prefix = f"{layer}." if layer else ""
-    names = [name for name in reference if name.rpartition(".")[0] == layer and name in candidate]
-    differ = [name for name in names if not same_bits(reference[name], candidate[name])]
-    return [f"{name.removeprefix(prefix)} {_how(name, reference, candidate[name])}" for name in differ]
+def _weights(layer: str, partner: str, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> list[str]:
+    names = [(name, f"{partner}.{name.rpartition('.')[2]}".removeprefix(".")) for name in reference]
+    pairs = [(name, other) for name, other in names if name.rpartition(".")[0] == layer and other in candidate]
+    differ = [(name, other) for name, other in pairs if not same_bits(reference[name], candidate[other])]
+    return [f"{name.rpartition('.')[2]} {_how(name, reference, candidate[other])}" for name, other in differ]
 
 
 def _how(name: str, reference: Mapping[str, Array], actual: Array) -> str:

@@ -97,7 +97,7 @@ def _is_sound(layer: Layer, layers: Sequence[Layer], alignment: Alignment) -> bo
 
     Layers of the same name are a pair in any case.
     """
-    if layer.verdict not in ("different", "invalid") and layer.inputs_agree:
+    if layer.reason.endswith(SAME_OUTPUT) or (layer.verdict not in ("different", "invalid") and layer.inputs_agree):
         return True
     if alignment.by_order:
         return not any(other.layer == "" and other.verdict in PASSES for other in layers)

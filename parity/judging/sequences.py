@@ -19,8 +19,8 @@ Pairs = list[tuple[Call, Call]]
 # Equal tensors have fingerprints within rounding of each other; those of others are apart by 0.3, so one in a million
 # pairs of others is taken for equal: such a pair has no harm, as the tensors themselves are compared.
 _NEAR = 1e-6
-# The value of a pair: of the same result; of the same kind; of the same shape alone.
-_RESULT, _KIND, _SHAPE = 8, 3, 1
+# What a pair is worth: of the same result; of the same kind; of the same shape.
+_RESULT, _KIND, _SHAPE = 8, 2, 1
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class _Item:
 
     def worth(self, other: _Item) -> int:
         """Return what a pair of two calls is worth; 0 if they can be none."""
-        if self.shape != other.shape:
-            return 0
-        same = _KIND if self.kind == other.kind else _SHAPE
-        return same + (_RESULT if abs(self.fingerprint - other.fingerprint) < _NEAR else 0)
+        worth = _KIND if self.kind == other.kind else 0
+        if self.shape == other.shape:
+            worth += _SHAPE + (_RESULT if abs(self.fingerprint - other.fingerprint) < _NEAR else 0)
+        return worth
 
 
 def pair_rest(reference: Trace, candidate: Trace, pairs: Pairs) -> Pairs:
@@ -90,7 +90,8 @@ def _by_result(rest: Sequence[_Item], others: Sequence[_Item]) -> Pairs:
         start = bisect.bisect_left(same, item.fingerprint - _NEAR, key=lambda item: item.fingerprint)
         end = bisect.bisect_right(same, item.fingerprint + _NEAR, key=lambda item: item.fingerprint)
         if start < end:
-            nearest = min(range(start, end), key=lambda i: same[i].place)
+            settings = item.call.config
+            nearest = min(range(start, end), key=lambda i: (same[i].call.config != settings, same[i].place))
             found.append((item.call, same.pop(nearest).call))
     return found
 

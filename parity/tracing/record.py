@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.errors import ParityError, in_layer
-from parity.functions import CONTRACTIONS, FUNCTIONS, MARK, MOVES, function_of, is_function
+from parity.functions import CONTRACTIONS, FUNCTIONS, MARK, MOVES, caller_of, function_of, is_function
 from parity.layers import Config, check_input, terms
 from parity.numerics.arrays import Array
 from parity.numerics.distance import distance
@@ -142,6 +142,7 @@ class _Recorder:
         self.leaves = leaves(backend, self.layers)
         self.calls: list[dict[str, Any]] = []  # of layers and functions, by their end
         self.layer_calls: list[dict[str, Any]] = []
+        self.other_code = set[str]()  # layers whose code calls other functions in float32 than in float64
         self.function_calls: dict[tuple[str, int], dict[str, Any]] = {}
         self.precision = ""
         self.recording = False
@@ -275,7 +276,10 @@ class _Recorder:
         if is_function(begun.name):
             entry = self.function_calls.get((begun.name, begun.number))
             shapes = [tuple(map(int, tensor.shape)) for tensor in outputs]
-            return entry if entry is not None and entry["shapes"] == shapes else None
+            if entry is not None and entry["shapes"] == shapes:
+                return entry
+            self.other_code.add(caller_of(begun.name))
+            return None
         entry = self.layer_calls[self.position] if self.position < len(self.layer_calls) else {}
         key = entry.get("layer"), entry.get("number"), len(entry.get("outputs", ()))
         if key != (begun.name, begun.number, len(outputs)):
@@ -329,7 +333,10 @@ class _Recorder:
 
     def close(self, manifest: Mapping[str, Any]) -> None:
         defaults = {"gradients": {}, "gradient_noise": {}}
-        entries = [entry for entry in self.calls if "noise" in entry]  # a function may be called in one precision only
+        # Code that calls other functions in float32 than in float64 has no calls that could be told apart by number.
+        other_code = {caller_of(entry["layer"]) for entry in self.calls if "noise" not in entry} | self.other_code
+        is_sound = lambda call: not is_function(call) or caller_of(call) not in other_code
+        entries = [entry for entry in self.calls if is_sound(entry["layer"])]
         for entry in entries:
             del entry["shapes"]
         self.writer.close(manifest, [Call(**{**defaults, **entry}) for entry in entries])

@@ -39,7 +39,7 @@ def test_what_is_no_trace_is_refused(tmp_path, backed):
     with pytest.raises(ParityError, match="cannot read"):
         Trace(tmp_path / "missing")
     TraceWriter(path).close({}, [])
-    path.write_bytes(path.read_bytes().replace(b'schema\\": 2', b'schema\\": 9'))
+    path.write_bytes(path.read_bytes().replace(b'schema\\": 3', b'schema\\": 9'))
     with pytest.raises(ParityError, match="schema 9"):
         Trace(path)
 
