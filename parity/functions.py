@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -196,6 +196,14 @@ def function_of(call: str) -> str:
     return call.rpartition(".")[2].removesuffix(MARK) if is_function(call) else ""
 
 
+def counted(calls: Iterable[str]) -> str:
+    """Return how many calls are of layers and of functions: "61 layers and 8 function calls"."""
+    functions = [is_function(call) for call in calls]
+    count = sum(functions)
+    more = f" and {count} function call{'s' if count > 1 else ''}" if count else ""
+    return f"{len(functions) - count} layers{more}"
+
+
 def caller_of(call: str) -> str:
     """Return the path of the layer whose code makes a call: "layer1.0" of "layer1.0.add()"."""
     return call.rpartition(".")[0]
@@ -268,6 +276,8 @@ def configured(name: str, arguments: Mapping[str, Any], shape: Sequence[int]) ->
         config["align_corners"] = bool(config["align_corners"])
     elif name in _OPERATORS and not isinstance(config.get("other"), (int, float)):
         _ = config.pop("other", None)  # a tensor
+    elif name in ("softmax", "log_softmax") and config["dim"] is None:
+        config["dim"] = 0 if len(shape) in (0, 1, 3) else 1  # torch's rule
     if name == "clamp":
         config = {"min_val": -math.inf, "max_val": math.inf} | {k: v for k, v in config.items() if v is not None}
     return {word: value for word, value in config.items() if value is not None}

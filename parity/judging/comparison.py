@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from parity.functions import is_function
+from parity.functions import counted
 from parity.json_codec import decode, encode
 from parity.printable import printable
 
@@ -207,8 +207,9 @@ def _summary(comparison: Comparison) -> str:
     if comparison.ok:
         worst = max((layer.distance for layer in comparison.layers), default=0.0)
         noise = [max((layer.noise[i] for layer in comparison.layers), default=0.0) for i in range(2)]
+        calls = counted(layer.layer for layer in leaves)
         return (
-            f"{start} {_counted(leaves)} are the same function (worst float64 distance {worst:.1e}); "
+            f"{start} {calls} are the same function (worst float64 distance {worst:.1e}); "
             f"float32 noise: {comparison.names[0]} {noise[0]:.0f}u, {comparison.names[1]} {noise[1]:.0f}u."
         )
     if comparison.culprits:
@@ -216,11 +217,6 @@ def _summary(comparison: Comparison) -> str:
         more = f" ({len(others)} more)" if others else ""
         return f"{start} {first.layer or 'the network'}: {first.explanation}{more}."
     return f"{start} {'; '.join(comparison.notes) or 'see the first divergence'}."
-
-
-def _counted(leaves: list[Layer]) -> str:
-    functions = sum(is_function(layer.layer) for layer in leaves)
-    return f"{len(leaves) - functions} layers" + (f" and {functions} calls of functions" if functions else "")
 
 
 SAME_OUTPUT = "same output on this input"

@@ -150,9 +150,14 @@ class Multiply(Job[float]):
 
 @dataclass(frozen=True)
 class Layers(Job[tuple[tuple[str, str, dict[str, Any]], ...]]):
-    """Describe a network's layers: dotted name, neutral kind, configuration; nothing is run."""
+    """Describe a network's layers: dotted name, neutral kind, configuration.
+
+    Nothing is run, unless `shape` is given: then an input of that shape, and the functions that are called are among
+    the layers.
+    """
 
     network: Network
+    shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

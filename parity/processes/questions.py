@@ -30,12 +30,20 @@ def outline(model: Model, shape: str | None, options: Options, workers: Workers)
     return ask(workers.get(model.backend), job, options.timeout)
 
 
-def describe_models(models: Iterable[Model], workers: Workers) -> list[list[tuple[str, str, dict[str, Any]]]]:
-    """Return each model's layers: dotted name, neutral kind, configuration; nothing is run.
+def describe_models(
+    models: Iterable[Model], workers: Workers, shape: str | None = None
+) -> list[list[tuple[str, str, dict[str, Any]]]]:
+    """Return each model's layers: dotted name, neutral kind, configuration; with a shape, the functions it calls too.
+
+    Args:
+        models: Networks that can be built.
+        workers: Where to build them.
+        shape: N,C,H,W of an input to run them on; None runs nothing.
 
     Raises:
-        ParityError: If a model cannot be built, or is a trace or an ONNX file.
+        ParityError: If a model cannot be built or run, or is a trace or an ONNX file.
     """
+    image = () if shape is None else tuple(parse_shape(shape, (1, 3, 224, 224)))
     asked: list[Worker] = []
     for role, model in enumerate(models):
         if model.backend not in FRAMEWORKS:
@@ -43,7 +51,7 @@ def describe_models(models: Iterable[Model], workers: Workers) -> list[list[tupl
                 f"{model.backend}:{model.target}: name a network that can be built: torch:... or paddle:..."
             )
         worker = workers.get(model.backend, role)
-        worker.submit(jobs.Layers(network(model)))
+        worker.submit(jobs.Layers(network(model), image))
         asked.append(worker)
     return [list(layers) for layers in wait(asked, workers.options.timeout)]
 

@@ -18,8 +18,10 @@ from parity.analysis.outline import Outline, outline
 from parity.analysis.survey import SizeReport, survey
 from parity.backends.load import load_backend
 from parity.errors import ParityError
+from parity.functions import is_function
 from parity.numerics.distance import Distance
 from parity.processes import jobs
+from parity.temporary import temporary_folder
 from parity.tracing.record import outputs64, record
 from parity.tracing.replay import replay
 from parity.tracing.trace import Trace
@@ -130,9 +132,16 @@ class Session:
 
     @do.register
     def _layers(self, job: jobs.Layers) -> tuple[tuple[str, str, dict[str, Any]], ...]:
-        return tuple(
-            (name, *self.backend.describe(layer)) for name, layer in self.backend.layers(self._build(job.network))
-        )
+        network = self._build(job.network)
+        layers = [(name, *self.backend.describe(layer)) for name, layer in self.backend.layers(network)]
+        return tuple(layers + (self._functions(network, job.shape) if job.shape else []))
+
+    def _functions(self, network: Any, shape: tuple[int, ...]) -> list[tuple[str, str, dict[str, Any]]]:
+        """Return what a network calls as functions on an input of this shape, as its layers are described."""
+        with temporary_folder() as folder:
+            record(self.backend, network, [np.zeros(shape, np.float32)], folder / "trace")
+            with Trace(folder / "trace") as trace:
+                return [(call.layer, call.kind, dict(call.config)) for call in trace.calls if is_function(call.layer)]
 
     @do.register
     def _state(self, job: jobs.State) -> None:

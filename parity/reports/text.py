@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
+from parity.functions import is_function
 from parity.judging.comparison import VERDICTS, Comparison, Layer, lines, summary
 from parity.reports.columns import Column, fitted
 from parity.reports.tables import Table
@@ -84,5 +85,5 @@ def zoo_row(comparison: Comparison) -> tuple[str | Text, ...]:
     verdict = Text(comparison.verdict, style=_STYLES[comparison.verdict])
     distance = max((layer.distance for layer in comparison.layers), default=0.0)
     noise = [max((layer.noise[i] for layer in comparison.layers), default=0.0) for i in range(2)]
-    leaves = len([layer for layer in comparison.layers if layer.leaf])
+    leaves = len([layer for layer in comparison.layers if layer.leaf and not is_function(layer.layer)])
     return comparison.network, verdict, str(leaves), f"{distance:.1e}", *(f"{value:.0f}u" for value in noise)

@@ -200,7 +200,7 @@ def test_command_line(tmp_path):
         ["3", "Dropout", "mode downscale_in_infer"],
     ]
     assert lines[1].endswith("[docs/differences.md#pool-ceil]")
-    assert lines[3] == "paddle:net.py:net: 5 layers read: 2 to look at, 1 note."
+    assert lines[3] == "paddle:net.py:net: 5 layers read: 2 to look at, 1 note (--input reads functions too)."
     report = json.loads((tmp_path / "found.json").read_text())
     assert (report["schema"], report["network"], report["layers"]) == (1, "paddle:net.py:net", 5)
     assert [finding["layer"] for finding in report["findings"]] == ["1", "2", "3"]
@@ -212,11 +212,11 @@ def test_strict_ends_with_1_only_if_there_is_something(tmp_path):
     assert parity("paddle:net.py:net", "--strict", folder=tmp_path)[0] == 1
     assert parity("paddle:net.py:right", "--strict", folder=tmp_path)[:2] == (
         0,
-        "paddle:net.py:right: 3 layers read: no known trap.\n",
+        "paddle:net.py:right: 3 layers read: no known trap (--input reads functions too).\n",
     )
     code, said, _ = parity("paddle:net.py:fixed", "--strict", folder=tmp_path)
     assert code == 0  # a note is nothing to stop at
-    assert said.endswith("paddle:net.py:fixed: 3 layers read: no known trap, 1 note.\n")
+    assert said.endswith("paddle:net.py:fixed: 3 layers read: no known trap, 1 note (--input reads functions too).\n")
 
 
 @pytest.mark.parametrize(
@@ -227,3 +227,15 @@ def test_what_cannot_be_read_ends_with_2(spec, said, tmp_path):
     code, out, err = parity(spec, folder=tmp_path)
     assert (code, out) == (2, "")
     assert said in err
+
+
+def test_functions_are_read_where_an_input_is_given(tmp_path):
+    (tmp_path / "net.py").write_text(
+        "from paddle import nn\nimport paddle.nn.functional as F\n"
+        "class Net(nn.Layer):\n    def forward(self, x):\n        return F.avg_pool2d(x, 3, 2, 1)\n"
+    )
+    code, said, _ = parity("paddle:net.py:Net", "--input", "1,3,8,8", folder=tmp_path)
+    assert code == 0
+    warning, result = said.splitlines()
+    assert warning.startswith("avg_pool2d(): AvgPool2d: padding=[1, 1], count_include_pad=False: torch counts")
+    assert result == "paddle:net.py:Net: 1 layers and 1 function call read: 1 to look at."

@@ -115,7 +115,7 @@ def test_twins_of_the_zoo_are_the_same_function(zoo):
     done = zoo[1]
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].startswith(
-        "resnet18: rounding: 61 layers and 8 calls of functions are the same function"
+        "resnet18: rounding: 61 layers and 8 function calls are the same function"
     )
 
 
