@@ -9,7 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from parity.commands.app import answers
-from parity.commands.options import Device, Json, OnnxFile, Threads, Timeout
+from parity.commands.options import (
+    Channels,
+    Crop,
+    Device,
+    Interpolation,
+    Json,
+    Mean,
+    OnnxFile,
+    Preprocessor,
+    Range,
+    ResizeMode,
+    Size,
+    Std,
+    Threads,
+    Timeout,
+)
 from parity.commands.outputs import check_outputs
 from parity.commands.say import say
 
@@ -23,35 +38,65 @@ def predict(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
     labels: Annotated[Path | None, typer.Option(help="Names of the classes: one on each line, or JSON.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of classes to show for each.")] = 5,
+    mean: Mean = None,
+    std: Std = None,
+    channels: Channels = None,
+    range_: Range = None,
+    size: Size = None,
+    crop: Crop = None,
+    resize_mode: ResizeMode = None,
+    interpolation: Interpolation = None,
+    preprocessor: Preprocessor = None,
     batch: Annotated[int, typer.Option(min=1, help="Batch size, where the file takes any.")] = 8,
     device: Device = "auto",
     threads: Threads = None,
     timeout: Timeout = 600.0,
     json: Json = None,
 ) -> bool:
-    """Show the most likely classes of pictures; needs only onnxruntime, numpy and pillow."""
+    """Show the most likely classes of pictures; needs only onnxruntime, numpy and pillow.
+
+    How pictures are prepared, and where that is from, is the first line: these options, else --preprocessor, else the
+    file's metadata, which `parity export` writes, else preprocessor_config.json or config.json beside it, else
+    ImageNet's way.
+    """
     from dataclasses import asdict
 
+    from parity.deploy.preparation import requested
     from parity.limited import limited
 
     check_outputs(json)
+    asked = requested(
+        {
+            "mean": mean,
+            "std": std,
+            "channels": channels,
+            "range": range_,
+            "size": size,
+            "crop": crop,
+            "resize_mode": resize_mode,
+            "interpolation": interpolation,
+            "preprocessor": preprocessor,
+        }
+    )
 
-    def guesses() -> Iterator[tuple[Path, list[Guess]]]:
+    def guesses() -> Iterator[str | tuple[Path, list[Guess]]]:
         from parity.deploy.classify import Classifier, read_labels
         from parity.picture import pictures_in
         from parity.processes.pool import fair_share
 
         paths = pictures_in(pictures)
         names = None if labels is None else read_labels(labels)
-        classifier = Classifier.open(model, device, threads or fair_share())
+        classifier = Classifier.open(model, device, threads or fair_share(), asked)
+        yield classifier.preparation()
         yield from classifier.guesses(paths, names, top, batch)
 
-    predictions = list(limited(guesses, timeout, str(model)))  # all of them, before anything is printed
+    preparation, *predictions = limited(guesses, timeout, str(model))  # all of them, before anything is printed
+    say(f"pictures: {preparation}")
     for path, best in predictions:
         say(str(path))
         for guess in best:
             say(f"  {guess.probability:7.2%}  {guess.label}")
     if json is not None:
         entries = [{"picture": str(path), "classes": [asdict(each) for each in best]} for path, best in predictions]
-        json.write({"schema": 1, "pictures": entries})
+        json.write({"schema": 1, "preparation": preparation, "pictures": entries})
     return True
