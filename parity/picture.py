@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +45,22 @@ class Preparation:
     crop: float = 1.0
     interpolation: str = "bilinear"
     size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError, with the reason, where it cannot be carried out."""
+        for what, value, known in (
+            ("channels", self.channels, ("rgb", "bgr")),
+            ("resize mode", self.resize, ("crop", "stretch")),
+            ("interpolation", self.interpolation, INTERPOLATIONS),
+        ):
+            if value not in known:
+                raise ValueError(f"unknown {what} {value!r}; known: {', '.join(known)}")
+        if {len(self.mean), len(self.std)} - {1, 3}:
+            raise ValueError("mean and std are one number, or one for each of three channels")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or 0 in self.std:
+            raise ValueError("mean and std are finite, and std is not 0")
+        if not 0.01 <= self.crop <= 1 or not 0 < self.white < math.inf:
+            raise ValueError("crop is a part of a side, 0.01 to 1, and the range ends above 0")
 
 
 # Channel means and deviations of ImageNet's training pictures, as torchvision and PaddleClas use them; 256 for 224 is

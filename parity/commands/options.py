@@ -31,7 +31,19 @@ Layout = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
 NumClasses = Annotated[int | None, typer.Option(min=1, help="Number of classes of a zoo network.")]
-Calibrate = Annotated[Path | None, typer.Option(help="A folder of pictures, or a .npy array of inputs; int8 needs it.")]
+Calibrate = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder of pictures, or a .npy array of inputs; int8 needs it: every second one is to calibrate on, the "
+        "others are to judge on."
+    ),
+]
+MinTop1 = Annotated[
+    float | None,
+    typer.Option(
+        "--min-top1", metavar="PERCENT", min=0, max=100, help="Exit 1 if fewer pictures keep their most likely class."
+    ),
+]
 
 Device = Annotated[
     Literal["auto", "cpu", "gpu", "cuda", "tensorrt"],
@@ -64,6 +76,7 @@ def interpreters(**pythons: str | None) -> dict[str, str]:
     """Return the chosen interpreters by backend, without the backends that have none."""
     return {backend: python for backend, python in pythons.items() if python}
 
+
 # How pictures are prepared; the words are those of `parity.deploy.preparation.PictureOptions`.
 _STATED = "by default as the file states it, else ImageNet's"
 Mean = Annotated[
@@ -75,7 +88,8 @@ Channels = Annotated[
     Literal["rgb", "bgr"] | None, typer.Option(help="Order of the colours; bgr is that of OpenCV and Caffe.")
 ]
 Range = Annotated[
-    str | None, typer.Option("--range", help="0..1 or 0..255: pixels before mean and std, which are none if it changes.")
+    str | None,
+    typer.Option("--range", help="0..1 or 0..255: pixels before mean and std, which are none if it changes."),
 ]
 Size = Annotated[str | None, typer.Option(help="H or H,W in pixels, of a file that takes any size.")]
 Crop = Annotated[
@@ -88,5 +102,7 @@ ResizeMode = Annotated[
 Interpolation = Annotated[str | None, typer.Option(help="nearest, bilinear, bicubic, lanczos, box or hamming.")]
 Preprocessor = Annotated[
     Path | None,
-    typer.Option(help="A preprocessor_config.json of transformers or a config.json of timm; one beside the file is read."),
+    typer.Option(
+        help="A preprocessor_config.json of transformers or a config.json of timm; one beside the file is read."
+    ),
 ]

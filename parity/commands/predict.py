@@ -29,7 +29,7 @@ from parity.commands.outputs import check_outputs
 from parity.commands.say import say
 
 if TYPE_CHECKING:
-    from parity.deploy.classify import Guess
+    from parity.deploy.classify import Predictions
 
 
 @answers
@@ -79,24 +79,22 @@ def predict(
         }
     )
 
-    def guesses() -> Iterator[str | tuple[Path, list[Guess]]]:
-        from parity.deploy.classify import Classifier, read_labels
-        from parity.picture import pictures_in
+    def work() -> Iterator[Predictions]:
+        from parity.deploy.classify import predict as predictions
         from parity.processes.pool import fair_share
 
-        paths = pictures_in(pictures)
-        names = None if labels is None else read_labels(labels)
-        classifier = Classifier.open(model, device, threads or fair_share(), asked)
-        yield classifier.preparation()
-        yield from classifier.guesses(paths, names, top, batch)
+        return predictions(model, pictures, labels, top, batch, device, threads or fair_share(), asked)
 
-    preparation, *predictions = limited(guesses, timeout, str(model))  # all of them, before anything is printed
-    say(f"pictures: {preparation}")
-    for path, best in predictions:
-        say(str(path))
-        for guess in best:
+    batches = list(limited(work, timeout, str(model)))  # all of them, before anything is printed
+    predictions = [prediction for each in batches for prediction in each.pictures]
+    say(f"pictures: {batches[0].preparation}")
+    for each in predictions:
+        say(str(each.picture))
+        for guess in each.classes:
             say(f"  {guess.probability:7.2%}  {guess.label}")
     if json is not None:
-        entries = [{"picture": str(path), "classes": [asdict(each) for each in best]} for path, best in predictions]
-        json.write({"schema": 1, "preparation": preparation, "pictures": entries})
+        entries = [
+            {"picture": str(each.picture), "classes": [asdict(guess) for guess in each.classes]} for each in predictions
+        ]
+        json.write({"schema": 1, "preparation": batches[0].preparation, "pictures": entries})
     return True

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from parity.deploy.preparation import NOTHING, Prepared, Requested, prepared
 from parity.errors import ParityError
 from parity.numerics.arrays import Array
-from parity.deploy.preparation import NOTHING, Prepared, Requested, prepared
 from parity.onnx_files import runtime
-from parity.picture import Preparation, load_picture
+from parity.picture import Preparation, load_picture, pictures_in
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,56 @@ class Guess:
     index: int
     label: str
     probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likely classes of one picture.
+
+    Attributes:
+        picture: The file.
+        classes: The most likely first.
+    """
+
+    picture: Path
+    classes: tuple[Guess, ...]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The likely classes of pictures.
+
+    Attributes:
+        preparation: How the pictures were prepared, and where that is from, in one line.
+        pictures: One for each picture, in the order of the paths; those of a folder in the order of their names.
+    """
+
+    preparation: str
+    pictures: tuple[Prediction, ...]
+
+
+def predict(
+    model: Path,
+    pictures: Sequence[Path],
+    labels: Path | None,
+    top: int,
+    batch: int,
+    device: str,
+    threads: int,
+    requested: Requested = NOTHING,
+) -> Iterator[Predictions]:
+    """Yield the likely classes of pictures, a batch at a time.
+
+    Raises:
+        ParityError: If the file, a picture or the names of the classes cannot be used.
+    """
+    paths = pictures_in(pictures)
+    names = None if labels is None else read_labels(labels)
+    classifier = Classifier.open(model, device, threads, requested)
+    preparation = classifier.preparation()
+    for start in range(0, len(paths), batch):
+        guesses = classifier.guesses(paths[start : start + batch], names, top, batch)
+        yield Predictions(preparation, tuple(Prediction(path, tuple(best)) for path, best in guesses))
 
 
 def read_labels(path: Path) -> list[str]:
@@ -96,12 +146,13 @@ class Classifier:
         shapes = [slot.shape for slot in slots]
         sizes = [[length if isinstance(length, int) else None for length in shape] for shape in shapes]
         last = len(sizes) == 1 and len(sizes[0]) == 4 and sizes[0][1] not in (1, 3)
-        if len(sizes) != 1 or len(sizes[0]) != 4 or sizes[0][3 if last else 1] not in (1, 3):
+        channels = sizes[0][3 if last else 1] if len(sizes) == 1 and len(sizes[0]) == 4 else None
+        if channels not in (1, 3):
             raise ParityError(
                 f"{path}: takes {shapes}, not pictures of (N, 1 or 3, height, width) or (N, height, width, 1 or 3)"
             )
-        n, *rest = sizes[0]
-        height, width, channels = rest if last else (*rest[1:], rest[0])
+        n = sizes[0][0]
+        height, width = sizes[0][1:3] if last else sizes[0][2:]
         made = prepared(path, session.get_modelmeta().custom_metadata_map, requested)
         dtype = np.dtype(runtime.dtype_of(slots[0].type))
         if dtype.kind == "u" and not made.origin:

@@ -5,7 +5,6 @@ Configurations are those of other projects: `preprocessor_config.json` (transfor
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +12,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
+from parity.deploy.configurations import configured
 from parity.errors import ParityError
-from parity.picture import IMAGENET, INTERPOLATIONS, Preparation
+from parity.picture import IMAGENET, Preparation
 from parity.zoo import NETWORKS
 
 KEY = "parity.picture."
 _BESIDE = ("preprocessor_config.json", "config.json")
-_FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # Pillow's numbers 0 to 5
-# What transformers do to a picture besides what we do, when true.
-_KNOWN = {"do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb", "do_flip_channel_order"}
 # The training pictures of CIFAR-10, as the DenseNets were trained (fb.resnet.torch, datasets/cifar10.lua).
 _CIFAR = Preparation((0.4914, 0.4824, 0.4467), (0.2471, 0.2435, 0.2616))
 
@@ -108,7 +105,7 @@ def requested(options: PictureOptions) -> Requested:
     )
     for name, value in asked_for.settings().items():
         try:
-            _check(replace(Preparation(), **{name: value}))
+            _ = replace(Preparation(), **{name: value})
         except ValueError as error:
             raise ParityError(f"{_OPTIONS.get(name, f'--{name}')}: {error}") from error
     return asked_for
@@ -172,15 +169,29 @@ def prepared(path: Path, metadata: Mapping[str, str], requested: Requested = NOT
     Raises:
         ParityError: If a configuration cannot be read, or asks for what is not done here.
     """
-    beside = [path.parent / name for name in _BESIDE]
-    base = None
-    if requested.config is not None:
-        base = _configured(requested.config)
-        if base is None:
-            raise ParityError(f"{requested.config}: neither a preprocessor_config.json nor a config.json of timm")
-    base = base or _from_metadata(metadata, path)
-    base = base or next((found for each in beside if each.is_file() and (found := _configured(each))), None)
+    base = _stated(requested.config) if requested.config is not None else _from_metadata(metadata, path)
+    base = base or _beside(path, requested)
     return asked(base or Prepared(IMAGENET, ""), requested)
+
+
+def _beside(path: Path, requested: Requested) -> Prepared | None:
+    """Return what a configuration beside a file states; one that cannot be used does not matter if the user says how.
+
+    Raises:
+        ParityError: If it cannot be used, and the user does not say how.
+    """
+    for each in (path.parent / name for name in _BESIDE):
+        if not each.is_file():
+            continue
+        try:
+            found = configured(each)
+        except ParityError:
+            if not requested.settings():
+                raise
+            continue
+        if found is not None:
+            return _from(each, found)
+    return None
 
 
 def asked(base: Prepared, requested: Requested) -> Prepared:
@@ -214,6 +225,30 @@ def published(network: str) -> Preparation | None:
     return replace(_CIFAR if height == 32 else IMAGENET, size=(height, width))
 
 
+def preparation_of(network: str, shape: tuple[int, int, int], requested: Requested) -> Preparation | None:
+    """Return how pictures are prepared for a network that is exported; None if nobody states it.
+
+    Args:
+        network: A zoo name; "" for another network.
+        shape: (C, H, W) of its image.
+        requested: What the user asks for.
+
+    Raises:
+        ParityError: If the configuration that is asked for cannot be read, or the network does not take colours.
+    """
+    if shape[0] not in (1, 3):
+        if requested != NOTHING:
+            raise ParityError(f"the network takes {shape[0]} channels, not pictures: give no --mean, --std, ...")
+        return None
+    base = published(network)
+    if base is None and requested == NOTHING:
+        return None
+    made = Prepared(base or IMAGENET, "")
+    if requested.config is not None:
+        made = _stated(requested.config)
+    return replace(asked(made, requested).preparation, size=shape[1:])
+
+
 def as_metadata(preparation: Preparation) -> dict[str, str]:
     """Return a preparation as an ONNX file's metadata."""
     made = preparation
@@ -244,27 +279,9 @@ def _from_metadata(metadata: Mapping[str, str], path: Path) -> Prepared | None:
             size=parse_size(entries["size"]) if "size" in entries else None,
             **words,
         )
-        _check(made)
     except ValueError as error:
         raise ParityError(f"{path}: its metadata {KEY}*: {error}") from error
     return Prepared(made, "from the file's metadata")
-
-
-def _check(made: Preparation) -> None:
-    """Raise ValueError, with the reason, for a preparation that cannot be carried out."""
-    for what, value, known in (
-        ("channels", made.channels, ("rgb", "bgr")),
-        ("resize mode", made.resize, ("crop", "stretch")),
-        ("interpolation", made.interpolation, INTERPOLATIONS),
-    ):
-        if value not in known:
-            raise ValueError(f"{what} {value!r}; known: {', '.join(known)}")
-    if {len(made.mean), len(made.std)} - {1, 3}:
-        raise ValueError("mean and std are one number, or one for each of three channels")
-    if not all(map(math.isfinite, (*made.mean, *made.std))) or 0 in made.std:
-        raise ValueError("mean and std are finite, and std is not 0")
-    if not 0.01 <= made.crop <= 1 or not 0 < made.white < math.inf:
-        raise ValueError("crop is a part between 0.01 and 1, the range more than 0")
 
 
 def parse_numbers(text: str) -> tuple[float, ...]:
@@ -307,102 +324,13 @@ def parse_size(text: str) -> tuple[int, int]:
     return size
 
 
-def _configured(path: Path) -> Prepared | None:
-    """Return what a configuration states; None if it is one of something else.
-
-    Raises:
-        ParityError: If it cannot be read, or asks for what is not done here.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ParityError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
-    if not isinstance(data, dict):
-        return None
-    try:
-        if isinstance(data.get("pretrained_cfg"), dict):
-            made = _from_timm(data["pretrained_cfg"])
-        elif {"image_mean", "do_normalize", "do_rescale", "do_resize"} & data.keys():
-            made = _from_transformers(data)
-        else:
-            return None
-        _check(made)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ParityError(f"{path}: {error}; say it by --mean, --std, --channels, --range, --size, ...") from error
-    return Prepared(made, f"from {path.name}")
+def _stated(path: Path) -> Prepared:
+    """Return what a configuration that the user names states."""
+    found = configured(path)
+    if found is None:
+        raise ParityError(f"{path}: neither a preprocessor_config.json of transformers nor a config.json of timm")
+    return _from(path, found)
 
 
-def _from_timm(config: Mapping[str, Any]) -> Preparation:
-    """Return what timm's `create_transform` does for evaluation.
-
-    Source: timm/data/transforms_factory.py, `transforms_imagenet_eval`.
-    """
-    mode = config.get("crop_mode") or "center"
-    if mode not in ("center", "squash"):
-        raise ValueError(f"crop_mode {mode!r} is not done here")
-    _, height, width = config["input_size"]
-    return Preparation(
-        mean=tuple(map(float, config["mean"])),
-        std=tuple(map(float, config["std"])),
-        resize="stretch" if mode == "squash" else "crop",
-        crop=float(config.get("crop_pct") or 0.875),
-        interpolation=str(config.get("interpolation") or "bilinear"),
-        size=(int(height), int(width)),
-    )
-
-
-def _from_transformers(config: Mapping[str, Any]) -> Preparation:
-    """Return what an image processor of transformers does.
-
-    Source: transformers/image_transforms.py; the steps are resize, centre crop, rescale, normalise, flip.
-    """
-    if other := [name for name, value in config.items() if name.startswith("do_") and value and name not in _KNOWN]:
-        raise ValueError(f"{', '.join(sorted(other))}: not done here")
-    if config.get("rescale_offset") or not config.get("do_resize", True):
-        raise ValueError("rescale_offset, or do_resize false: not done here")
-    white = round(255 * float(config.get("rescale_factor", 1 / 255)), 9) if config.get("do_rescale", True) else 255.0
-    mean, std = (0.0,), (1.0,)
-    if config.get("do_normalize", True):
-        mean, std = (tuple(map(float, config[name])) for name in ("image_mean", "image_std"))
-        if config.get("include_top"):  # EfficientNet's processor divides by it twice
-            std = tuple(number**2 for number in std)
-    flipped = bool(config.get("do_flip_channel_order"))
-    if flipped:
-        mean, std = mean[::-1], std[::-1]
-    cut = bool(config.get("do_center_crop") or config.get("crop_pct"))
-    resized, stretched = _transformers_size(config.get("size"), cut)
-    size = resized
-    if config.get("do_center_crop") and config.get("crop_size"):
-        size = _transformers_size(config["crop_size"], cut)[0]
-    crop = 1.0 if size is None or resized is None else size[0] / resized[0]
-    if config.get("crop_pct") and not stretched and resized and resized[0] < 384:  # ConvNeXt's processor
-        crop = float(config["crop_pct"])
-    number = int(config.get("resample", 2))
-    if not 0 <= number < len(_FILTERS):
-        raise ValueError(f"resample {number}; Pillow's filters are 0 to 5")
-    return Preparation(
-        mean=mean,
-        std=std,
-        channels="bgr" if flipped else "rgb",
-        white=white,
-        resize="stretch" if stretched else "crop",
-        crop=crop,
-        interpolation=_FILTERS[number],
-        size=size,
-    )
-
-
-def _transformers_size(size: Any, cut: bool) -> tuple[tuple[int, int] | None, bool]:
-    """Return a size in a configuration as (height, width), and whether both sides are set.
-
-    One number, of older configurations, is the shorter side where the middle is cut out, and else both sides.
-    """
-    if size is None:
-        return None, False
-    if isinstance(size, int):
-        return (size, size), not cut
-    if "shortest_edge" in size:
-        return (int(size["shortest_edge"]), int(size["shortest_edge"])), False
-    if "height" not in size or "width" not in size:
-        raise ValueError(f"size {size}: not done here")
-    return (int(size["height"]), int(size["width"])), True
+def _from(path: Path, preparation: Preparation) -> Prepared:
+    return Prepared(preparation, f"from {path.name}")
