@@ -282,7 +282,7 @@ FLOORS = (
     {"analysis", "backends", "judging"},
     {"commands/baselines", "processes"},
     {"deploy", "runs"},
-    {"reports"},
+    {"api", "reports"},
     {"commands"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -102,12 +102,12 @@ def export(
     from parity.atomic import make_folder
     from parity.commands.terminal import ProgressBars
     from parity.deploy.preparation import preparation_of, requested
-    from parity.processes.models import parse_export, settled_weights
+    from parity.processes.models import file_stem, parse_export, settled_weights
     from parity.processes.pool import Options, Workers, fair_share
     from parity.zoo import NETWORKS
 
     usual, models = parse_export(model, only)
-    name = _name(name) if name is not None else usual
+    name = usual if name is None else file_stem(name)
     asked = requested(
         {
             "mean": mean,
@@ -164,12 +164,6 @@ def export(
     if json is not None:
         json.write(exporting.as_json(name, files))
     return all(file.ok for file in files) and all(enough) and not (verify and different)
-
-
-def _name(text: str) -> str:
-    if not text or text.startswith((".", "-")) or Path(text).name != text:
-        raise ParityError(f"--name {text}: the start of a file's name, without a folder")
-    return text
 
 
 def _show(file: Exported, quiet: bool) -> None:

@@ -80,10 +80,11 @@ def predict(
     )
 
     def work() -> Iterator[Predictions]:
-        from parity.deploy.classify import predict as predictions
+        from parity.deploy import classify
         from parity.processes.pool import fair_share
 
-        return predictions(model, pictures, labels, top, batch, device, threads or fair_share(), asked)
+        names = None if labels is None else classify.read_labels(labels)
+        return classify.predict(model, pictures, names, top, batch, device, threads or fair_share(), asked)
 
     batches = list(limited(work, timeout, str(model)))  # all of them, before anything is printed
     predictions = [prediction for each in batches for prediction in each.pictures]

@@ -61,7 +61,7 @@ class Predictions:
 def predict(
     model: Path,
     pictures: Sequence[Path],
-    labels: Path | None,
+    labels: Sequence[str] | None,
     top: int,
     batch: int,
     device: str,
@@ -71,14 +71,13 @@ def predict(
     """Yield the likely classes of pictures, a batch at a time.
 
     Raises:
-        ParityError: If the file, a picture or the names of the classes cannot be used.
+        ParityError: If the file or a picture cannot be used, or the numbers of names and classes differ.
     """
     paths = pictures_in(pictures)
-    names = None if labels is None else read_labels(labels)
     classifier = Classifier.open(model, device, threads, requested)
     preparation = classifier.preparation()
     for start in range(0, len(paths), batch):
-        guesses = classifier.guesses(paths[start : start + batch], names, top, batch)
+        guesses = classifier.guesses(paths[start : start + batch], labels, top, batch)
         yield Predictions(preparation, tuple(Prediction(path, tuple(best)) for path, best in guesses))
 
 

@@ -107,6 +107,17 @@ def parse_export(model: str, only: str | None) -> tuple[str, tuple[Model, ...]]:
     return network.name, (network,)
 
 
+def file_stem(name: str) -> str:
+    """Return the name of an export that a user gives.
+
+    Raises:
+        ParityError: If no file can be called so, or it names a folder.
+    """
+    if not name or name.startswith((".", "-")) or Path(name).name != name:
+        raise ParityError(f"--name {name}: the start of a file's name, without a folder")
+    return name
+
+
 def parse_single(text: str) -> Model:
     """Return the network of this name; a zoo name stands for torch's twin.
 
