@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from parity.errors import ParityError, in_layer
+from parity.extras import install
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -97,7 +98,7 @@ def export(
     try:
         from parity.deploy.export import Request, export_models
     except ImportError as error:
-        raise ParityError(f"{error}. pip install onnx onnxruntime onnxscript paddle2onnx") from error
+        raise ParityError(f"{error}. {install('onnx')}") from error
     count = threads or fair_share()
     workers: Workers
     if isinstance(network, str):

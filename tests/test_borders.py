@@ -274,7 +274,7 @@ def test_a_twin_loads_neither_the_other_framework_nor_the_core(ours, other):
 
 # The rooms of parity/, and the files at its top, by floor, the lowest first: an import stays in its room or goes down.
 FLOORS = (
-    {"errors", "json_codec", "printable", "temporary", "zoo"},
+    {"errors", "extras", "json_codec", "printable", "temporary", "zoo"},
     {"atomic", "layers", "limited", "numerics"},
     {"json_file", "onnx_files", "picture", "safetensors_file"},
     {"weights"},

@@ -165,8 +165,8 @@ def _sweep(options: Options, json: JsonFile | None, quiet: bool, verbose: bool) 
     counts = {"passed": 0, "differ": 0, "not compared": 0}
     console = stdout()
     with Workers(options) as workers, ProgressBars("zoo", quiet) as progress:
-        # A network takes as long as its arithmetic, and reading and judging its weights.
-        costs = [network.macs + 50 * network.parameters for network in NETWORKS.values()]
+        # How long a network takes, roughly: its start, its arithmetic, and writing and judging its weights.
+        costs = [2e9 + network.macs + 50 * network.parameters for network in NETWORKS.values()]
         names = progress.each(list(NETWORKS), costs)
         for result in compare_zoo(names, options, workers, folder, progress.update):
             # One table for each row, with fixed widths: a row appears as soon as it is known.

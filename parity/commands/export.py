@@ -36,6 +36,7 @@ from parity.commands.options import (
 from parity.commands.outputs import check_outputs
 from parity.commands.say import say, say_lines, say_report
 from parity.errors import ParityError
+from parity.extras import install
 
 if TYPE_CHECKING:
     from parity.deploy.exported import Exported
@@ -141,7 +142,7 @@ def export(
         try:
             from parity.deploy import export as exporting
         except ImportError as error:
-            raise ParityError(f"{error}. pip install 'cnn-parity[onnx]'") from error
+            raise ParityError(f"{error}. {install('onnx')}") from error
         request = exporting.Request(out, size, opset, dynamic_size, raw, tuple(precision or ()), calibrate, preparation)
         try:
             files = exporting.export_models(name, models, request, options, workers, progress.update)

@@ -79,11 +79,11 @@ class ProgressBars:
             names: What is worked on, one after the other.
             costs: How long each takes, in any unit, the same for all.
         """
-        start, spent = time.monotonic(), 0.0
+        start, spent, total = time.monotonic(), 0.0, sum(costs)
         for number, (name, cost) in enumerate(zip(names, costs, strict=True), 1):
             left = ""
-            if spent:
-                seconds = (time.monotonic() - start) / spent * (sum(costs) - spent)
+            if spent > 0.01 * total:  # before, the start of the frameworks is most of it
+                seconds = (time.monotonic() - start) / spent * (total - spent)
                 left = f", about {duration(seconds)} left"
             self._name = f"{printable(name)} ({number} of {len(names)}{left})"
             for task in self._tasks.values():

@@ -20,6 +20,7 @@ from parity.atomic import atomic
 from parity.deploy.classify import Classifier
 from parity.deploy.preparation import KEY, NOTHING, Requested
 from parity.errors import ParityError
+from parity.extras import install
 from parity.numerics.arrays import Array
 from parity.onnx_files import runtime
 from parity.picture import IMAGENET, Preparation, load_array, load_picture, pictures_in
@@ -180,7 +181,7 @@ def check(precision: str, calibrate: Path | None) -> None:
         ParityError: If the precision is unknown, or int8 has none.
     """
     if missing := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]:
-        raise ParityError(f"{' and '.join(missing)} is not installed: pip install 'cnn-parity[onnx]'")
+        raise ParityError(f"{' and '.join(missing)} is not installed: {install('onnx')}")
     if precision not in PRECISIONS:
         raise ParityError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
     if precision == "int8" and calibrate is None:

@@ -53,8 +53,9 @@ def parse_model(text: str) -> Model:
             raise ParityError(f"{text}: no such file")
         return Model(backend, target)
     if backend not in FRAMEWORKS or not target:
+        meant = f"did you mean torch:{text} or paddle:{text}? " if re.fullmatch(r"[\w./\\-]+:\w+", text) else ""
         raise ParityError(
-            f"unknown model {text!r}; a model is a zoo name, torch:..., paddle:..., onnx:FILE or trace:FILE"
+            f"unknown model {text!r}; {meant}A model is a zoo name, torch:..., paddle:..., onnx:FILE or trace:FILE"
         )
     if ":" not in target and target not in NETWORKS:
         raise ParityError(unknown_network(target, backend))
@@ -84,11 +85,12 @@ def parse_pair(model: str, candidate: str | None) -> tuple[str, tuple[Model, Mod
         if candidate is not None:
             raise ParityError(f"{model} names both twins already; to name each, write torch:{model} {candidate}")
         return model, (Model("torch", model), Model("paddle", model))
+    first = parse_model(model)
     if candidate is None:
         raise ParityError(
             f"{model}: compare it with what? Add a second model: paddle:..., torch:..., onnx:FILE or trace:FILE"
         )
-    first, second = parse_model(model), parse_model(candidate)
+    second = parse_model(candidate)
     return next((each for each in (first, second) if each.backend in FRAMEWORKS), first).name, (first, second)
 
 
