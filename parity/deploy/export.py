@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def export_models(
     progress = on_progress or (lambda backend, step, done, total: None)
     report = lambda worker, step, done, total: progress(worker.backend, f"records {step}", done, total)
     with temporary_folder() as folder:
-        exports = [_Job(name, model, folder / model.backend, request, options, workers) for model in models]
+        exports = [_Job(name, model, folder / model.backend, request, options, workers, progress) for model in models]
         for number in range(len(exports[0].shapes)):
             for job in exports:
                 job.trace(number)
@@ -113,15 +114,13 @@ def export_models(
                 job.check_traced(number)
         for job in exports:
             job.export()
-            progress(job.model.backend, "exports", 0, 1)
+            job.progress("exports", 0, 1)
         files = dict[str, Exported]()
         # One file is proved while the other exporter still runs.
         for job, names in _finished(name, exports, options, workers):
-            step = lambda done, total, backend=job.model.backend: progress(backend, "proves the file", done, total)
-            files[job.model.backend] = job.prove(names, step)
+            files[job.model.backend] = job.prove(names)
         for job in exports:
-            step = lambda what, done, total, backend=job.model.backend: progress(backend, what, done, total)
-            files[job.model.backend] = job.place(files[job.model.backend], step)
+            files[job.model.backend] = job.place(files[job.model.backend])
         return [files[job.model.backend] for job in exports]
 
 
@@ -150,9 +149,19 @@ def _check_opset(backend: str, opset: int) -> None:
 class _Job:
     """The export of one model: its worker, its temporary files, and the proof of them."""
 
-    def __init__(self, name: str, model: Model, temporary: Path, request: Request, options: Options, workers: Workers):
+    def __init__(
+        self,
+        name: str,
+        model: Model,
+        temporary: Path,
+        request: Request,
+        options: Options,
+        workers: Workers,
+        on_progress: OnProgress,
+    ):
         self.name, self.model = name, model
         self.request, self.options = request, options
+        self.progress: precision.OnProgress = partial(on_progress, model.backend)
         self.temporary = temporary
         self.worker: Worker = workers.get(model.backend)
         channels, height, width = request.shape
@@ -199,34 +208,34 @@ class _Job:
         example, request = self.inputs[0][0], self.request
         self.worker.submit(jobs.Export(example, self.temporary / "raw.onnx", request.opset, request.dynamic_size))
 
-    def prove(self, names: Mapping[str, str], progress: Callable[[int, int], None]) -> Exported:
+    def prove(self, names: Mapping[str, str]) -> Exported:
         """Prove the exporter's file and its canonical form.
 
         Args:
             names: Name of each tensor of the State, by the exporter's name of it.
-            progress: Called with the number of steps done, and of all.
         """
-        progress(0, 5)
+        proving = partial(self.progress, "proves the file")
+        proving(0, 5)
         raw_path, path = self.temporary / "raw.onnx", self.canonical
         self.worker.submit(jobs.Outputs(tuple(self.inputs)))
         graph, raw_nodes = self._simplified(raw_path)
         proof = Proof(self.name, self.temporary, self.inputs, self.options.threads)
         with Trace(self.temporary / "size0" / "batch1" / "trace") as trace:
             manifest = trace.manifest
-            progress(1, 5)
+            proving(1, 5)
             layer_names, total = proof.layers(canonical.unnamed(graph), trace)
-            progress(2, 5)
+            proving(2, 5)
             model = ir.to_proto(canonical.named(graph, names, layer_names))
             model_file.write(model, path)
             model_file.check(path, f"{self.name}: canonical form")
             _ = wait([self.worker], self.options.timeout)
             grown = max(growth(trace.calls), default=1.0)
-            progress(3, 5)
+            proving(3, 5)
             before = proof.noise(raw_path, grown, "the exporter's file")
             after = proof.noise(path, grown, "the canonical form")
-            progress(4, 5)
+            proving(4, 5)
             meaning = proof.meaning(raw_path, trace.calls, names)
-            progress(5, 5)
+            proving(5, 5)
             fault = reason(before, after, meaning, model, set(layer_names.values()), raw_path, trace)
         exported = Exported(
             backend=self.model.backend,
@@ -264,7 +273,7 @@ class _Job:
             )
         return canonical.simplify(ir.from_proto(raw)), len(raw.graph.node)
 
-    def place(self, exported: Exported, progress: precision.OnProgress) -> Exported:
+    def place(self, exported: Exported) -> Exported:
         """Move the file to its final name if it is proved; return its proof, with a note on what it replaced."""
         lower = {each: exported.path.with_suffix(f".{each}.onnx") for each in self.request.precisions}
         if not exported.ok:
@@ -276,7 +285,7 @@ class _Job:
         for each, path in lower.items():
             model_file.remove(path)  # likewise, if this one fails
             exported.lower[str(path)] = precision.lower(
-                exported.path, path, each, self.request.calibrate, self.options.threads, on_progress=progress
+                exported.path, path, each, self.request.calibrate, self.options.threads, on_progress=self.progress
             )
         return replace(exported, notes=(*exported.notes, *note))
 

@@ -103,7 +103,7 @@ build = Net
 
 def test_a_mis_export_leaves_no_file_and_its_operator_is_named(export, tmp_path):
     """torch's exporter drops divisor_override, and says nothing."""
-    (tmp_path / "build.torch.onnx").write_text("an older one")
+    (tmp_path / "torch_net.torch.onnx").write_text("an older one")
     (file,) = export(spec("torch", tmp_path, AVERAGED), (3, 8, 8))
     assert not file.ok
     assert "AveragePool" in file.reason
@@ -306,11 +306,11 @@ def test_lower_precisions_are_made_of_what_was_proved(export, tmp_path):
     assert files(tmp_path) == ["lenet5.torch.fp16.onnx", "lenet5.torch.int8.onnx", "lenet5.torch.onnx"]
     assert [report.precision for report in file.lower.values()] == ["fp16", "int8"]
     told = file.to_dict()["lower"][str(tmp_path / "lenet5.torch.int8.onnx")]
-    assert (told["images"], told["precision"]) == (4, "int8")
+    assert (told["images"], told["calibrated"], told["precision"]) == (2, 2, "int8")  # never judged on the same ones
 
 
 def test_where_lowering_fails_an_older_lower_file_is_gone(export, monkeypatch, tmp_path):
-    def fails(*_):
+    def fails(*_, **__):
         raise ParityError("its numbers exceed the format's range")
 
     monkeypatch.setattr("parity.deploy.export.precision.lower", fails)
@@ -334,7 +334,7 @@ def test_what_fails_in_proving_is_told_as_it_is(export, monkeypatch, tmp_path):
 
 
 def test_a_mis_export_leaves_nothing_of_lower_precision_either(export, tmp_path):
-    for name in ("build.torch.onnx", "build.torch.fp16.onnx"):
+    for name in ("torch_net.torch.onnx", "torch_net.torch.fp16.onnx"):
         (tmp_path / name).write_text("an older one")
     (file,) = export(spec("torch", tmp_path, AVERAGED), (3, 8, 8), precisions=("fp16",))
     assert not file.ok
