@@ -11,8 +11,8 @@ from parity.deploy.preparation import (
     Prepared,
     as_metadata,
     asked,
-    prepared,
     preparation_of,
+    prepared,
     published,
     requested,
 )
@@ -83,7 +83,7 @@ def test_what_cannot_be_done_is_refused_by_its_option(options, message):
 )
 def test_a_configuration_of_what_is_not_done_is_refused_unless_the_user_says_how(change, message, tmp_path):
     path = configuration(tmp_path / "preprocessor_config.json", {**RESNET, **change})
-    with pytest.raises(ParityError, match="preprocessor_config.json: ") as error:
+    with pytest.raises(ParityError, match=r"preprocessor_config\.json: ") as error:
         prepared(tmp_path / "net.onnx", {})
     assert message in str(error.value)
     assert prepared(tmp_path / "net.onnx", {}, requested({"mean": 0.5})).origin.endswith("ImageNet's, by default")
@@ -98,10 +98,8 @@ def test_damaged_configurations_and_metadata_are_one_line(tmp_path):
     assert configured(configuration(tmp_path / "b.json", {"model_type": "resnet"})) is None
     assert configured(configuration(tmp_path / "c.json", [1])) is None
     for text in ({"model_type": "resnet"}, [1]):
-        with pytest.raises(ParityError, match="neither a preprocessor_config.json"):
-            prepared(
-                tmp_path / "x.onnx", {}, requested({"preprocessor": configuration(tmp_path / "d.json", text)})
-            )
+        with pytest.raises(ParityError, match=r"neither a preprocessor_config\.json"):
+            prepared(tmp_path / "x.onnx", {}, requested({"preprocessor": configuration(tmp_path / "d.json", text)}))
     with pytest.raises(ParityError, match=r"net.onnx: its metadata parity.picture.\*: 'x': give one number"):
         prepared(tmp_path / "net.onnx", {"parity.picture.mean": "x"})
 
