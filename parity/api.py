@@ -259,11 +259,11 @@ def predict(
     if min(top, batch) < 1:
         raise ParityError(f"top {top}, batch {batch}: each at least 1")
     paths = [Path(path) for path in ([pictures] if isinstance(pictures, (str, Path)) else pictures)]
+    if not paths:
+        raise ParityError("pictures: none was given")
     names = classify.read_labels(Path(labels)) if isinstance(labels, (str, Path)) else labels
     asked = requested(preparation)
     batches = list(classify.predict(Path(model), paths, names, top, batch, device, threads or fair_share(), asked))
-    if not batches:
-        raise ParityError("pictures: none was given")
     return classify.Predictions(batches[0].preparation, tuple(each for part in batches for each in part.pictures))
 
 
