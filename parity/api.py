@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from parity.deploy.classify import Predictions
     from parity.deploy.exported import Exported
     from parity.deploy.preparation import PictureOptions
-    from parity.weights.state import State
+    from parity.numerics.arrays import Array
 
 
 class LiveNetwork(Protocol):
@@ -267,7 +267,7 @@ def predict(
     return classify.Predictions(batches[0].preparation, tuple(each for part in batches for each in part.pictures))
 
 
-def read_weights(path: str | Path, key: str | None = None) -> State:
+def read_weights(path: str | Path, key: str | None = None) -> dict[str, Array]:
     """Return the tensors of a file of weights, under its own names and in its own orientation; it is never executed.
 
     Args:
@@ -282,8 +282,8 @@ def read_weights(path: str | Path, key: str | None = None) -> State:
         >>> import torch
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     torch.save(torch.nn.Linear(4, 2).state_dict(), f"{folder}/fc.pth")
-        ...     state = read_weights(f"{folder}/fc.pth")
-        >>> {name: array.shape for name, array in state.items()}
+        ...     tensors = read_weights(f"{folder}/fc.pth")
+        >>> {name: array.shape for name, array in tensors.items()}
         {'weight': (2, 4), 'bias': (2,)}
     """
     from parity.weights import checkpoint
@@ -295,5 +295,5 @@ def read_weights(path: str | Path, key: str | None = None) -> State:
         raise ParityError(f"key {key}: a part of a file cannot be chosen yet")
     framework = checkpoint.framework_of(Path(path))
     if framework == "neutral":
-        return State.load(path)
-    return State((read_pth if framework == "torch" else read_pdparams)(Path(path)))
+        return dict(State.load(path))
+    return (read_pth if framework == "torch" else read_pdparams)(Path(path))
