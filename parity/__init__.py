@@ -6,6 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parity.api import export as export
+    from parity.api import lint as lint
+    from parity.api import predict as predict
+    from parity.api import read_weights as read_weights
+    from parity.api import summary as summary
     from parity.errors import ParityError as ParityError
     from parity.judging.comparison import Comparison
     from parity.runs.live import compare
@@ -16,10 +21,26 @@ _WHERE = {
     "ParityError": "errors",
     "Comparison": "judging.comparison",
     "compare": "runs.live",
+    "export": "api",
+    "lint": "api",
+    "predict": "api",
+    "read_weights": "api",
+    "summary": "api",
     "State": "weights.state",
     "Trace": "tracing.trace",
 }
-__all__ = ["Comparison", "ParityError", "State", "Trace", "compare"]
+__all__ = [
+    "Comparison",
+    "ParityError",
+    "State",
+    "Trace",
+    "compare",
+    "export",
+    "lint",
+    "predict",
+    "read_weights",
+    "summary",
+]
 
 
 def __getattr__(name: str) -> Any:

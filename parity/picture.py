@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,12 +16,59 @@ from parity.errors import ParityError
 from parity.numerics.arrays import Array
 from parity.numerics.fixed_random import projection
 
-# Channel means and deviations of ImageNet's training pictures in [0, 1], as torchvision and PaddleClas use them.
-_MEAN = (0.485, 0.456, 0.406)
-_DEVIATION = (0.229, 0.224, 0.225)
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a picture becomes a network's input.
+
+    Attributes:
+        mean: Subtracted from each channel, in the order of `channels`; or one number for all.
+        std: Divides each channel after that; or one number for all.
+        channels: "rgb" or "bgr"; a grey network has no order.
+        white: Value of a white pixel before `mean` and `std`; that of a black one is 0.
+        resize: "crop" keeps the picture's shape and cuts out the middle; "stretch" gives it the input's shape.
+        crop: The part of each side that is cut out of the resized picture, 0 to 1.
+        interpolation: One of INTERPOLATIONS.
+        size: (height, width) in pixels of the input, where the network does not fix it; None if not known.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    channels: str = "rgb"
+    white: float = 1.0
+    resize: str = "crop"
+    crop: float = 1.0
+    interpolation: str = "bilinear"
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError, with the reason, where it cannot be carried out."""
+        for what, value, known in (
+            ("channels", self.channels, ("rgb", "bgr")),
+            ("resize mode", self.resize, ("crop", "stretch")),
+            ("interpolation", self.interpolation, INTERPOLATIONS),
+        ):
+            if value not in known:
+                raise ValueError(f"unknown {what} {value!r}; known: {', '.join(known)}")
+        if {len(self.mean), len(self.std)} - {1, 3}:
+            raise ValueError("mean and std are one number, or one for each of three channels")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or 0 in self.std:
+            raise ValueError("mean and std are finite, and std is not 0")
+        if not 0.01 <= self.crop <= 1 or not 0 < self.white < math.inf:
+            raise ValueError("crop is a part of a side, 0.01 to 1, and the range ends above 0")
+
+
+# Channel means and deviations of ImageNet's training pictures, as torchvision and PaddleClas use them; 256 for 224 is
+# their usual margin.
+IMAGENET = Preparation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), crop=224 / 256)
 
 _LARGE = 1 << 26  # pixels
+_REACH = {"bilinear": 2, "bicubic": 3, "lanczos": 4}  # pixels that a filter reads around one, and one more
 _SHAPE = re.compile(r"-?\d+(,-?\d+)*")
 
 
@@ -90,14 +140,17 @@ def load_array(path: Path, option: str) -> Array:
     return array.astype(np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("="))
 
 
-def load_picture(path: str | None, channels: int, height: int, width: int) -> Array:
-    """Return one picture as (1, C, H, W): its shorter side resized, the centre cut out, normalised the ImageNet way.
+def load_picture(
+    path: str | None, channels: int, height: int, width: int, preparation: Preparation = IMAGENET
+) -> Array:
+    """Return one picture as (1, C, H, W) float32, prepared.
 
     Args:
         path: A picture; None for the photograph that comes with the project.
         channels: 1 (grey) or 3.
         height: In pixels.
         width: In pixels.
+        preparation: How; its `size` is not used. A grey picture takes the average of three means, and of three `std`.
 
     Raises:
         ParityError: If it cannot be read.
@@ -113,25 +166,40 @@ def load_picture(path: str | None, channels: int, height: int, width: int) -> Ar
     except Exception as error:  # a damaged picture can raise any exception
         reason = getattr(error, "strerror", None) or "not a picture that can be read"
         raise ParityError(f"{path}: {reason}; give a JPEG or PNG") from error
-    scale = 256 / 224 * max(height / picture.height, width / picture.width)  # 256 for 224, the usual margin
-    size = max(width, round(picture.width * scale)), max(height, round(picture.height * scale))
+    picture = _resized(picture, height, width, preparation)
+    array = np.asarray(picture, dtype=np.float32).reshape(height, width, channels)
+    array = array / np.float32(255 / preparation.white)
+    if preparation.channels == "bgr":
+        array = array[..., ::-1]
+    mean, std = (
+        np.asarray(np.mean(numbers) if channels == 1 else numbers, np.float32)
+        for numbers in (preparation.mean, preparation.std)
+    )
+    return np.ascontiguousarray(((array - mean) / std).transpose(2, 0, 1)[np.newaxis])
+
+
+def _resized(picture: Image, height: int, width: int, preparation: Preparation) -> Image:
+    """Return the middle of the resized picture, of the network's height and width."""
+    from PIL.Image import Resampling
+
+    ratios = height / picture.height, width / picture.width
+    if preparation.resize == "crop":
+        ratios = max(ratios), max(ratios)
+    vertical, horizontal = (1 / preparation.crop * ratio for ratio in ratios)
+    size = max(width, round(picture.width * horizontal)), max(height, round(picture.height * vertical))
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
     # A very long picture one pixel high would fill the memory when resized. There, only the part that is cut out is
-    # resized, with the two pixels around it that the filter reads. (Pillow's box is a float32: up to a grey level off.)
-    margin = 2 if size[0] * size[1] > _LARGE else max(size)
+    # resized, with the pixels around it that the filter reads. (Pillow's box is a float32: up to a grey level off.)
+    margin = _REACH.get(preparation.interpolation, 2) if size[0] * size[1] > _LARGE else max(size)
     before = max(0, left - margin), max(0, top - margin)
     behind = min(size[0], left + width + margin), min(size[1], top + height + margin)
     ratio = picture.width / size[0], picture.height / size[1]
     ends = min(behind[0] * ratio[0], picture.width), min(behind[1] * ratio[1], picture.height)
     region = before[0] * ratio[0], before[1] * ratio[1], *ends
     part = behind[0] - before[0], behind[1] - before[1]
-    picture = picture.resize(part, Image.Resampling.BILINEAR, box=region)
+    picture = picture.resize(part, Resampling[preparation.interpolation.upper()], box=region)
     left, top = left - before[0], top - before[1]
-    picture = picture.crop((left, top, left + width, top + height))
-    array = np.asarray(picture, dtype=np.float32).reshape(height, width, channels) / np.float32(255)
-    mean, deviation = (_MEAN, _DEVIATION) if channels == 3 else (np.mean(_MEAN), np.mean(_DEVIATION))
-    normalised = (array - np.asarray(mean, np.float32)) / np.asarray(deviation, np.float32)
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1)[np.newaxis])
+    return picture.crop((left, top, left + width, top + height))
 
 
 _ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}

@@ -1,6 +1,7 @@
 """The installed program, run as a user runs it."""
 
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,28 @@ def run(*arguments, cwd=None, **more):
     return subprocess.run(
         command, cwd=cwd, env=environment(**more), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
+
+
+def terminal(*arguments, streams=("stdout", "stderr"), cwd=None, **more):
+    """Run with a terminal at some of the streams; return the exit code, what it showed, and what went past it."""
+    ours, theirs = pty.openpty()
+    ends = {name: theirs if name in streams else subprocess.PIPE for name in ("stdout", "stderr")}
+    command = [PROGRAM, *map(str, arguments)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=cwd, env=environment(**more), **ends) as process:
+        os.close(theirs)
+        shown = b""
+        while piece := _read(ours):
+            shown += piece
+        rest = [stream.read() for stream in (process.stdout, process.stderr) if stream]
+    os.close(ours)
+    return process.returncode, shown.decode().replace("\r\n", "\n"), b"".join(rest).decode()
+
+
+def _read(handle):
+    try:
+        return os.read(handle, 1 << 16)
+    except OSError:  # Linux says so when the other end has been closed
+        return b""
 
 
 def script(path, text):

@@ -13,6 +13,7 @@ import paddle
 from paddle import nn
 
 from parity.errors import ParityError
+from parity.extras import install
 from parity.numerics.arrays import Array
 from parity.temporary import temporary_folder
 
@@ -33,7 +34,7 @@ def export_onnx(network: nn.Layer, example: Array, path: Path, opset: int, dynam
     try:
         import paddle2onnx
     except ImportError as error:
-        raise ParityError(f"paddle2onnx cannot be imported: {error}. pip install 'cnn-parity[onnx]'") from error
+        raise ParityError(f"paddle2onnx cannot be imported: {error}. {install('onnx')}") from error
     shape = [None, example.shape[1], *((None, None) if dynamic_size else example.shape[2:])]
     spec = paddle.static.InputSpec(shape, "float32", "image")
     with temporary_folder() as folder:

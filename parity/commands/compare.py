@@ -165,7 +165,10 @@ def _sweep(options: Options, json: JsonFile | None, quiet: bool, verbose: bool) 
     counts = {"passed": 0, "differ": 0, "not compared": 0}
     console = stdout()
     with Workers(options) as workers, ProgressBars("zoo", quiet) as progress:
-        for result in compare_zoo(NETWORKS, options, workers, folder, progress.update):
+        # How long a network takes, roughly: its start, its arithmetic, and writing and judging its weights.
+        costs = [2e9 + network.macs + 50 * network.parameters for network in NETWORKS.values()]
+        names = progress.each(list(NETWORKS), costs)
+        for result in compare_zoo(names, options, workers, folder, progress.update):
             # One table for each row, with fixed widths: a row appears as soon as it is known.
             table = Table(*headings, box=None, show_header=not sum(counts.values()), pad_edge=False)
             for column, columns in zip(table.columns, (24, 10, 7, 8, 7, 7), strict=True):

@@ -16,6 +16,7 @@ from parity.commands.app import answers
 from parity.commands.options import Json, Plot, Seed
 from parity.commands.outputs import check_outputs
 from parity.errors import ParityError
+from parity.extras import install
 from parity.reports.tables import Table
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def design_space(
     if plot is not None and plot.suffix.lower() != ".png":
         raise ParityError(f"--plot {plot}: this writes a PNG; name a file that ends in .png")
     if plot is not None and find_spec("matplotlib") is None:
-        raise ParityError("--plot needs matplotlib: pip install 'cnn-parity[plot]'")
+        raise ParityError(f"--plot needs matplotlib: {install('plot')}")
     curves = {str(path): _errors(path) for path in edf or []}
     population = describe(space.sample(stage, samples, seed))
     if plot is not None:

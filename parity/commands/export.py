@@ -11,12 +11,21 @@ from parity.commands.app import answers
 from parity.commands.options import (
     BothTwins,
     Calibrate,
+    Channels,
+    Crop,
+    Interpolation,
     Json,
     Layout,
+    Mean,
+    MinTop1,
     NumClasses,
     PaddlePython,
+    Preprocessor,
     Quiet,
+    Range,
+    ResizeMode,
     Seed,
+    Std,
     Threads,
     Timeout,
     TorchPython,
@@ -25,8 +34,9 @@ from parity.commands.options import (
     interpreters,
 )
 from parity.commands.outputs import check_outputs
-from parity.commands.say import say, say_lines
+from parity.commands.say import say, say_lines, say_report
 from parity.errors import ParityError
+from parity.extras import install
 
 if TYPE_CHECKING:
     from parity.deploy.exported import Exported
@@ -40,6 +50,10 @@ def export(
     ],
     only: Annotated[
         Literal["torch", "paddle"] | None, typer.Option("--from", help="Export from this framework only.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="NAME of the files; by default the zoo name, or the callable's, or its file's for `build`."),
     ] = None,
     weights: Weights = "auto",
     layout: Layout = None,
@@ -61,6 +75,15 @@ def export(
         typer.Option(help="fp16 or int8: also write NAME.SIDE.PRECISION.onnx and report its cost; may be repeated."),
     ] = None,
     calibrate: Calibrate = None,
+    min_top1: MinTop1 = None,
+    mean: Mean = None,
+    std: Std = None,
+    channels: Channels = None,
+    range_: Range = None,
+    crop: Crop = None,
+    resize_mode: ResizeMode = None,
+    interpolation: Interpolation = None,
+    preprocessor: Preprocessor = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Print both canonical SHA-256 hashes, and exit 1 if they differ.")
     ] = False,
@@ -72,13 +95,32 @@ def export(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> bool:
-    """Write a network as ONNX and prove it. Exit 0: every file is the network; 1: one is not; 2: could not export."""
+    """Write a network as ONNX and prove it. Exit 0: every file is the network; 1: one is not; 2: could not export.
+
+    --mean to --preprocessor state how its pictures are prepared. The file's metadata keeps it, for `parity predict` and
+    for calibration. A zoo network has its own.
+    """
     from parity.atomic import make_folder
-    from parity.processes.models import parse_export, settled_weights
+    from parity.commands.terminal import ProgressBars
+    from parity.deploy.preparation import preparation_of, requested
+    from parity.processes.models import file_stem, parse_export, settled_weights
     from parity.processes.pool import Options, Workers, fair_share
     from parity.zoo import NETWORKS
 
-    name, models = parse_export(model, only)
+    usual, models = parse_export(model, only)
+    name = usual if name is None else file_stem(name)
+    asked = requested(
+        {
+            "mean": mean,
+            "std": std,
+            "channels": channels,
+            "range": range_,
+            "crop": crop,
+            "resize_mode": resize_mode,
+            "interpolation": interpolation,
+            "preprocessor": preprocessor,
+        }
+    )
     published = next((NETWORKS[each.target].input[1:] for each in models if each.twin), (3, 224, 224))
     check_outputs(json)
     make_folder(out)
@@ -93,18 +135,17 @@ def export(
         pythons=interpreters(torch=torch_python, paddle=paddle_python),
         num_classes=num_classes,
     )
-    with Workers(options) as workers:
+    preparation = preparation_of(models[0].target if models[0].twin else "", size, asked)
+    with Workers(options) as workers, ProgressBars(name, quiet) as progress:
         for each in models:
             _ = workers.get(each.backend)  # they import their frameworks while this process imports ONNX
         try:
             from parity.deploy import export as exporting
         except ImportError as error:
-            raise ParityError(f"{error}. pip install 'cnn-parity[onnx]'") from error
-        request = exporting.Request(
-            out, size, opset, dynamic_size, raw, precisions=tuple(precision or ()), calibrate=calibrate
-        )
+            raise ParityError(f"{error}. {install('onnx')}") from error
+        request = exporting.Request(out, size, opset, dynamic_size, raw, tuple(precision or ()), calibrate, preparation)
         try:
-            files = exporting.export_models(name, models, request, options, workers)
+            files = exporting.export_models(name, models, request, options, workers, progress.update)
         finally:
             if verbose:
                 say_lines(workers.log())
@@ -113,6 +154,8 @@ def export(
         say(f"{name}: weights: {chosen.get(options.weights, options.weights)}")
     for file in files:
         _show(file, quiet)
+    reports = [(path, report) for file in files for path, report in file.lower.items()]
+    enough = [say_report(path, report, min_top1, quiet) for path, report in reports]
     different = exporting.difference(files)
     if len(files) > 1 and not quiet:
         say(f"{name}: canonical files: {different or 'the same bytes from both frameworks'}")
@@ -121,7 +164,7 @@ def export(
             say(f"{file.canonical_sha256}  {file.backend}")
     if json is not None:
         json.write(exporting.as_json(name, files))
-    return all(file.ok for file in files) and not (verify and different)
+    return all(file.ok for file in files) and all(enough) and not (verify and different)
 
 
 def _show(file: Exported, quiet: bool) -> None:
@@ -141,8 +184,6 @@ def _show(file: Exported, quiet: bool) -> None:
     )
     for note in file.notes:
         say(f"{file.path}: note: {note}")
-    for path, report in file.lower.items():
-        say(f"{path}: {report}")
 
 
 def _shape(text: str) -> tuple[int, int, int]:

@@ -31,7 +31,19 @@ Layout = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
 NumClasses = Annotated[int | None, typer.Option(min=1, help="Number of classes of a zoo network.")]
-Calibrate = Annotated[Path | None, typer.Option(help="A folder of pictures, or a .npy array of inputs; int8 needs it.")]
+Calibrate = Annotated[
+    Path | None,
+    typer.Option(
+        help="A folder of pictures, or a .npy array of inputs; int8 needs it: every second one is to calibrate on, the "
+        "others are to judge on."
+    ),
+]
+MinTop1 = Annotated[
+    float | None,
+    typer.Option(
+        "--min-top1", metavar="PERCENT", min=0, max=100, help="Exit 1 if fewer pictures keep their most likely class."
+    ),
+]
 
 Device = Annotated[
     Literal["auto", "cpu", "gpu", "cuda", "tensorrt"],
@@ -63,3 +75,34 @@ Batches = Annotated[list[int] | None, typer.Option("--batch", min=1, help="Batch
 def interpreters(**pythons: str | None) -> dict[str, str]:
     """Return the chosen interpreters by backend, without the backends that have none."""
     return {backend: python for backend, python in pythons.items() if python}
+
+
+# How pictures are prepared; the words are those of `parity.deploy.preparation.PictureOptions`.
+_STATED = "by default as the file states it, else ImageNet's"
+Mean = Annotated[
+    str | None,
+    typer.Option(help=f"One number or R,G,B, in the order and range that the network takes; {_STATED}."),
+]
+Std = Annotated[str | None, typer.Option(help="Standard deviation, likewise; pixels are divided by it.")]
+Channels = Annotated[
+    Literal["rgb", "bgr"] | None, typer.Option(help="Order of the colours; bgr is that of OpenCV and Caffe.")
+]
+Range = Annotated[
+    str | None,
+    typer.Option("--range", help="0..1 or 0..255: pixels before mean and std, which are none if it changes."),
+]
+Size = Annotated[str | None, typer.Option(help="H or H,W in pixels, of a file that takes any size.")]
+Crop = Annotated[
+    float | None, typer.Option(help="Part of each side that is cut out of the resized picture; 0.875 is 224 of 256.")
+]
+ResizeMode = Annotated[
+    Literal["crop", "stretch"] | None,
+    typer.Option(help="crop: keep the picture's shape and cut out the middle; stretch: do not keep it."),
+]
+Interpolation = Annotated[str | None, typer.Option(help="nearest, bilinear, bicubic, lanczos, box or hamming.")]
+Preprocessor = Annotated[
+    Path | None,
+    typer.Option(
+        help="A preprocessor_config.json of transformers or a config.json of timm; one beside the file is read."
+    ),
+]

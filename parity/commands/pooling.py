@@ -199,7 +199,7 @@ def _show(model: str, chosen: Model, findings: Sequence[SizeReport], published: 
         text = printable(f"{outcome}: {_ranges(sizes)}")
         typer.echo(textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="      ", break_long_words=False))
     if not chosen.twin:
-        typer.echo("note: only layers are read, not pooling that a forward calls as a function (F.max_pool2d)")
+        typer.echo("note: only layers are seen, not pooling that a forward calls as a function (F.max_pool2d)")
     if differing := [finding for finding in findings if finding.differs]:
         typer.echo(f"warning: torch and Paddle differ at {len(differing)} of {len(findings)} sizes. {_REMEDY}")
 
@@ -216,7 +216,7 @@ def _outcome(finding: SizeReport) -> str:
     if finding.rounds:
         outcomes.append(f"floor and ceil differ at {', '.join(finding.rounds)}")
     outcomes += [f"refused {place} only" for place in places]
-    return "; ".join(outcomes) or "same"
+    return "; ".join(outcomes) or ("same" if finding.layers else "no pooling layer to compare")
 
 
 def _ranges(sizes: Sequence[int]) -> str:

@@ -8,9 +8,25 @@ from typing import Annotated, Literal
 import typer
 
 from parity.commands.app import answers
-from parity.commands.options import Calibrate, Json, OnnxFile, Threads
+from parity.commands.options import (
+    Calibrate,
+    Channels,
+    Crop,
+    Interpolation,
+    Json,
+    Mean,
+    MinTop1,
+    OnnxFile,
+    Preprocessor,
+    Quiet,
+    Range,
+    ResizeMode,
+    Size,
+    Std,
+    Threads,
+)
 from parity.commands.outputs import check_outputs
-from parity.commands.say import say
+from parity.commands.say import say_report
 
 
 @answers
@@ -19,18 +35,49 @@ def precision(
     to: Annotated[Literal["fp16", "int8"], typer.Option(help="The new precision.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Path of the new file.")],
     calibrate: Calibrate = None,
+    min_top1: MinTop1 = None,
+    mean: Mean = None,
+    std: Std = None,
+    channels: Channels = None,
+    range_: Range = None,
+    size: Size = None,
+    crop: Crop = None,
+    resize_mode: ResizeMode = None,
+    interpolation: Interpolation = None,
+    preprocessor: Preprocessor = None,
     threads: Threads = None,
     json: Json = None,
+    quiet: Quiet = False,
 ) -> bool:
-    """Write an ONNX file of lower precision, with float32 inputs and outputs, and report its cost."""
+    """Write an ONNX file of lower precision, with float32 inputs and outputs, and report its cost.
+
+    Exit 0; 1: written, but below --min-top1; 2: could not. Pictures are prepared as by `parity predict`.
+    """
     from dataclasses import asdict
 
+    from parity.commands.terminal import ProgressBars
     from parity.deploy.precision import lower
+    from parity.deploy.preparation import requested
     from parity.processes.pool import fair_share
 
     check_outputs(output, json)
-    report = lower(model, output, to, calibrate, threads or fair_share())
-    say(f"{output}: {report}")
+    asked = requested(
+        {
+            "mean": mean,
+            "std": std,
+            "channels": channels,
+            "range": range_,
+            "size": size,
+            "crop": crop,
+            "resize_mode": resize_mode,
+            "interpolation": interpolation,
+            "preprocessor": preprocessor,
+        }
+    )
+    with ProgressBars(model.name, quiet) as progress:
+        step = lambda what, done, total: progress.update(to, what, done, total)
+        report = lower(model, output, to, calibrate, threads or fair_share(), requested=asked, on_progress=step)
+    enough = say_report(output, report, min_top1, quiet)
     if json is not None:
         json.write({"schema": 1, **asdict(report)})
-    return True
+    return enough

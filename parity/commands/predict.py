@@ -9,12 +9,27 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from parity.commands.app import answers
-from parity.commands.options import Device, Json, OnnxFile, Threads, Timeout
+from parity.commands.options import (
+    Channels,
+    Crop,
+    Device,
+    Interpolation,
+    Json,
+    Mean,
+    OnnxFile,
+    Preprocessor,
+    Range,
+    ResizeMode,
+    Size,
+    Std,
+    Threads,
+    Timeout,
+)
 from parity.commands.outputs import check_outputs
 from parity.commands.say import say
 
 if TYPE_CHECKING:
-    from parity.deploy.classify import Guess
+    from parity.deploy.classify import Predictions
 
 
 @answers
@@ -23,35 +38,64 @@ def predict(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
     labels: Annotated[Path | None, typer.Option(help="Names of the classes: one on each line, or JSON.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of classes to show for each.")] = 5,
+    mean: Mean = None,
+    std: Std = None,
+    channels: Channels = None,
+    range_: Range = None,
+    size: Size = None,
+    crop: Crop = None,
+    resize_mode: ResizeMode = None,
+    interpolation: Interpolation = None,
+    preprocessor: Preprocessor = None,
     batch: Annotated[int, typer.Option(min=1, help="Batch size, where the file takes any.")] = 8,
     device: Device = "auto",
     threads: Threads = None,
     timeout: Timeout = 600.0,
     json: Json = None,
 ) -> bool:
-    """Show the most likely classes of pictures; needs only onnxruntime, numpy and pillow."""
+    """Show the most likely classes of pictures; needs only onnxruntime, numpy and pillow.
+
+    How pictures are prepared, and where that is from, is the first line: these options, else --preprocessor, else the
+    file's metadata, which `parity export` writes, else preprocessor_config.json or config.json beside it, else
+    ImageNet's way.
+    """
     from dataclasses import asdict
 
+    from parity.deploy.preparation import requested
     from parity.limited import limited
 
     check_outputs(json)
+    asked = requested(
+        {
+            "mean": mean,
+            "std": std,
+            "channels": channels,
+            "range": range_,
+            "size": size,
+            "crop": crop,
+            "resize_mode": resize_mode,
+            "interpolation": interpolation,
+            "preprocessor": preprocessor,
+        }
+    )
 
-    def guesses() -> Iterator[tuple[Path, list[Guess]]]:
-        from parity.deploy.classify import Classifier, read_labels
-        from parity.picture import pictures_in
+    def work() -> Iterator[Predictions]:
+        from parity.deploy import classify
         from parity.processes.pool import fair_share
 
-        paths = pictures_in(pictures)
-        names = None if labels is None else read_labels(labels)
-        classifier = Classifier.open(model, device, threads or fair_share())
-        yield from classifier.guesses(paths, names, top, batch)
+        names = None if labels is None else classify.read_labels(labels)
+        return classify.predict(model, pictures, names, top, batch, device, threads or fair_share(), asked)
 
-    predictions = list(limited(guesses, timeout, str(model)))  # all of them, before anything is printed
-    for path, best in predictions:
-        say(str(path))
-        for guess in best:
+    batches = list(limited(work, timeout, str(model)))  # all of them, before anything is printed
+    predictions = [prediction for each in batches for prediction in each.pictures]
+    say(f"pictures: {batches[0].preparation}")
+    for each in predictions:
+        say(str(each.picture))
+        for guess in each.classes:
             say(f"  {guess.probability:7.2%}  {guess.label}")
     if json is not None:
-        entries = [{"picture": str(path), "classes": [asdict(each) for each in best]} for path, best in predictions]
-        json.write({"schema": 1, "pictures": entries})
+        entries = [
+            {"picture": str(each.picture), "classes": [asdict(guess) for guess in each.classes]} for each in predictions
+        ]
+        json.write({"schema": 1, "preparation": batches[0].preparation, "pictures": entries})
     return True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -12,8 +14,12 @@ from parity.analysis.summary import BYTES, LayerRow, Summary, summarise
 from parity.commands.app import answers
 from parity.commands.options import Json, NumClasses, OneModel, PaddlePython, TorchPython, interpreters
 from parity.commands.outputs import check_outputs
+from parity.errors import ParityError
 from parity.printable import printable
 from parity.reports.columns import Column, fitted
+
+if TYPE_CHECKING:
+    from parity.processes.models import Model
 
 _COLUMNS = (
     Column("kind", right=False, spare=2),
@@ -54,7 +60,7 @@ def summary(
     check_outputs(json)
     pythons = interpreters(torch=torch_python, paddle=paddle_python)
     options = Options(pythons=pythons, num_classes=num_classes, threads=fair_share())
-    chosen = parse_single(model)
+    chosen = _available(parse_single(model), pythons)
     with Workers(options) as workers:
         result = summarise(model, chosen.backend, outline(chosen, input_, options, workers), depth)
     if json is not None:
@@ -73,6 +79,23 @@ def summary(
     for note in _notes(result):
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     return True
+
+
+def _available(model: Model, pythons: Mapping[str, str]) -> Model:
+    """Return a zoo network in the framework that is here: torch's twin, else Paddle's, which has the same layers.
+
+    Raises:
+        ParityError: If neither is installed.
+    """
+    if not model.twin:
+        return model
+    here = [name for name in ("torch", "paddle") if name in pythons or find_spec(name) is not None]
+    if not here:
+        raise ParityError(
+            f"{model.target}: a summary runs the network for its shapes, and neither torch nor Paddle is installed: "
+            f"pip install torch. Its totals without either: parity list {model.target}"
+        )
+    return model if model.backend in here else replace(model, backend=here[0])
 
 
 def _notes(result: Summary) -> list[str]:

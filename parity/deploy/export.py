@@ -7,8 +7,9 @@ its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from parity.analysis.export_cases import Case
 from parity.analysis.exporter_faults import met, sentence
 from parity.deploy import precision
 from parity.deploy.export_proof import BATCHES, Proof, reason
-from parity.deploy.exported import Exported, metadata
+from parity.deploy.exported import Exported, metadata, replaced
 from parity.errors import ParityError
 from parity.judging.bounds import growth
 from parity.numerics.fixed_random import projection
 from parity.onnx_files import canonical, model_file
+from parity.picture import IMAGENET, Preparation
 from parity.processes import jobs
 from parity.processes.models import Model
 from parity.processes.pool import Options, Workers
@@ -48,7 +50,8 @@ class Request:
         dynamic_size: Whether the image's height and width stay open.
         raw: Whether to write the exporter's own graph.
         precisions: Lower precisions to write as well, as NAME.SIDE.PRECISION.onnx.
-        calibrate: Pictures for these; see `parity.precision.lower`.
+        calibrate: Pictures for these; see `parity.deploy.precision.lower`.
+        preparation: How pictures are prepared for the network, for the files' metadata; None if not known.
     """
 
     folder: Path
@@ -58,12 +61,30 @@ class Request:
     raw: bool = False
     precisions: tuple[str, ...] = ()
     calibrate: Path | None = None
+    preparation: Preparation | None = None
+
+
+# Called with a backend, the name of the step, how much is done, the total.
+OnProgress = Callable[[str, str, int, int], None]
 
 
 def export_models(
-    name: str, models: Sequence[Model], request: Request, options: Options, workers: Workers
+    name: str,
+    models: Sequence[Model],
+    request: Request,
+    options: Options,
+    workers: Workers,
+    on_progress: OnProgress | None = None,
 ) -> list[Exported]:
     """Export each model and return the proof of its file; a file that is not its network is not written.
+
+    Args:
+        name: What the files are called.
+        models: A network of each framework.
+        request: What to write.
+        options: How to run them.
+        workers: Where to run them.
+        on_progress: Called as OnProgress says.
 
     Raises:
         ParityError: If an exporter cannot take a network, or a file cannot be written.
@@ -73,14 +94,18 @@ def export_models(
     for each in request.precisions:
         precision.check(each, request.calibrate)
     if request.precisions:
-        _ = precision.load_images(request.shape, request.calibrate)  # fail on bad pictures before the work is done
+        _ = precision.load_images(
+            request.shape, request.calibrate, request.preparation or IMAGENET
+        )  # bad ones: fail early
+    progress = on_progress or (lambda backend, step, done, total: None)
+    report = lambda worker, step, done, total: progress(worker.backend, f"records {step}", done, total)
     with temporary_folder() as folder:
-        exports = [_Job(name, model, folder / model.backend, request, options, workers) for model in models]
+        exports = [_Job(name, model, folder / model.backend, request, options, workers, progress) for model in models]
         for number in range(len(exports[0].shapes)):
             for job in exports:
                 job.trace(number)
             try:
-                _ = wait([job.worker for job in exports], options.timeout)
+                _ = wait([job.worker for job in exports], options.timeout, report)
             except ParityError as error:
                 if not number:
                     raise
@@ -89,10 +114,13 @@ def export_models(
                 job.check_traced(number)
         for job in exports:
             job.export()
+            job.progress("exports", 0, 1)
+        files = dict[str, Exported]()
         # One file is proved while the other exporter still runs.
-        files = {job.model.backend: job.prove(names) for job, names in _finished(name, exports, options, workers)}
+        for job, names in _finished(name, exports, options, workers):
+            files[job.model.backend] = job.prove(names)
         for job in exports:
-            job.place(files[job.model.backend])
+            files[job.model.backend] = job.place(files[job.model.backend])
         return [files[job.model.backend] for job in exports]
 
 
@@ -121,9 +149,19 @@ def _check_opset(backend: str, opset: int) -> None:
 class _Job:
     """The export of one model: its worker, its temporary files, and the proof of them."""
 
-    def __init__(self, name: str, model: Model, temporary: Path, request: Request, options: Options, workers: Workers):
+    def __init__(
+        self,
+        name: str,
+        model: Model,
+        temporary: Path,
+        request: Request,
+        options: Options,
+        workers: Workers,
+        on_progress: OnProgress,
+    ):
         self.name, self.model = name, model
         self.request, self.options = request, options
+        self.progress: precision.OnProgress = partial(on_progress, model.backend)
         self.temporary = temporary
         self.worker: Worker = workers.get(model.backend)
         channels, height, width = request.shape
@@ -176,21 +214,28 @@ class _Job:
         Args:
             names: Name of each tensor of the State, by the exporter's name of it.
         """
+        proving = partial(self.progress, "proves the file")
+        proving(0, 5)
         raw_path, path = self.temporary / "raw.onnx", self.canonical
         self.worker.submit(jobs.Outputs(tuple(self.inputs)))
         graph, raw_nodes = self._simplified(raw_path)
         proof = Proof(self.name, self.temporary, self.inputs, self.options.threads)
         with Trace(self.temporary / "size0" / "batch1" / "trace") as trace:
             manifest = trace.manifest
+            proving(1, 5)
             layer_names, total = proof.layers(canonical.unnamed(graph), trace)
+            proving(2, 5)
             model = ir.to_proto(canonical.named(graph, names, layer_names))
             model_file.write(model, path)
             model_file.check(path, f"{self.name}: canonical form")
             _ = wait([self.worker], self.options.timeout)
             grown = max(growth(trace.calls), default=1.0)
+            proving(3, 5)
             before = proof.noise(raw_path, grown, "the exporter's file")
             after = proof.noise(path, grown, "the canonical form")
+            proving(4, 5)
             meaning = proof.meaning(raw_path, trace.calls, names)
+            proving(5, 5)
             fault = reason(before, after, meaning, model, set(layer_names.values()), raw_path, trace)
         exported = Exported(
             backend=self.model.backend,
@@ -208,7 +253,7 @@ class _Job:
             model=model,
             notes=self.notes,
         )
-        self.metadata = metadata(exported, manifest, self.request.opset)
+        self.metadata = metadata(exported, manifest, self.request.opset, self.request.preparation)
         if self.request.raw:
             model_file.write(_ends_named(onnx.load(raw_path)), path)
         return exported
@@ -228,19 +273,21 @@ class _Job:
             )
         return canonical.simplify(ir.from_proto(raw)), len(raw.graph.node)
 
-    def place(self, exported: Exported) -> None:
-        """Move the file to its final name if it is proved."""
+    def place(self, exported: Exported) -> Exported:
+        """Move the file to its final name if it is proved; return its proof, with a note on what it replaced."""
         lower = {each: exported.path.with_suffix(f".{each}.onnx") for each in self.request.precisions}
         if not exported.ok:
             for path in (exported.path, *lower.values()):
                 model_file.remove(path)  # an older file must not be mistaken for this one
-            return
+            return exported
+        note = replaced(exported.path, self.metadata)
         model_file.place(self.canonical, exported.path, self.metadata)
         for each, path in lower.items():
             model_file.remove(path)  # likewise, if this one fails
             exported.lower[str(path)] = precision.lower(
-                exported.path, path, each, self.request.calibrate, self.options.threads
+                exported.path, path, each, self.request.calibrate, self.options.threads, on_progress=self.progress
             )
+        return replace(exported, notes=(*exported.notes, *note))
 
 
 def _ends_named(raw: onnx.ModelProto) -> onnx.ModelProto:

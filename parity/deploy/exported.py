@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from parity.deploy import precision
+from parity.deploy.preparation import as_metadata
+from parity.picture import Preparation
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Exported:
         nodes: Number of nodes of the file, and of the exporter's own.
         canonical_sha256: SHA-256 of the canonical form without metadata.
         model: The model.
-        notes: Where the file is right and its framework computes something else, one sentence for each layer.
+        notes: Where the file is right and its framework computes something else, one sentence for each layer; and what
+            the file took the place of, if that was another network.
         lower: Reports on its files of lower precision, by their paths.
     """
 
@@ -64,13 +68,16 @@ class Exported:
         return {**fields, "ok": self.ok, "path": str(self.path), "lower": lower}
 
 
-def metadata(exported: Exported, manifest: Mapping[str, Any], opset: int) -> dict[str, str]:
+def metadata(
+    exported: Exported, manifest: Mapping[str, Any], opset: int, preparation: Preparation | None = None
+) -> dict[str, str]:
     """Return a file's metadata entries, by key; empty ones are left out.
 
     Args:
         exported: The file and its proof.
         manifest: Manifest of the Trace it was compared with.
         opset: Version of ONNX's operators.
+        preparation: How pictures are prepared for it; None if not known.
     """
     entries = {
         "framework": manifest["framework"],
@@ -87,7 +94,20 @@ def metadata(exported: Exported, manifest: Mapping[str, Any], opset: int) -> dic
         "allowance": f"{exported.allowance:.4g}" if exported.allowance else "",
         "canonical_sha256": exported.canonical_sha256,
     }
-    return {f"parity.{word}": str(value) for word, value in entries.items() if value}
+    pictures = {} if preparation is None else as_metadata(preparation)
+    return {f"parity.{word}": str(value) for word, value in entries.items() if value} | pictures
+
+
+def replaced(path: Path, metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a sentence if a file exists that holds another network or other weights than `metadata` states."""
+    try:
+        older = onnx.load(path, load_external_data=False)
+    except (OSError, DecodeError):
+        return ()  # none, or one that nobody can use
+    entries = {entry.key: entry.value for entry in older.metadata_props}
+    if entries.get("parity.state_sha256") == metadata.get("parity.state_sha256"):
+        return ()
+    return ("it took the place of a file of this name with other weights; --name gives it another name",)
 
 
 def _commit() -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from parity.errors import ParityError
+from parity.extras import install
 from parity.json_codec import encode
 from parity.picture import load_input
 from parity.processes import jobs
@@ -95,7 +96,7 @@ def exported(
     try:
         from parity.deploy import export
     except ImportError as error:
-        raise ParityError(f"{error}. pip install 'cnn-parity[onnx]', or leave ONNX out with --way") from error
+        raise ParityError(f"{error}. {install('onnx')}, or leave ONNX out with --way") from error
     files, refused = list[Path](), dict[str, str]()
     options = Options(device="cpu", timeout=timeout, pythons=pythons)
     total = 2 * len(models)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,13 @@ import numpy as np
 
 from parity.atomic import atomic
 from parity.deploy.classify import Classifier
+from parity.deploy.cost import Report
+from parity.deploy.preparation import KEY, NOTHING, Requested
 from parity.errors import ParityError
+from parity.extras import install
 from parity.numerics.arrays import Array
 from parity.onnx_files import runtime
-from parity.picture import load_array, load_picture, pictures_in
+from parity.picture import IMAGENET, Preparation, load_array, load_picture, pictures_in
 from parity.temporary import temporary_folder
 
 if TYPE_CHECKING:
@@ -30,47 +33,18 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp16", "int8")
 _LARGEST_HALF = 65504.0
-
-
-@dataclass(frozen=True)
-class Report:
-    """A file of lower precision, compared with the float32 file it came from.
-
-    Attributes:
-        precision: "fp16" or "int8".
-        images: Number of pictures.
-        top1: Fraction of them with the same most likely class, 0 to 1.
-        worst: Largest difference of any logit, in units of the float32 logits' root mean square.
-        mean: Mean difference, in the same units.
-        size: Bytes of the file over bytes of the float32 file.
-        speed: Time of the float32 file over the time of this file; 2 is twice as fast. For one picture on the CPU;
-            medians of runs that take turns.
-        float32_nodes: Nodes of an fp16 file that stay in float32, since their numbers exceed half precision's range.
-    """
-
-    precision: str
-    images: int
-    top1: float
-    worst: float
-    mean: float
-    size: float
-    speed: float
-    float32_nodes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        single = ""
-        if self.float32_nodes:
-            more = f" and {len(self.float32_nodes) - 6} more" if len(self.float32_nodes) > 6 else ""
-            single = f" Kept in float32, beyond half precision's range: {', '.join(self.float32_nodes[:6])}{more}."
-        return (
-            f"{self.precision}: same most likely class for {self.top1:.1%} of {self.images} pictures; logits differ by "
-            f"{self.worst:.2g} of their rms at worst, {self.mean:.2g} on average; {self.size:.2f} x the size, "
-            f"{self.speed:.2f} x the speed.{single}"
-        )
+OnProgress = Callable[[str, int, int], None]  # called with the name of the step, how much is done, the total
 
 
 def lower(
-    source: Path, target: Path, precision: str, calibrate: Path | None = None, threads: int = 1, rounds: int = 15
+    source: Path,
+    target: Path,
+    precision: str,
+    calibrate: Path | None = None,
+    threads: int = 1,
+    rounds: int = 15,
+    requested: Requested = NOTHING,
+    on_progress: OnProgress | None = None,
 ) -> Report:
     """Write `source` in a lower precision to `target`; inputs and outputs stay float32.
 
@@ -79,10 +53,12 @@ def lower(
         target: Path of the new file.
         precision: "fp16", or "int8": static, weights by channel, activations unsigned (signed gain nothing on x86).
         calibrate: A folder of pictures, or a .npy array of inputs (N, C, H, W). int8 takes the ranges of its
-            activations from them, and the report is measured on them. fp16 does not need them: without, its report is
-            measured on the project's photograph, turned and mirrored.
+            activations from every second one, and the report is measured on the others. fp16 does not need them:
+            without, its report is measured on the project's photograph, turned and mirrored.
         threads: Number of threads for calibration and timing.
         rounds: Number of timings of each file.
+        requested: How pictures are prepared; by default as the file states it.
+        on_progress: Called as OnProgress says.
 
     Raises:
         ParityError: If the file or the pictures cannot be used, or int8 has no pictures; then nothing is written.
@@ -90,22 +66,49 @@ def lower(
     from parity.onnx_files import model_file
 
     check(precision, calibrate)
-    full = Classifier.open(source, "cpu", threads)
-    images = load_images((full.channels, full.height, full.width), calibrate)
+    progress = on_progress or (lambda step, done, total: None)
+    full = Classifier.open(source, "cpu", threads, requested)
+    images = load_images((full.channels, full.height, full.width), calibrate, full.prepared.preparation, progress)
+    ranges, judged = _split(images, precision, full)
     metadata = {entry.key: entry.value for entry in model_file.read(source, strict=False).metadata_props}
     with atomic(target) as part:
         # Both rewriters log many warnings; what matters is in the report.
         runtime.import_onnxruntime().set_default_logger_severity(4)
         try:
-            single = (_int8 if precision == "int8" else _fp16)(source, part, images, full)
+            progress("rewrites the file", 0, 1)
+            single = (_int8 if precision == "int8" else _fp16)(source, part, ranges, full, progress)
             model_file.check(part, f"{source}: the {precision} file", strict=False)
         except ParityError:
             raise
         except Exception as error:  # the quantiser has no exception of its own
             raise ParityError(f"{source}: cannot be brought to {precision}: {runtime.reason(error)}") from error
-        measured = report(precision, full, Classifier.open(part, "cpu", threads), images, source, part, rounds)
+        low, batch = Classifier.open(part, "cpu", threads), full.batch or 1
+        measured = report(precision, full, low, judged, source, part, rounds, progress)
+        measured = replace(
+            measured,
+            judged_on="the project's photograph, turned and mirrored" if calibrate is None else str(calibrate),
+            calibrated=len(ranges) // batch * batch if precision == "int8" else 0,
+            held_out=ranges is not judged,
+            float32_nodes=single,
+        )
         _describe(part, metadata, measured)
-        return replace(measured, size=part.stat().st_size / source.stat().st_size, float32_nodes=single)
+        return replace(measured, size=part.stat().st_size / source.stat().st_size)
+
+
+def _split(images: Array, precision: str, full: Classifier) -> tuple[Array, Array]:
+    """Return the pictures to calibrate on and those to judge on: every second one each, since folders are sorted.
+
+    Raises:
+        ParityError: If there are fewer than one batch of the file.
+    """
+    if precision != "int8":
+        return images, images
+    n = full.batch or 1
+    if len(images) < n:
+        raise ParityError(f"{full.name}: takes {n} pictures at a time; to calibrate on there are {len(images)}")
+    if len(images) < 2 * n:
+        return images, images
+    return images[::2], images[1::2]
 
 
 def check(precision: str, calibrate: Path | None) -> None:
@@ -115,7 +118,7 @@ def check(precision: str, calibrate: Path | None) -> None:
         ParityError: If the precision is unknown, or int8 has none.
     """
     if missing := [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]:
-        raise ParityError(f"{' and '.join(missing)} is not installed: pip install 'cnn-parity[onnx]'")
+        raise ParityError(f"{' and '.join(missing)} is not installed: {install('onnx')}")
     if precision not in PRECISIONS:
         raise ParityError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
     if precision == "int8" and calibrate is None:
@@ -134,27 +137,39 @@ def _describe(path: Path, metadata: Mapping[str, str], report: Report) -> None:
     del model.metadata_props[:]
     entries = {f"parity.{word}": metadata[f"parity.{word}"] for word in _INHERITED if f"parity.{word}" in metadata}
     entries |= {"parity.made_from": metadata.get("parity.canonical_sha256", ""), "parity.precision": report.precision}
+    entries |= {key: value for key, value in metadata.items() if key.startswith(KEY)}
     entries |= {f"parity.{word}": f"{getattr(report, word):.4g}" for word in ("images", "top1", "worst", "mean")}
     onnx.helper.set_model_props(model, {key: value for key, value in entries.items() if value})
     onnx.save(model, path)
 
 
-def load_images(shape: tuple[int, int, int], source: Path | None) -> Array:
+def load_images(
+    shape: tuple[int, int, int],
+    source: Path | None,
+    preparation: Preparation = IMAGENET,
+    progress: OnProgress = lambda step, done, total: None,
+) -> Array:
     """Return pictures to calibrate on, (N, C, H, W) float32; without a source, the project's own, turned and mirrored.
 
     Args:
         shape: (C, H, W) of one picture.
         source: A folder of pictures or a .npy array.
+        preparation: How pictures are prepared; an array is taken as it is.
+        progress: Called as OnProgress says.
 
     Raises:
         ParityError: If they cannot be read, have another shape, or are not finite.
     """
     if source is None:
-        picture = load_picture(None, *shape)
+        picture = load_picture(None, *shape, preparation)
         turned = [picture, picture[..., ::-1], picture[..., ::-1, :], picture[..., ::-1, ::-1]]
         return np.ascontiguousarray(np.concatenate(turned))
     if source.suffix != ".npy":
-        return np.concatenate([load_picture(str(path), *shape) for path in pictures_in([source])])
+        pictures = list[Array]()
+        for path in (paths := pictures_in([source])):
+            pictures.append(load_picture(str(path), *shape, preparation))
+            progress("reads pictures", len(pictures), len(paths))
+        return np.concatenate(pictures)
     array = load_array(source, "--calibrate")
     if array.dtype.kind != "f" or array.shape[1:] != shape or not len(array):
         raise ParityError(f"--calibrate {source}: {array.dtype} of shape {array.shape}; give floats of (N, {shape[0]}, "
@@ -164,7 +179,7 @@ def load_images(shape: tuple[int, int, int], source: Path | None) -> Array:
     return array
 
 
-def _fp16(source: Path, target: Path, images: Array, full: Classifier) -> tuple[str, ...]:
+def _fp16(source: Path, target: Path, images: Array, full: Classifier, progress: OnProgress) -> tuple[str, ...]:
     import onnx
     import onnx_ir as ir
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -172,7 +187,7 @@ def _fp16(source: Path, target: Path, images: Array, full: Classifier) -> tuple[
     model = onnx.load(source)
     for i, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{i}"  # the converter is told by name which nodes it may not touch
-    single = _beyond_half(model, images, full)
+    single = _beyond_half(model, images, progress)
     half = ir.from_proto(convert_float_to_float16(model, keep_io_types=True, node_block_list=list(single)))
     _join_single(half.graph)
     half.graph.sort()  # the converter appends its casts, in whatever order
@@ -197,7 +212,7 @@ def _join_single(graph: ir.Graph) -> None:
                 graph.remove(before, safe=True)
 
 
-def _beyond_half(model: onnx.ModelProto, images: Array, full: Classifier) -> tuple[str, ...]:
+def _beyond_half(model: onnx.ModelProto, images: Array, progress: OnProgress) -> tuple[str, ...]:
     """Return the names of nodes that read or write numbers beyond half precision's range in the float32 run.
 
     A CPU runtime computes half precision in float32, so a run of the new file would not show that they overflow.
@@ -214,7 +229,7 @@ def _beyond_half(model: onnx.ModelProto, images: Array, full: Classifier) -> tup
             write(model, folder / "exposed.onnx")
             exposed = Classifier.open(folder / "exposed.onnx", "cpu", 1)
             beyond = set[str]()
-            for batch in _batches(exposed, images):
+            for batch in _batches(exposed, images, progress):
                 arrays = exposed.session.run(names, batch)
                 beyond |= {
                     name
@@ -232,7 +247,7 @@ def _beyond_half(model: onnx.ModelProto, images: Array, full: Classifier) -> tup
     return tuple(node.name for node in model.graph.node if beyond & {*node.input, *node.output})
 
 
-def _int8(source: Path, target: Path, images: Array, full: Classifier) -> tuple[str, ...]:
+def _int8(source: Path, target: Path, images: Array, full: Classifier, progress: OnProgress) -> tuple[str, ...]:
     import logging
 
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -240,7 +255,7 @@ def _int8(source: Path, target: Path, images: Array, full: Classifier) -> tuple[
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self.rows = _batches(full, images)
+            self.rows = _batches(full, images, progress)
 
         def get_next(self) -> Any:
             return next(self.rows, None)
@@ -261,12 +276,13 @@ def _int8(source: Path, target: Path, images: Array, full: Classifier) -> tuple[
     return ()
 
 
-def _batches(full: Classifier, images: Array) -> Iterator[dict[str, Array]]:
+def _batches(full: Classifier, images: Array, progress: OnProgress) -> Iterator[dict[str, Array]]:
     n = full.batch or 1
     for start in range(0, len(images), n):
         batch = images[start : start + n]
         if len(batch) == n:  # zeros for padding would add ranges that no picture has
-            yield runtime.feed(full.session, [batch], full.name)
+            yield full.feed(batch)
+            progress("reads ranges", start + n, len(images))
 
 
 def report(
@@ -277,6 +293,7 @@ def report(
     full_path: Path,
     low_path: Path,
     rounds: int,
+    progress: OnProgress,
 ) -> Report:
     """Return how the outputs, size and speed of the file of lower precision compare with the full one.
 
@@ -293,7 +310,8 @@ def report(
         )
     gap = np.abs(actual - expected) / np.sqrt(np.mean(expected**2))
     full_seconds, low_seconds = list[float](), list[float]()
-    for _ in range(rounds + 1):
+    for done in range(rounds + 1):
+        progress("times", done, rounds)
         for classifier, seconds in ((full, full_seconds), (low, low_seconds)):
             start = time.perf_counter()
             _ = classifier.logits(images[:1])
@@ -301,6 +319,9 @@ def report(
     return Report(
         precision=precision,
         images=len(images),
+        judged_on="",
+        calibrated=0,
+        held_out=True,
         top1=float(np.mean(actual.argmax(axis=1) == expected.argmax(axis=1))),
         worst=float(gap.max()),
         mean=float(gap.mean()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from parity.errors import ParityError
 from parity.zoo import NETWORKS, near
 
 FRAMEWORKS = ("torch", "paddle")
+_BUILDS = ("build", "build_model", "create", "create_model", "get_model", "main", "make", "make_model")
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,14 @@ class Model:
 
     backend: str
     target: str
+
+    @property
+    def name(self) -> str:
+        """Return what to call it: a callable by its own name, or by its file's where it only says that it builds."""
+        if self.backend not in FRAMEWORKS:
+            return Path(self.target).name
+        module, _, name = self.target.rpartition(":")
+        return (Path(module).stem if module.endswith(".py") else module.rpartition(".")[2]) if name in _BUILDS else name
 
     @property
     def twin(self) -> bool:
@@ -43,11 +53,12 @@ def parse_model(text: str) -> Model:
             raise ParityError(f"{text}: no such file")
         return Model(backend, target)
     if backend not in FRAMEWORKS or not target:
+        meant = f"did you mean torch:{text} or paddle:{text}? " if re.fullmatch(r"[\w./\\-]+:\w+", text) else ""
         raise ParityError(
-            f"unknown model {text!r}; a model is a zoo name, torch:..., paddle:..., onnx:FILE or trace:FILE"
+            f"unknown model {text!r}; {meant}A model is a zoo name, torch:..., paddle:..., onnx:FILE or trace:FILE"
         )
     if ":" not in target and target not in NETWORKS:
-        raise ParityError(unknown_network(target))
+        raise ParityError(unknown_network(target, backend))
     return Model(backend, target)
 
 
@@ -74,13 +85,13 @@ def parse_pair(model: str, candidate: str | None) -> tuple[str, tuple[Model, Mod
         if candidate is not None:
             raise ParityError(f"{model} names both twins already; to name each, write torch:{model} {candidate}")
         return model, (Model("torch", model), Model("paddle", model))
+    first = parse_model(model)
     if candidate is None:
         raise ParityError(
             f"{model}: compare it with what? Add a second model: paddle:..., torch:..., onnx:FILE or trace:FILE"
         )
-    first, second = parse_model(model), parse_model(candidate)
-    name = next((each.target for each in (first, second) if each.backend in FRAMEWORKS), Path(first.target).name)
-    return name.rpartition(":")[2], (first, second)
+    second = parse_model(candidate)
+    return next((each for each in (first, second) if each.backend in FRAMEWORKS), first).name, (first, second)
 
 
 def parse_export(model: str, only: str | None) -> tuple[str, tuple[Model, ...]]:
@@ -95,7 +106,18 @@ def parse_export(model: str, only: str | None) -> tuple[str, tuple[Model, ...]]:
     network = parse_model(model)
     if network.backend not in FRAMEWORKS or only not in (None, network.backend):
         raise ParityError(f"{model}: only a network of {only or 'torch or paddle'} can be exported")
-    return network.target.rpartition(":")[2], (network,)
+    return network.name, (network,)
+
+
+def file_stem(name: str) -> str:
+    """Return the name of an export that a user gives.
+
+    Raises:
+        ParityError: If no file can be called so, or it names a folder.
+    """
+    if not name or name.startswith((".", "-")) or Path(name).name != name:
+        raise ParityError(f"--name {name}: the start of a file's name, without a folder")
+    return name
 
 
 def parse_single(text: str) -> Model:
@@ -115,7 +137,15 @@ def parse_single(text: str) -> Model:
     return model
 
 
-def unknown_network(name: str) -> str:
-    """Return the error message for an unknown zoo name, with near matches."""
+def unknown_network(name: str, backend: str = "") -> str:
+    """Return the error message for an unknown zoo name, with near matches; `backend` is the framework it was asked of.
+
+    A dotted name or a file is a callable that lacks its colon.
+    """
+    module, dot, last = name.rpartition(".")
+    if dot and re.fullmatch(r"[\w./\\-]+", name):
+        prefix = backend or ("paddle" if name.startswith("paddle") else "torch")
+        meant = f"{name}:build" if last == "py" else f"{module}:{last}"
+        return f"unknown network {name!r}; did you mean {prefix}:{meant}? A callable is MODULE_OR_FILE.py:callable."
     others = "torch:FILE.py:callable, paddle:FILE.py:callable, onnx:FILE, trace:FILE"
     return f"unknown network {name!r}; {near(name)} Or give {others}."

@@ -174,6 +174,7 @@ def answers(
     """
     waiting = list(workers)
     deadline = time.monotonic() + timeout
+    steps = dict[Worker, tuple[str, int, int]]()
     with selectors.DefaultSelector() as selector:
         for worker in workers:
             _ = selector.register(worker, selectors.EVENT_READ)
@@ -192,10 +193,14 @@ def answers(
                     if isinstance(message, jobs.Failed):
                         raise ParityError(f"{message.error}{worker.full_disk()}")
                     if isinstance(message, jobs.Done):
+                        if on_progress is not None and worker in steps:  # the last layers have no step of their own
+                            step, _, total = steps[worker]
+                            on_progress(worker, step, total, total)
                         waiting.remove(worker)
                         _ = selector.unregister(worker)
                         paused = time.monotonic()
                         yield worker, message.done
                         deadline += time.monotonic() - paused
                     elif on_progress is not None:
+                        steps[worker] = message.progress
                         on_progress(worker, *message.progress)

@@ -8,6 +8,7 @@ from typing import Any
 
 from parity.deploy.latency import Timing
 from parity.errors import ParityError
+from parity.extras import install
 
 
 def plot(name: str, rows: Sequence[Timing], path: Path) -> None:
@@ -20,7 +21,7 @@ def plot(name: str, rows: Sequence[Timing], path: Path) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ParityError("--plot needs matplotlib: pip install 'cnn-parity[plot]'") from error
+        raise ParityError(f"--plot needs matplotlib: {install('plot')}") from error
     groups = list(dict.fromkeys((row.batch, row.threads) for row in rows))
     ways = list(dict.fromkeys(row.way for row in rows if not row.refused))
     figure = Figure(figsize=(max(6.0, 1.2 + 0.45 * len(ways) * len(groups)) + 2.5, 4.5), layout="constrained")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from parity.atomic import atomic
 from parity.errors import ParityError
+from parity.extras import install
 from parity.numerics.pooling import RULES, Pool, differs, draw, sizes, windows
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def check(path: Path) -> None:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise ParityError("--plot needs matplotlib: pip install 'cnn-parity[plot]'") from error
+        raise ParityError(f"--plot needs matplotlib: {install('plot')}") from error
 
 
 def _save(figure: Any, path: Path) -> None:

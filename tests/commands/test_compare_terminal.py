@@ -1,12 +1,9 @@
 """How `parity compare` looks: in a terminal, in a narrow one, in a pipe."""
 
-import os
-import pty
 import re
-import subprocess
 
 import pytest
-from program import PADDLE, PROGRAM, SMALL, environment, run
+from program import PADDLE, SMALL, run, terminal
 
 ESCAPE = "\x1b"
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-9]|9[0-7])(?:;\d+)*m")
@@ -23,28 +20,6 @@ def test_what_is_piped_has_no_escape_codes_and_is_not_cut(zoo, own):
     report = zoo[1].stdout + own[1].stdout
     assert ESCAPE not in report
     assert "…" not in report
-
-
-def terminal(*arguments, streams=("stdout", "stderr"), cwd=None, **more):
-    """Run with a terminal at some of the streams; return the exit code, what it showed, and what went past it."""
-    ours, theirs = pty.openpty()
-    ends = {name: theirs if name in streams else subprocess.PIPE for name in ("stdout", "stderr")}
-    command = [PROGRAM, *map(str, arguments)]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, cwd=cwd, env=environment(**more), **ends) as process:
-        os.close(theirs)
-        shown = b""
-        while piece := _read(ours):
-            shown += piece
-        rest = [stream.read() for stream in (process.stdout, process.stderr) if stream]
-    os.close(ours)
-    return process.returncode, shown.decode().replace("\r\n", "\n"), b"".join(rest).decode()
-
-
-def _read(handle):
-    try:
-        return os.read(handle, 1 << 16)
-    except OSError:  # Linux says so when the other end has been closed
-        return b""
 
 
 def test_a_terminal_has_colour_and_the_whole_table(traces, own):

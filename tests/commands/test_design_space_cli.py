@@ -74,7 +74,7 @@ def test_a_missing_matplotlib_is_said_before_anything_is_drawn(tmp_path, monkeyp
     monkeypatch.setattr(command, "find_spec", lambda _: None)
     done = drawn("--plot", tmp_path / "x.png")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == "parity: --plot needs matplotlib: pip install 'cnn-parity[plot]'\n"
+    assert done.stderr == "parity: --plot needs matplotlib: pip install matplotlib\n"
     assert drawn("--samples", 1).exit_code == 0
 
 

@@ -9,13 +9,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from pairs import small
 from PIL import Image
 
 from parity import ParityError
 from parity.deploy.classify import Classifier, read_labels
 from parity.deploy.precision import lower
-from parity.picture import pictures_in
+from parity.deploy.preparation import as_metadata
+from parity.picture import Preparation, load_picture, pictures_in
 
 SIZE = 32, 30
 
@@ -153,7 +155,9 @@ def test_what_cannot_be_calibrated_is_refused_and_nothing_is_written(model, tmp_
 @pytest.mark.parametrize("precision, worst", [("fp16", 0.02), ("int8", 0.5)])
 def test_lower_precision_is_held_against_the_file(precision, worst, model, pictures, tmp_path):
     found = lower(model, tmp_path / "low.onnx", precision, pictures, rounds=3)
-    assert (found.images, found.precision) == (11, precision)
+    assert (found.images, found.calibrated, found.judged_on) == (
+        (11, 0, str(pictures)) if precision == "fp16" else (5, 6, str(pictures))
+    )
     assert 0 < found.mean <= found.worst < worst
     assert found.size == (tmp_path / "low.onnx").stat().st_size / model.stat().st_size
     assert found.speed > 0
@@ -188,3 +192,152 @@ def test_the_program_reports_what_it_costs(model, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "x the size" in done.stdout
     assert json.loads((tmp_path / "h.json").read_text())["images"] == 4
+
+
+# Pictures as the file takes them
+
+
+def classifier(path, shape, scale=1.0, ends=(), metadata=(), dtype=TensorProto.FLOAT):
+    """Write a file whose logits are the means of its three channels, times `scale`."""
+    last = shape[1] not in (1, 3)
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "axes"], ["means"], keepdims=0),
+        helper.make_node("Mul", ["means", "scale"], ["scaled"]),
+        *(helper.make_node(kind, ["scaled"], ["logits"]) for kind in ends or ("Identity",)),
+    ]
+    held = [
+        numpy_helper.from_array(np.array([1, 2] if last else [2, 3]), "axes"),
+        numpy_helper.from_array(np.float32(scale), "scale"),
+    ]
+    values = [
+        helper.make_tensor_value_info("image", dtype, shape),
+        helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3]),
+    ]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], held)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    helper.set_model_props(made, dict(metadata))
+    onnx.save(made, path)
+    return path
+
+
+@pytest.fixture
+def blue(tmp_path):
+    Image.fromarray(np.full((30, 40, 3), (10, 20, 240), np.uint8)).save(tmp_path / "blue.png")
+    (tmp_path / "names.txt").write_text("first\nsecond\nthird\n")
+    return tmp_path / "blue.png"
+
+
+def predicted(path, picture, *words):
+    """Return how the picture was prepared, and its most likely class."""
+    done = parity("predict", path, picture, "--labels", picture.parent / "names.txt", "--top", 1, *words)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    prepared, _, best = done.stdout.splitlines()
+    return prepared, best.split()[-1]
+
+
+def test_what_a_file_does_not_take_is_refused(blue, tmp_path):
+    colour = classifier(tmp_path / "colour.onnx", ["n", 3, 8, 8])
+    grey = classifier(tmp_path / "grey.onnx", ["n", 1, 8, 8])
+    five = classifier(tmp_path / "five.onnx", ["n", 5, 8, 8])
+    for path, words, message in (
+        (colour, ("--size", "9"), "--size 9x9: "),
+        (grey, ("--channels", "bgr"), "takes grey pictures"),
+        (five, (), "not pictures of (N, 1 or 3, height, width) or (N, height, width, 1 or 3)"),
+        (colour, ("--mean", "x"), "--mean: 'x'"),
+        (colour, ("--preprocessor", tmp_path / "gone.json"), "gone.json: cannot read: No such file"),
+    ):
+        done = parity("predict", path, blue, *words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        assert message in done.stderr
+
+
+def test_a_file_of_bgr_pixels_gets_them(blue, tmp_path):
+    """baudm/parseq#162, roboflow/rf-detr#1203, PaddlePaddle/PaddleX#3924."""
+    path = classifier(tmp_path / "net.onnx", ["n", 3, 8, 8], scale=1 / 255)
+    prepared, best = predicted(path, blue)
+    assert "by default, ImageNet's way: nothing states another" in prepared
+    assert best == "third"  # blue is the last of RGB
+    prepared, best = predicted(path, blue, "--channels", "bgr", "--range", "0..255")
+    assert prepared.startswith("pictures: BGR, 0..255, no mean or deviation; shorter side to 9 (bilinear), 8x8 cut")
+    assert best == "first"
+
+
+def test_the_files_metadata_say_how(blue, tmp_path):
+    path = classifier(tmp_path / "net.onnx", ["n", 3, 8, 8], metadata=as_metadata(Preparation(channels="bgr")).items())
+    prepared, best = predicted(path, blue)
+    assert prepared.endswith("from the file's metadata")
+    assert best == "first"
+
+
+def test_a_configuration_beside_the_file_says_how(blue, tmp_path):
+    path = classifier(tmp_path / "net.onnx", ["n", 3, 8, 8])
+    config = {"do_normalize": False, "do_flip_channel_order": True, "size": {"height": 8, "width": 8}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    prepared, best = predicted(path, blue)
+    assert prepared.endswith("stretched to 8x8 (bilinear); from preprocessor_config.json")
+    assert best == "first"
+
+
+def test_channels_last_and_integers_are_read_from_the_file(blue, tmp_path):
+    path = classifier(tmp_path / "net.onnx", ["n", 8, 6, 3], scale=1 / 255, dtype=TensorProto.UINT8)
+    prepared, best = predicted(path, blue)
+    assert "0..255, no mean or deviation; shorter side to 6 (bilinear), 8x6 cut" in prepared
+    assert best == "third"
+    open_size = classifier(tmp_path / "open.onnx", ["n", "h", "w", 3])
+    assert "48x40 cut" in predicted(open_size, blue, "--size", "48,40")[0]
+
+
+def test_outputs_that_are_probabilities_stay_as_they_are(blue, tmp_path):
+    path = classifier(tmp_path / "net.onnx", ["n", 3, 8, 8], ends=("Softmax",))
+    ((_, best),) = Classifier.open(path, "cpu", 1).guesses([blue], None, 3, 1)
+    means = load_picture(str(blue), 3, 8, 8).mean(axis=(0, 2, 3))
+    odds = np.exp(means) / np.exp(means).sum()
+    assert [guess.probability for guess in best] == pytest.approx(sorted(odds, reverse=True), rel=1e-5)
+
+
+# What lower precision costs
+
+
+def test_a_file_below_the_least_share_of_same_classes_is_exit_1(model, pictures, monkeypatch, tmp_path):
+    words = ("precision", model, "--to", "int8", "--calibrate", pictures, "-o", tmp_path / "l.onnx", "--threads", 1)
+    worse = (
+        "import parity.deploy.precision as p\nreport = p.report\n"
+        "p.report = lambda *args: p.replace(report(*args), top1=0.6)\n"
+    )
+    done = parity(*words, "--min-top1", 61, prelude=worse)
+    assert done.returncode == 1
+    assert done.stderr.endswith("l.onnx: same most likely class for 60.0%, below --min-top1 61\n")
+    assert "warning: int8 changes the most likely class of 40.0% of the pictures: measure its accuracy" in done.stdout
+    done = parity(*words, "--min-top1", 60, prelude=worse)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"of 5 pictures ({pictures}, other than the 6 it was calibrated on); logits" in done.stdout
+    assert "warning: 6 pictures to calibrate on and 5 to judge on are few" in done.stdout
+
+
+def test_one_picture_cannot_judge_what_was_calibrated_on_it(model, pictures, tmp_path):
+    np.save(tmp_path / "one.npy", np.zeros((1, 3, *SIZE), np.float32))
+    found = lower(model, tmp_path / "low.onnx", "int8", tmp_path / "one.npy", rounds=1)
+    assert not found.held_out
+    assert any("judged on the picture that it was calibrated on" in warning for warning in found.warnings())
+    fixed = onnx.load(model)
+    for value in (*fixed.graph.input, *fixed.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(fixed, tmp_path / "four.onnx")
+    with pytest.raises(ParityError, match="takes 4 pictures at a time; to calibrate on there are 1"):
+        lower(tmp_path / "four.onnx", tmp_path / "low4.onnx", "int8", tmp_path / "one.npy")
+
+
+def test_fp16_says_which_pictures_it_was_judged_on(model, tmp_path):
+    found = lower(model, tmp_path / "low.onnx", "fp16", rounds=1)
+    assert "of 4 pictures (the project's photograph, turned and mirrored); logits" in str(found)
+    assert found.warnings() == []
+
+
+def test_a_lower_file_keeps_how_its_pictures_are_prepared(model, tmp_path):
+    made = onnx.load(model)
+    expected = Preparation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bgr", size=SIZE)
+    helper.set_model_props(made, as_metadata(expected))
+    onnx.save(made, tmp_path / "full.onnx")
+    _ = lower(tmp_path / "full.onnx", tmp_path / "low.onnx", "fp16", rounds=1)
+    assert Classifier.open(tmp_path / "low.onnx", "cpu", 1).prepared.preparation == expected

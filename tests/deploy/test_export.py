@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ import pytest
 from export_layers import FIXED, LAYERS
 
 from parity.deploy.export import Request, _Job, difference, export_models
+from parity.deploy.preparation import prepared
 from parity.errors import ParityError
 from parity.onnx_files import model_file
+from parity.picture import Preparation
 from parity.processes.models import parse_export
 from parity.processes.pool import Options, Workers
 from parity.zoo import NETWORKS
@@ -119,7 +122,7 @@ def mis_exported(monkeypatch):
 
 @pytest.mark.usefixtures("mis_exported")
 def test_a_mis_export_leaves_no_file_and_its_operator_is_named(export, tmp_path):
-    (tmp_path / "build.torch.onnx").write_text("an older one")
+    (tmp_path / "torch_net.torch.onnx").write_text("an older one")
     (file,) = export(spec("torch", tmp_path, AVERAGED), (3, 8, 8))
     assert not file.ok
     assert "MaxPool" in file.reason
@@ -323,11 +326,11 @@ def test_lower_precisions_are_made_of_what_was_proved(export, tmp_path):
     assert files(tmp_path) == ["lenet5.torch.fp16.onnx", "lenet5.torch.int8.onnx", "lenet5.torch.onnx"]
     assert [report.precision for report in file.lower.values()] == ["fp16", "int8"]
     told = file.to_dict()["lower"][str(tmp_path / "lenet5.torch.int8.onnx")]
-    assert (told["images"], told["precision"]) == (4, "int8")
+    assert (told["images"], told["calibrated"], told["precision"]) == (2, 2, "int8")  # never judged on the same ones
 
 
 def test_where_lowering_fails_an_older_lower_file_is_gone(export, monkeypatch, tmp_path):
-    def fails(*_):
+    def fails(*_, **__):
         raise ParityError("its numbers exceed the format's range")
 
     monkeypatch.setattr("parity.deploy.export.precision.lower", fails)
@@ -352,11 +355,47 @@ def test_what_fails_in_proving_is_told_as_it_is(export, monkeypatch, tmp_path):
 
 @pytest.mark.usefixtures("mis_exported")
 def test_a_mis_export_leaves_nothing_of_lower_precision_either(export, tmp_path):
-    for name in ("build.torch.onnx", "build.torch.fp16.onnx"):
+    for name in ("torch_net.torch.onnx", "torch_net.torch.fp16.onnx"):
         (tmp_path / name).write_text("an older one")
     (file,) = export(spec("torch", tmp_path, AVERAGED), (3, 8, 8), precisions=("fp16",))
     assert not file.ok
     assert files(tmp_path) == []
+
+
+OWN = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+    def forward(self, inputs):
+        return self.conv(inputs)
+build = Net
+"""
+
+
+def test_a_file_with_other_weights_does_not_go_without_a_word(workers, tmp_path):
+    model, out = spec("torch", tmp_path, OWN), tmp_path / "out"
+    name, models = parse_export(model, None)
+    out.mkdir()
+
+    def export(seed, name=name):
+        options = replace(workers.options, seed=seed)
+        (file,) = export_models(name, models, Request(out, (3, 8, 8)), options, workers)
+        return file
+
+    assert export(0).notes == export(0).notes == ()
+    (note,) = export(1).notes
+    assert note.startswith("it took the place of a file of this name with other weights; --name")
+    assert export(2, "other").notes == ()
+    assert files(out) == ["other.torch.onnx", "torch_net.torch.onnx"]
+
+
+def test_the_file_keeps_how_its_pictures_are_prepared(export, tmp_path):
+    made = Preparation((0.5,), (0.25,), "bgr", size=(28, 28))
+    (file,) = export("torch:lenet5", (1, 28, 28), preparation=made)
+    entries = {entry.key: entry.value for entry in onnx.load(file.path).metadata_props}
+    assert entries["parity.picture.channels"] == "bgr"
+    assert prepared(file.path, entries).preparation == made
 
 
 def test_nothing_is_installed_meanwhile(tmp_path):

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from parity.commands.app import answers
-from parity.commands.bench.turns import BASELINES, Row, show
+from parity.commands.bench.turns import BASELINES, OnProgress, Row, show
 from parity.commands.options import Json, Rounds, ZooNames
 from parity.commands.outputs import check_outputs
 from parity.errors import ParityError
@@ -30,14 +30,17 @@ def forward(models: ZooNames, rounds: Rounds = 20, json: Json = None) -> bool:
         if model not in NETWORKS:
             raise ParityError(f"unknown network {model!r}; {near(model)}")
         check_layout(model, "torchvision")
-    show(("model", "original", "original ms", "twin ms", "ratio"), _rows(models, rounds), json)
+    head = ("model", "original", "original ms", "twin ms", "ratio")
+    show("forward", head, lambda on_progress: _rows(models, rounds, on_progress), json)
     return True
 
 
-def _rows(models: Sequence[str], rounds: int) -> Iterator[Row]:
+def _rows(models: Sequence[str], rounds: int, on_progress: OnProgress) -> Iterator[Row]:
     from parity.weights.names import check_layout
 
-    for model, (framework, project) in itertools.product(models, _PROJECTS.items()):
+    pairs = list(itertools.product(models, _PROJECTS.items()))
+    for number, (model, (framework, project)) in enumerate(pairs):
+        on_progress(model, f"against {project}, {rounds} rounds", number, len(pairs))
         try:
             check_layout(model, project)
         except ParityError:

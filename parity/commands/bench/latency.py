@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +21,7 @@ from parity.commands.options import (
     interpreters,
 )
 from parity.commands.outputs import check_outputs
+from parity.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from parity.deploy.latency import Timing
@@ -60,10 +60,10 @@ def latency(
     name, pair = parse_pair(model, None)
     pythons = interpreters(torch=torch_python, paddle=paddle_python, onnx=onnx_python)
     rows, rates = list[timing.Timing](), dict[int, float]()
-    with TemporaryDirectory(prefix="parity-bench-") as folder, ProgressBars(name, False) as progress:
+    with temporary_folder() as folder, ProgressBars(name, False) as progress:
         files, refused = list(onnx or []), dict[str, str]()
         if not files and timing.requested("onnx", way or []):
-            files, refused = timing.exported(name, pair, Path(folder), pythons, timeout, progress.update)
+            files, refused = timing.exported(name, pair, folder, pythons, timeout, progress.update)
         models = [*pair, *(parse_model(f"onnx:{path}") for path in files)]
         for count in threads or [1]:
             timings, rates[count] = timing.measure(

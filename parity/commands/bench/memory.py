@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from parity.commands.app import answers
-from parity.commands.bench.turns import BASELINES, Row, check_twins, show, turns
+from parity.commands.bench.turns import BASELINES, OnProgress, Row, check_twins, show, turns
 from parity.commands.options import Json, Rounds, ZooNames
 from parity.commands.outputs import check_outputs
 from parity.errors import ParityError
@@ -34,17 +34,20 @@ def memory(
     for model in models:
         if NETWORKS[model].family != "densenet" or model == "densenet_d2l":
             raise ParityError(f"{model} has no memory_efficient; the DenseNets except densenet_d2l have it")
-    show(("model", "backend", "MB", "saving MB", "ratio", "s", "saving s", "ratio"), _rows(models, batch, rounds), json)
+    head = ("model", "backend", "MB", "saving MB", "ratio", "s", "saving s", "ratio")
+    show("memory", head, lambda on_progress: _rows(models, batch, rounds, on_progress), json)
     return True
 
 
-def _rows(models: Sequence[str], batch: int, rounds: int) -> Iterator[Row]:
+def _rows(models: Sequence[str], batch: int, rounds: int, on_progress: OnProgress) -> Iterator[Row]:
     from parity.zoo import NETWORKS
 
     for model, backend in itertools.product(models, ("torch", "paddle")):
         shape = ",".join(map(str, (batch, *NETWORKS[model].input[1:])))
         step = [sys.executable, str(BASELINES / "memory.py"), backend, model, shape]
-        wall, peak = (list(medians.values()) for medians in turns({"0": [*step, "0"], "1": [*step, "1"]}, rounds))
+        commands = {"plain": [*step, "0"], "saving": [*step, "1"]}
+        medians = turns(commands, rounds, f"{model}, {backend}", on_progress)
+        wall, peak = (list(each.values()) for each in medians)
         row = {
             "model": model,
             "side": backend,

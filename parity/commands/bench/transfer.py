@@ -9,15 +9,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
 from parity.commands.app import answers
-from parity.commands.bench.turns import Row, measured, show
+from parity.commands.bench.turns import OnProgress, Row, measured, show
 from parity.commands.options import Json, Rounds, ZooNames
 from parity.commands.outputs import check_outputs
+from parity.temporary import temporary_folder
 
 _FORMATS = ("safetensors", "pth", "pdparams")
 
@@ -35,24 +35,27 @@ def transfer(
     """
     check_outputs(json)
     times = "MB", "cp s", "all s", "of cp's speed", "proper s", "of cp's speed", "peak MB", "of the file"
-    show(("model", "from", "to", *times), _rows(models, rounds, folder), json)
+    rows = lambda on_progress: _rows(models, rounds, folder, on_progress)
+    show("transfer", ("model", "from", "to", *times), rows, json)
     return True
 
 
-def _rows(models: Sequence[str], rounds: int, folder: Path | None) -> Iterator[Row]:
+def _rows(models: Sequence[str], rounds: int, folder: Path | None, on_progress: OnProgress) -> Iterator[Row]:
     from parity.weights import blueprint
     from parity.weights.hardened import hardened_state
     from parity.weights.transfer import transfer as convert
 
     for model in models:
         slots = blueprint.slots(model)
-        with TemporaryDirectory(prefix="parity-bench-", dir=folder) as temporary:
-            files = {kind: Path(temporary) / f"{model}.{kind}" for kind in _FORMATS}
+        with temporary_folder(folder) as temporary:
+            files = {kind: temporary / f"{model}.{kind}" for kind in _FORMATS}
             hardened_state(slots).save(files["safetensors"])
             for kind in _FORMATS[1:]:
                 _ = convert(files["safetensors"], files[kind], model)
-            for source, target in itertools.permutations(_FORMATS, 2):
-                medians = _medians(model, files[source], Path(temporary) / f"converted.{target}", rounds)
+            pairs = list(itertools.permutations(_FORMATS, 2))
+            for number, (source, target) in enumerate(pairs):
+                on_progress(model, f".{source} to .{target}", number, len(pairs))
+                medians = _medians(model, files[source], temporary / f"converted.{target}", rounds)
                 yield _row(model, source, target, rounds, files[source].stat().st_size / 1e6, medians)
 
 

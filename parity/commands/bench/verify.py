@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from parity.commands.app import answers
-from parity.commands.bench.turns import BASELINES, Row, check_twins, show, turns
+from parity.commands.bench.turns import BASELINES, OnProgress, Row, check_twins, show, turns
 from parity.commands.options import Batches, Json, Rounds, ZooNames
 from parity.commands.outputs import check_outputs
 
@@ -18,11 +18,11 @@ def verify(models: ZooNames, batch: Batches = None, rounds: Rounds = 5, json: Js
     check_outputs(json)
     check_twins(models)  # all names, before hours of measuring
     head = ("model", "batch", "floor s", "compare s", "ratio", "floor MB", "compare MB", "ratio")
-    show(head, _rows(models, batch or [1], rounds), json)
+    show("verify", head, lambda on_progress: _rows(models, batch or [1], rounds, on_progress), json)
     return True
 
 
-def _rows(models: Sequence[str], batches: Sequence[int], rounds: int) -> Iterator[Row]:
+def _rows(models: Sequence[str], batches: Sequence[int], rounds: int, on_progress: OnProgress) -> Iterator[Row]:
     from parity.zoo import NETWORKS
 
     for model, n in itertools.product(models, batches):
@@ -31,7 +31,7 @@ def _rows(models: Sequence[str], batches: Sequence[int], rounds: int) -> Iterato
             "floor": [sys.executable, str(BASELINES / "compare.py"), model, shape],
             "compare": [sys.executable, "-m", "parity", "compare", model, "--input", shape, "--quiet"],
         }
-        wall, memory = turns(commands, rounds)
+        wall, memory = turns(commands, rounds, f"{model}, batch {n}", on_progress)
         row = {
             "model": model,
             "batch": n,
