@@ -13,3 +13,16 @@ def projection(shape: tuple[int, ...]) -> Array:
     """Return fixed pseudo-random numbers in [-1, 1): the cotangents of all gradients, the same for every network."""
     bits = np.random.PCG64(math.prod(shape)).random_raw(math.prod(shape))
     return ((bits >> np.uint64(40)).astype(np.float64) * 2.0**-23 - 1.0).reshape(shape)
+
+
+def example(shape: tuple[int, ...], dtype: str = "float32") -> Array:
+    """Return an input of fixed pseudo-random numbers: floating ones of deviation 1, like a picture's; integers 0 and 1.
+
+    Integers are indices or masks, and any table that is indexed has two rows.
+
+    Args:
+        shape: Its shape.
+        dtype: numpy's name of a floating, integer or boolean dtype.
+    """
+    numbers = projection(shape)
+    return (numbers * math.sqrt(3.0) if np.dtype(dtype).kind == "f" else numbers >= 0).astype(dtype)
