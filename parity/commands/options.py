@@ -34,8 +34,8 @@ Inputs = Annotated[
     typer.Option(
         "--input",
         metavar="WHAT",
-        help="A picture, an array.npy, or a shape: 1,3,224,224 or 1,16:int64; by default the project's photograph. Once "
-        "for each input of the network; NAME=WHAT for a keyword argument, or a file .npz with all of them.",
+        help="A picture, an array.npy, or a shape, 1,3,224,224 or 1,16:int64; by default the project's photograph. "
+        "Once for each input of the network: NAME=WHAT for a keyword argument, or one .npz with all of them.",
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]

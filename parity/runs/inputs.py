@@ -95,9 +95,13 @@ def _array(value: Any, what: str) -> Array:
                 value = load_backend(name).to_numpy(value)
         array = np.asarray(value)
     except Exception as error:  # a framework's own, of a tensor that is sparse or quantised
-        raise ParityError(f"{what}: no numpy array can be made of this {type(value).__name__}: {said(error)}") from error
+        raise ParityError(
+            f"{what}: no numpy array can be made of this {type(value).__name__}: {said(error)}"
+        ) from error
     if array.dtype.kind not in "fiub":
-        raise ParityError(f"{what}: a {type(value).__name__} (dtype {array.dtype}) is no array of real numbers. {_TAKES}")
+        raise ParityError(
+            f"{what}: a {type(value).__name__} (dtype {array.dtype}) is no array of real numbers. {_TAKES}"
+        )
     return array
 
 
@@ -146,9 +150,10 @@ def from_words(words: Sequence[str], shape: tuple[int, int, int, int] | None) ->
         raise ParityError(f"--input {words[names.index('')]}: name all inputs, or none: NAME=...")
     if any(names) and len({*names}) < len(names):
         raise ParityError(f"--input: two inputs are called {max(names, key=names.count)}")
-    arrays = [_word(what, shape if len(words) == 1 else None, f"--input {word}") for (_, what), word in zip(
-        named, words, strict=True
-    )]
+    arrays = [
+        _word(what, shape if len(words) == 1 else None, f"--input {word}")
+        for (_, what), word in zip(named, words, strict=True)
+    ]
     return dict(zip(names, arrays, strict=True)) if any(names) else arrays
 
 

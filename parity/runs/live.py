@@ -93,11 +93,12 @@ def compare(
             with explained(side.network):
                 record(backend, side.network, given, folder / role, manifest=side.manifest, gradients=gradients)
             traces.append(stack.enter_context(Trace(folder / role)))
-        comparison = judge(type(networks[0]).__name__, *traces, values_only=values_only)
+        expected, actual = traces
+        comparison = judge(type(networks[0]).__name__, expected, actual, values_only=values_only)
         if comparison.ok:
             return with_notes(comparison)
         states = backends[0].get_state(networks[0]), backends[1].get_state(networks[1])
-        replayed = replay(backends[1], networks[1], traces[0])
-        explanation = with_culprits(comparison, *traces, replayed, states)
+        replayed = replay(backends[1], networks[1], expected)
+        explanation = with_culprits(comparison, expected, actual, replayed, states)
         tried = lambda i, limit: overwriting(backends[i], networks[i], given, traces[1 - i], limit)
         return with_notes(with_overwriting(explanation, tried))
