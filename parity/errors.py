@@ -6,9 +6,11 @@ import re
 import sys
 import sysconfig
 import traceback
+from pathlib import Path
 
 # Packages that call a user's code, or are called by it: an error is located in the user's own code.
 _NOT_THE_USERS = {"parity", "torch", "paddle", "numpy"}
+_OURS = f"{Path(__file__).parent}/"  # a worker's main file has another module's name
 _STANDARD = tuple(f"{sysconfig.get_path(each)}/" for each in ("stdlib", "platstdlib"))
 _INSTALLED = ("/site-packages/", "/dist-packages/")
 _NOTEBOOK = ("<ipython-input", "<stdin>")  # what a user typed; any other "<...>" is code that was generated
@@ -56,7 +58,9 @@ def place(error: BaseException) -> str:
 
 
 def _generated(file: str) -> bool:
-    """Return whether no user has written the file: Python's own, or code that was made while running."""
+    """Return whether no user has written the file: ours, Python's own, or code that was made while running."""
+    if file.startswith(_OURS):
+        return True
     if any(folder in file for folder in _INSTALLED):
         return False
     return file.startswith(_STANDARD) or (file.startswith("<") and not file.startswith(_NOTEBOOK))

@@ -70,6 +70,8 @@ def network_in(value: Any) -> Given:
                 f"{name}: called for a network, without arguments: {type(error).__name__}: {said(error)}{place(error)}"
             ) from error
     network, wrappers = _unwrapped(value)
+    if not _is_network(network):
+        return Given(network, tuple(wrappers), lambda: None)
     replaced = list[tuple[dict[str, Any], str, Any]]()
 
     def undo() -> None:

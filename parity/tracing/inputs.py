@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.errors import ParityError
+from parity.errors import ParityError, UserCodeError, in_layer
 from parity.numerics.arrays import Array
 
 # An item is an array, a number, None, or a list, tuple or mapping of items.
@@ -39,8 +40,8 @@ def bound(network: Any, inputs: Inputs) -> Arguments:
     if not isinstance(inputs, Mapping):
         if not _binds(signature, inputs, {}):
             raise ParityError(
-                f"inputs: {takes}; {len(inputs)} given by position. Give one for each, or name them "
-                "(export, summary and bench take networks of one input)."
+                f"inputs: {takes}; {len(inputs)} given by position. Give one for each, or name them"
+                + (" (parity export takes networks of one input)." if len(inputs) == 1 else ".")
             )
         return tuple(inputs), {}
     if all(isinstance(name, str) for name in inputs) and signature is not None and _binds(signature, (), inputs):
@@ -51,6 +52,26 @@ def bound(network: Any, inputs: Inputs) -> Arguments:
             f"inputs: {takes}; given by name: {', '.join(map(str, inputs))}. Give those names, or a list by position."
         )
     return (dict(inputs),), {}
+
+
+@contextlib.contextmanager
+def as_bound(network: Any, inputs: Inputs, arguments: Arguments) -> Iterator[None]:
+    """Add to an error of a `forward` that it was given a mapping as one argument, because of its signature.
+
+    Raises:
+        UserCodeError: That error, or, in place of a RecursionError, that the network's layers are nested too deeply.
+    """
+    try:
+        yield
+    except RecursionError as error:  # raised between layers, or where they are listed
+        raise in_layer(type(network).__name__, error) from error
+    except UserCodeError as error:
+        if not isinstance(inputs, Mapping) or not arguments[0]:
+            raise
+        names = ", ".join(map(str, inputs))
+        raise UserCodeError(
+            f"{error}; given one dict ({names}), as {type(network).__name__}.forward takes no such names"
+        ) from error.__cause__
 
 
 def _binds(signature: inspect.Signature | None, arguments: Sequence[Any], named: Mapping[str, Any]) -> bool:

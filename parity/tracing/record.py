@@ -22,7 +22,7 @@ from parity.numerics.arrays import Array
 from parity.numerics.distance import distance
 from parity.numerics.fixed_random import projection
 from parity.tracing.backend import Backend, OnProgress
-from parity.tracing.inputs import Arguments, Inputs, bound, input_digest, mapped
+from parity.tracing.inputs import Arguments, Inputs, as_bound, bound, input_digest, mapped
 from parity.tracing.trace import Call, Noise, TraceWriter
 from parity.tracing.watch import TensorCache, flatten, inference_mode, keys, leaves, watched
 
@@ -56,12 +56,13 @@ def record(
             different layers.
     """
     arguments = bound(network, inputs)
-    recorder = _Recorder(backend, network, path, gradients, progress)
-    with inference_mode(backend, network), watched(recorder.layers, recorder.wrap):
-        with backend.double(network) as changed64:
-            recorder.run("float64", arguments)
-        with backend.native(network) as changed32:
-            recorder.run("float32", arguments)
+    with as_bound(network, inputs, arguments):
+        recorder = _Recorder(backend, network, path, gradients, progress)
+        with inference_mode(backend, network), watched(recorder.layers, recorder.wrap):
+            with backend.double(network) as changed64:
+                recorder.run("float64", arguments)
+            with backend.native(network) as changed32:
+                recorder.run("float32", arguments)
     entries = {**backend.manifest(network), "input_sha256": input_digest(inputs), **(manifest or {})}
     if network.training:
         entries["training_mode"] = True

@@ -92,13 +92,18 @@ def test_layers_nested_deeper_than_python_calls_are_refused(depth):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ("abc", "inputs: a str "),
+        ("abc", "inputs: a str, and no file has this name: 'abc'. Give a numpy array or tensor, a shape "),
+        ("gone.npy", "inputs gone.npy: cannot read: No such file"),
+        (__file__, "inputs: .*test_live.py: not a picture that can be read; give a JPEG or PNG. Give a numpy "),
         (None, "inputs: a NoneType "),
-        ({"x": IMAGE}, "inputs: a dict "),
+        ({"x": IMAGE}, r"0: TypeError: .*; given one dict \(x\), as Sequential.forward takes no such names"),
         (1j, "inputs: a complex "),
-        ([IMAGE, "s"], r"inputs\[1\]: a str "),
+        ([IMAGE, "s"], r"inputs\[1\]: a str, and no file "),
         ([[1, [2]]], r"inputs\[0\]: no numpy array can be made of this list: "),
-        (torch.ones(1, 3, 8, 8, requires_grad=True), "inputs: no numpy array can be made of this Tensor: "),
+        ({"x": [IMAGE, {3}]}, r"inputs\['x'\]\[1\]: a set "),
+        ((1, 0, 8, 8), "inputs: a shape's numbers are each at least 1, found 1,0,8,8"),
+        ((1, 3, 10**6, 10**6), "inputs: too large for this machine: 1,3,1000000,1000000"),
+        (torch.ones(1, 3, 8, 8).to_sparse(), "inputs: no numpy array can be made of this Tensor: "),
     ],
 )
 def test_inputs_that_are_no_arrays_are_refused_by_that_name(inputs, words):
@@ -106,4 +111,5 @@ def test_inputs_that_are_no_arrays_are_refused_by_that_name(inputs, words):
 
 
 def test_too_many_inputs_are_told_of_the_network():
-    assert str(refused(within(torch.nn, missing_key), [IMAGE, IMAGE])).startswith("Sequential: TypeError: ")
+    words = "inputs: Sequential.forward takes (input); 2 given by position. Give one for each, or name them."
+    assert str(refused(within(torch.nn, missing_key), [IMAGE, IMAGE])) == words
