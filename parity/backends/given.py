@@ -70,6 +70,7 @@ def network_in(value: Any) -> Given:
                 f"{name}: called for a network, without arguments: {type(error).__name__}: {said(error)}{place(error)}"
             ) from error
     network, wrappers = _unwrapped(value)
+    _refuse(network, type(network).__name__)
     if not _is_network(network):
         return Given(network, tuple(wrappers), lambda: None)
     replaced = list[tuple[dict[str, Any], str, Any]]()
@@ -86,7 +87,6 @@ def network_in(value: Any) -> Given:
                 replaced.append((store, key, store[key]))
                 store[key] = layer
                 wrappers += [f"{name} ({path})" for name in names]
-        _refuse(network, type(network).__name__)
         for path, layer in _layers(network):
             wrappers += [f"{name} ({path})" if path else name for name in _converted(layer)]
     except ParityError:
@@ -154,9 +154,13 @@ def _layers(network: Any) -> list[tuple[str, Any]]:
 
 def _converted(layer: Any) -> list[str]:
     """Return how a layer's own code was converted, in place: a run leaves that out, see `Backend.eager`."""
-    static = hasattr(inspect.getattr_static(layer, "forward", None), "dygraph_function")
-    compiled = vars(layer).get("_compiled_call_impl") is not None
-    return [name for name, found in (("to_static", static), ("compile()", compiled)) if found]
+    forward = inspect.getattr_static(layer, "forward", None)
+    marks = {
+        "to_static": hasattr(forward, "dygraph_function"),
+        "torch.compile": hasattr(forward, "_torchdynamo_orig_callable"),
+        "compile()": vars(layer).get("_compiled_call_impl") is not None,
+    }
+    return [name for name, found in marks.items() if found]
 
 
 def unregistered(network: Any) -> list[str]:

@@ -17,7 +17,7 @@ from parity.analysis.outline import Outline, outline
 from parity.analysis.survey import SizeReport, survey
 from parity.backends.given import explained, network_in
 from parity.backends.load import load_backend
-from parity.errors import ParityError, UserCodeError, place, said
+from parity.errors import ParityError, UserCodeError, in_layer, place, said
 from parity.numerics.distance import Distance
 from parity.processes import jobs
 from parity.tracing.inputs import Inputs
@@ -172,7 +172,12 @@ class Session:
         network = self._build(job.network)
         # A user's network may depend on the values inside it, so it runs with its real weights.
         hollow = isinstance(job.network, jobs.Twin)
-        return outline(self.backend, self.backend.hollow(network) if hollow else network, job.shape)
+        try:
+            return outline(self.backend, self.backend.hollow(network) if hollow else network, job.shape)
+        except (ParityError, MemoryError):
+            raise
+        except Exception as error:
+            raise in_layer(type(network).__name__, error) from error
 
     @do.register
     def _survey(self, job: jobs.Survey) -> tuple[SizeReport, ...]:

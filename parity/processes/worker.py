@@ -68,9 +68,9 @@ def main() -> None:
         def send(message: jobs.Message) -> None:
             _ = answers.write(json.dumps(encode(message, strict=False)) + "\n")
 
-        def failed(reason: str) -> None:
+        def failed(reason: str, error: BaseException) -> None:
             with contextlib.suppress(OSError):  # a full disk must not keep the answer back
-                traceback.print_exc()
+                traceback.print_exception(error)
             send(jobs.Failed(f"{reason}. --verbose shows the traceback"))
 
         session = Session(name, lambda *progress: send(jobs.Progress(progress)))
@@ -85,11 +85,11 @@ def main() -> None:
         except MemoryError:
             send(jobs.Failed(f"{name} worker: out of memory; use a smaller batch or image"))
         except UserCodeError as error:
-            failed(str(error))
+            failed(str(error), error.__cause__ or error)
         except ParityError as error:
             send(jobs.Failed(str(error)))
         except (Exception, SystemExit) as error:  # a user's code may end the process, too
-            failed(f"{name} worker: {type(error).__name__}: {said(error)}{place(error)}")
+            failed(f"{name} worker: {type(error).__name__}: {said(error)}{place(error)}", error)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ def with_notes(comparison: Comparison) -> Comparison:
     notes, culprits = list[str](), list[Culprit]()
     for role, manifest in zip(_ROLES, (comparison.reference, comparison.candidate), strict=True):
         if wrappers := manifest.get("wrappers"):
-            notes.append(f"the {role} was given as {', '.join(wrappers)}; the network within is compared")
+            notes.append(f"taken off the {role} before it was compared: {', '.join(wrappers)}")
         hidden = manifest.get("unregistered", ())
         if comparison.verdict == "invalid":  # for this reason, as like as not
             culprits += [Culprit("", f"in the {role}, {sentence}") for sentence in hidden]

@@ -56,7 +56,7 @@ def bound(network: Any, inputs: Inputs) -> Arguments:
 
 @contextlib.contextmanager
 def as_bound(network: Any, inputs: Inputs, arguments: Arguments) -> Iterator[None]:
-    """Add to an error of a `forward` that it was given a mapping as one argument, because of its signature.
+    """Add to an error about a dict that a `forward` was given one as its argument, because of its signature.
 
     Raises:
         UserCodeError: That error, or, in place of a RecursionError, that the network's layers are nested too deeply.
@@ -66,7 +66,7 @@ def as_bound(network: Any, inputs: Inputs, arguments: Arguments) -> Iterator[Non
     except RecursionError as error:  # raised between layers, or where they are listed
         raise in_layer(type(network).__name__, error) from error
     except UserCodeError as error:
-        if not isinstance(inputs, Mapping) or not arguments[0]:
+        if not isinstance(inputs, Mapping) or not arguments[0] or "dict" not in str(error):
             raise
         names = ", ".join(map(str, inputs))
         raise UserCodeError(
