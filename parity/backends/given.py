@@ -35,6 +35,10 @@ _WHOLE = {
 }
 
 
+# Whether a layer is torch's: the framework, and its containers in place of a list and of a dictionary.
+_SEEN = {True: ("torch", ("ModuleList", "ModuleDict")), False: ("Paddle", ("LayerList", "LayerDict"))}
+
+
 class Given(NamedTuple):
     """A network, and what was taken off it.
 
@@ -181,15 +185,12 @@ def unregistered(network: Any) -> list[str]:
             items = value.values() if isinstance(value, Mapping) else value
             hidden = [item for item in items if _is_layer(item) and id(item) not in registered]
             if hidden:
-                torch = "_modules" in vars(layer)
-                container = {True: ("ModuleDict", "LayerDict"), False: ("ModuleList", "LayerList")}[
-                    isinstance(value, Mapping)
-                ][0 if torch else 1]
+                framework, containers = _SEEN["_modules" in vars(layer)]
                 name = f"{path}.{word}" if path else word
                 kinds = ", ".join(dict.fromkeys(type(item).__name__ for item in hidden))
                 found.append(
-                    f"{name} is a plain {type(value).__name__} of layers ({kinds}), which the framework does not see: "
-                    f"use nn.{container}"
+                    f"{name} is a plain {type(value).__name__} of layers ({kinds}), which {framework} does not see: "
+                    f"use nn.{containers[isinstance(value, Mapping)]}"
                 )
     return found
 

@@ -20,7 +20,7 @@ from parity.processes.models import Model
 from parity.processes.pool import Options, Workers
 from parity.processes.questions import described_weights, setup
 from parity.processes.workers import Worker, ask, wait
-from parity.runs.reasons import with_notes, with_overwriting
+from parity.runs.reasons import with_notes, with_order, with_overwriting
 from parity.temporary import temporary_folder
 from parity.tracing.inputs import Inputs
 from parity.tracing.trace import Trace
@@ -130,6 +130,7 @@ def _find_culprits(
         _ = wait(networks, options.timeout)
         states = State.load(paths[0]), State.load(paths[1])
     explanation = with_culprits(comparison, reference, candidate, replayed, states)
+    explanation = with_order(explanation, reference, candidate)
 
     def tried(side: int, limit: float) -> list[str]:
         worker = pool[side]

@@ -23,6 +23,7 @@ _TAKES = (
 )
 _NAMED = re.compile(r"([A-Za-z_]\w*)=(.+)", re.DOTALL)
 _SHAPE = re.compile(r"(\d+(?:,\d+)*)(?::(\w+))?")
+_DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 _LARGEST = 1 << 32  # elements of an input that is made here
 
 
@@ -121,10 +122,10 @@ def _example(shape: tuple[int, ...], dtype: str, what: str) -> Array:
         raise ParityError(f"{what}: a shape's numbers are each at least 1, found {','.join(map(str, shape))}")
     if np.prod(shape, dtype=float) > _LARGEST:
         raise ParityError(f"{what}: too large for this machine: {','.join(map(str, shape))}")
+    if dtype not in _DTYPES:
+        raise ParityError(f"{what}: no dtype {dtype!r}; one of {', '.join(_DTYPES)}")
     try:
         return example(shape, dtype)
-    except TypeError as error:
-        raise ParityError(f"{what}: no dtype {dtype!r}; for example float32, int64, bool") from error
     except MemoryError as error:
         raise ParityError(f"{what}: too large for this machine: {','.join(map(str, shape))}") from error
 

@@ -13,7 +13,7 @@ from parity.judging.comparison import Comparison
 from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
 from parity.runs.inputs import from_objects
-from parity.runs.reasons import with_notes, with_overwriting
+from parity.runs.reasons import with_notes, with_order, with_overwriting
 from parity.temporary import temporary_folder
 from parity.tracing.backend import Backend
 from parity.tracing.overwriting import overwriting
@@ -84,7 +84,7 @@ def compare(
         networks = [side.network for side in sides]
         backends = [backend_of(network) for network in networks]
         if transfer:
-            with explained(networks[1]):
+            with explained(networks[0]), explained(networks[1]):
                 state = backends[0].get_state(networks[0])
                 backends[1].set_state(networks[1], state, type(networks[1]).__name__)
         folder = stack.enter_context(temporary_folder())
@@ -99,6 +99,6 @@ def compare(
             return with_notes(comparison)
         states = backends[0].get_state(networks[0]), backends[1].get_state(networks[1])
         replayed = replay(backends[1], networks[1], expected)
-        explanation = with_culprits(comparison, expected, actual, replayed, states)
+        explanation = with_order(with_culprits(comparison, expected, actual, replayed, states), expected, actual)
         tried = lambda i, limit: overwriting(backends[i], networks[i], given, traces[1 - i], limit)
         return with_notes(with_overwriting(explanation, tried))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from parity.judging.comparison import Comparison, Culprit
+from parity.judging.comparison import Comparison, Culprit, Layer
+from parity.numerics.distance import distance
+from parity.tracing.trace import Trace
 
 _ROLES = "reference", "candidate"
 _FORWARD = "the forward code of "
@@ -35,9 +37,8 @@ def with_overwriting(comparison: Comparison, tried: Callable[[int, float], list[
         tried: Called with 0 for the reference or 1 for the candidate and a distance; returns as
             `tracing.overwriting.overwriting` does.
     """
-    layer = next((layer for layer in comparison.layers if layer.layer == ""), None)
-    forwards = [each for each in comparison.culprits if each.explanation.startswith(_FORWARD)]
-    if layer is None or layer.verdict != "different" or len(forwards) != len(comparison.culprits):
+    layer = _unexplained(comparison)
+    if layer is None:
         return comparison
     for side, name in enumerate(comparison.names):
         if layers := tried(side, layer.allowance):
@@ -47,3 +48,38 @@ def with_overwriting(comparison: Comparison, tried: Callable[[int, float], list[
             )
             return dataclasses.replace(comparison, culprits=(Culprit(layers[0], reason),))
     return comparison
+
+
+def with_order(comparison: Comparison, reference: Trace, candidate: Trace) -> Comparison:
+    """Return the comparison with the reason of a forward that differs because it returns its outputs in another order.
+
+    Args:
+        comparison: With its culprits.
+        reference: The traces that it judged.
+        candidate: Likewise.
+    """
+    layer = _unexplained(comparison)
+    ends = [next((call for call in trace.calls if call.key == ("", 0)), None) for trace in (reference, candidate)]
+    if layer is None or ends[0] is None or ends[1] is None:
+        return comparison
+    expected = [reference.tensor(name) for name in ends[0].outputs]
+    actual = [candidate.tensor(name) for name in ends[1].outputs]
+    labels = [end.labels or tuple(map(str, range(len(end.outputs)))) for end in ends if end is not None]
+    partners = [
+        [j for j, b in enumerate(actual) if a.shape == b.shape and distance(b, a).relative <= layer.allowance]
+        for a in expected
+    ]
+    if len(expected) != len(actual) or {j for found in partners for j in found[:1]} != {*range(len(actual))}:
+        return comparison
+    moved = [
+        f"{labels[0][i]} is {labels[1][js[0]]}" for i, js in enumerate(partners) if labels[0][i] != labels[1][js[0]]
+    ]
+    reason = f"its outputs are right, in another order or by other names: {', '.join(moved)} in the candidate"
+    return dataclasses.replace(comparison, culprits=(Culprit("", reason),))
+
+
+def _unexplained(comparison: Comparison) -> Layer | None:
+    """Return the network's own row if its output differs, and no culprit but forward code was found."""
+    forwards = [each for each in comparison.culprits if each.explanation.startswith(_FORWARD)]
+    row = next((layer for layer in comparison.layers if layer.layer == ""), None)
+    return row if row is not None and row.verdict == "different" and len(forwards) == len(comparison.culprits) else None
