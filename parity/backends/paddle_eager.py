@@ -16,16 +16,29 @@ from paddle.jit.dy2static.program_translator import ProgramTranslator
 
 @contextlib.contextmanager
 def eager() -> Iterator[None]:
-    """Run what to_static has converted as it was before, and SyncBatchNorm on a CPU as BatchNorm, for a while.
-
-    Paddle has no kernel of SyncBatchNorm for a CPU. In one process the two are the same function.
-    """
+    """Run what to_static has converted as it was before, and SyncBatchNorm on a CPU, for a while."""
     translator, log = ProgramTranslator(), logging.getLogger("Dynamic-to-Static")
     converts, silent = translator.enable_to_static, log.disabled
+    try:
+        log.disabled = True  # it warns of what is meant here
+        translator.enable(False)
+        with sync_batch_norm_on_a_cpu():
+            yield
+    finally:
+        translator.enable(converts)
+        log.disabled = silent
+
+
+@contextlib.contextmanager
+def sync_batch_norm_on_a_cpu() -> Iterator[None]:
+    """Run SyncBatchNorm on a CPU as BatchNorm for a while: the same function in one process.
+
+    Paddle has no kernel of it for a CPU, and cannot write it into a program for one.
+    """
     kernel = paddle._C_ops.sync_batch_norm_
 
     def batch_norm(x: Any, mean: Any, variance: Any, weight: Any, bias: Any, is_test: bool, *settings: Any) -> Any:
-        if not x.place.is_cpu_place():
+        if paddle.in_dynamic_mode() and not x.place.is_cpu_place():
             return kernel(x, mean, variance, weight, bias, is_test, *settings)
         momentum, epsilon, layout = settings[:3]
         y = paddle.nn.functional.batch_norm(
@@ -34,11 +47,7 @@ def eager() -> Iterator[None]:
         return (y, *[None] * 5)
 
     try:
-        log.disabled = True  # it warns of what is meant here
-        translator.enable(False)
         paddle._C_ops.sync_batch_norm_ = batch_norm
         yield
     finally:
         paddle._C_ops.sync_batch_norm_ = kernel
-        translator.enable(converts)
-        log.disabled = silent

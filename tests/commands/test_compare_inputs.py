@@ -49,6 +49,10 @@ class Hidden(Net):
         self.convs = [Conv(3, 4, 3)]
     def forward(self, x):
         return self.convs[0](x)
+class Alone(Net):
+    def forward(self, x):
+        return self.norm(self.conv(x))
+alone = lambda: off(Alone())
 wrapped, whole = off(Whole()), lambda: Whole()
 """
 
@@ -153,6 +157,15 @@ def test_layers_that_are_not_registered_are_the_reason(desk, capfd, monkeypatch)
         code, out, err = compared(capfd, monkeypatch, *pair("Hidden"), *arguments)
         assert (code, out) == (2, "")
         assert "convs is a plain list of layers (Conv2" in err
+
+
+def test_export_of_a_wrapped_network_says_what_it_took_off_and_sync_batch_norm_is_written(desk):
+    done = run("export", "torch:torch_made.py:alone", "-o", "out", "--shape", "3,16,16", cwd=desk)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "alone.torch.onnx: note: taken off the network before it was exported: DataParallel\n" in done.stdout
+    done = run("export", "paddle:paddle_made.py:alone", "-o", "out", "--shape", "3,16,16", cwd=desk)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "alone.paddle.onnx: rounding: " in done.stdout
 
 
 def test_export_of_a_network_of_two_inputs_is_refused_in_one_line(desk):
