@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from parity.errors import ParityError, place, said
@@ -28,7 +28,7 @@ _WHOLE = {
     "give the module that torch.jit.script or torch.jit.trace was called with",
     "torch.distributed.fsdp.fully_sharded_data_parallel.FullyShardedDataParallel": "holds a part of the weights; "
     "save a full state dict and load it into the network itself",
-    "torch.distributed.fsdp._fully_shard._fully_shard.FSDPModule": "holds a part of the weights; "
+    "torch.distributed.fsdp.FSDPModule": "holds a part of the weights; "
     "save a full state dict and load it into the network itself",
     "paddle.jit.translated_layer.TranslatedLayer": "runs as one program, its layers cannot be recorded; "
     "give the layer that paddle.jit.save was called with",
@@ -176,23 +176,32 @@ def unregistered(network: Any) -> list[str]:
         A sentence for each such attribute: "heads is a plain list of layers: use ModuleList, ..."; of a hidden
         reference to a layer that is registered elsewhere, nothing.
     """
+    if not _is_layer(network):  # a file
+        return []
     registered = {id(network)} | {id(store[key]) for _, store, key in _places(network)}
     found = list[str]()
     for path, layer in _layers(network):
         for word, value in vars(layer).items():
-            if word.startswith("_") or not isinstance(value, (list, tuple, dict)):
-                continue
-            items = value.values() if isinstance(value, Mapping) else value
-            hidden = [item for item in items if _is_layer(item) and id(item) not in registered]
+            hidden = [item for item in _listed(value) if id(item) not in registered]
             if hidden:
                 framework, containers = _SEEN["_modules" in vars(layer)]
                 name = f"{path}.{word}" if path else word
                 kinds = ", ".join(dict.fromkeys(type(item).__name__ for item in hidden))
                 found.append(
                     f"{name} is a plain {type(value).__name__} of layers ({kinds}), which {framework} does not see: "
-                    f"use nn.{containers[isinstance(value, Mapping)]}"
+                    f"use nn.{containers[isinstance(value, dict)]}"
                 )
     return found
+
+
+def _listed(value: Any, depth: int = 3) -> Iterator[Any]:
+    """Yield the layers in plain lists, tuples and dictionaries, nested up to a depth: they may hold themselves."""
+    if depth and isinstance(value, (list, tuple, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            if _is_layer(item):
+                yield item
+            else:
+                yield from _listed(item, depth - 1)
 
 
 def _is_layer(value: Any) -> bool:

@@ -105,6 +105,11 @@ def test_inputs_that_do_not_fit_are_told_with_what_is_taken(inputs, words):
     assert "\n" not in str(caught.value)
 
 
+def test_a_name_that_is_mistaken_does_not_turn_the_others_into_a_dict():
+    with pytest.raises(ParityError, match=r"^inputs: Net.forward takes \(x, mask=None\); given by name: x, maks\."):
+        compare(*twins(lambda self, x, mask=None: self.a(x)), {"x": IMAGE, "maks": IDS})
+
+
 def test_different_inputs_have_different_digests():
     x, y = np.ones((2, 3)), np.zeros((2, 3))
     given = [

@@ -32,8 +32,13 @@ class TorchBody(torch.nn.Module):
         return self.body(x)
 
 
+def refuses(graph, inputs):
+    """A compiler: no comparison may come so far, as it would see other code than the user's."""
+    raise AssertionError("compiled")
+
+
 class TorchCompiledForward(TorchBody):
-    @torch.compile(backend="eager")
+    @torch.compile(backend=refuses)
     def forward(self, x):
         return self.body(x)
 
@@ -58,12 +63,12 @@ class PaddleStatic(PaddleBody):
 
 
 def compiled(net):
-    return torch.compile(net, backend="eager")
+    return torch.compile(net, backend=refuses)
 
 
 def compiled_in_place():
     net = TorchBody()
-    net.compile(backend="eager")
+    net.compile(backend=refuses)
     return net
 
 
@@ -168,6 +173,27 @@ def test_what_cannot_be_recorded_is_refused_in_one_line(made, words):
     assert "\n" not in str(caught.value)
 
 
+def of_another_library(package, name, **parts):
+    """A network of a class of that name, holding others: the library need not be installed."""
+    made = type(name, (torch.nn.Module,), {"__module__": package, "forward": lambda self, x: None})()
+    for word, part in parts.items():
+        setattr(made, word, part)
+    return made
+
+
+def test_a_moving_average_of_timm_is_taken_off_and_a_sharded_network_refused():
+    for name in ("ModelEmaV2", "ModelEmaV3"):
+        averaged = of_another_library("timm.utils.model_ema", name, module=torch_net())
+        assert compare(averaged, paddle_net(), SHAPE).notes == (
+            f"taken off the reference before it was compared: {name}",
+        )
+    sharded = of_another_library(torch.distributed.fsdp.FSDPModule.__module__, "FSDPModule", inner=torch_net())
+    with pytest.raises(
+        ParityError, match=r"^FSDPModule: FSDPModule holds a part of the weights; save a full state dict"
+    ):
+        compare(sharded, paddle_net(), SHAPE)
+
+
 @pytest.mark.parametrize("wrong", [False, True])
 def test_sync_batch_norm_runs_on_a_cpu_as_batch_norm(wrong):
     def torch_norm(kind):
@@ -223,6 +249,15 @@ def test_layers_in_a_plain_list_are_named_as_the_reason():
         compare(right, Listed(lambda head: {"a": head}), SHAPE)
     with pytest.raises(ParityError, match=r"heads is a plain tuple of layers \(Conv2d\).*: use nn.ModuleList"):
         compare(TorchListed(lambda head: (head,)), Listed(lambda head: paddle.nn.LayerList([head])), SHAPE)
+
+
+def test_layers_in_lists_of_lists_and_private_ones_are_seen():
+    net = torch_net()
+    net.itself = []
+    net.itself.append(net.itself)
+    net._stages = [[torch.nn.Linear(2, 2)], {"a": [torch.nn.ReLU()]}]
+    (note,) = compare(net, paddle_net(), SHAPE).notes
+    assert note.startswith("in the reference, _stages is a plain list of layers (Linear, ReLU), which torch does not")
 
 
 def test_a_list_of_layers_that_are_registered_elsewhere_hides_nothing():
