@@ -127,8 +127,8 @@ def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
         config = dict(zip(("in_features", "out_features"), map(int, layer.weight.shape), strict=True))
     elif "momentum" in known(kind).settings:
         config["momentum"] = round(1 - config["momentum"], 12)  # Paddle's is the factor of the old statistics
-        given = layer._use_global_stats  # False: the batch's, in evaluation too; SyncBatchNorm does not read it
-        config |= {"track_running_stats": given is not False, "use_global_stats": given is True}
+        given = layer._use_global_stats  # False: the batch's statistics, in evaluation too
+        config |= {"track_running_stats": given is not False, "use_global_stats": given}
     elif "affine" in known(kind).settings:
         config |= {"affine": layer._weight_attr is not False, "track_running_stats": False}
     elif kind in ("MaxPool2d", "AvgPool2d"):

@@ -92,7 +92,7 @@ def describe(layer: nn.Module) -> tuple[str, dict[str, Any]]:
     kind = _kind(layer)
     config = {word: pair(getattr(layer, word), word) for word in known(kind).settings if hasattr(layer, word)}
     if "momentum" in known(kind).settings:  # it normalises by what it holds, whatever the attribute says later
-        config |= {"track_running_stats": layer.running_mean is not None, "use_global_stats": False}
+        config |= {"track_running_stats": layer.running_mean is not None, "use_global_stats": None}
     elif kind.startswith("InstanceNorm"):
         config["track_running_stats"] = layer.running_mean is not None
     elif known(kind).settings == known("Upsample").settings:
