@@ -14,7 +14,7 @@ import numpy as np
 
 from parity.errors import ParityError
 from parity.numerics.arrays import Array
-from parity.numerics.fixed_random import projection
+from parity.numerics.fixed_random import example
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -100,7 +100,7 @@ def load_input(source: str | None, shape: tuple[int, int, int, int] | None) -> A
     if source is not None and _SHAPE.fullmatch(source):
         numbers = parse_shape(source, (n, channels, height, width))
         try:
-            array = (projection(numbers) * np.sqrt(3.0)).astype(np.float32)  # standard deviation 1, like a picture
+            array = example(numbers)
         except (MemoryError, OverflowError, ValueError) as error:
             raise ParityError(f"--input {source}: too large for this machine: {error}") from error
     elif source is not None and source.endswith(".npy"):

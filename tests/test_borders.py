@@ -23,6 +23,8 @@ DOORS = {
     "parity/backends/torch_functions.py": {"torch"},
     "parity/backends/paddle_functions.py": {"paddle"},
     "parity/backends/paddle_runner.py": {"paddle"},
+    "parity/backends/paddle_eager.py": {"paddle"},
+    "parity/backends/torch_eager.py": {"torch"},
     # What a user without us would run, and the networks that twins are timed against.
     "parity/commands/baselines/compare.py": {"torch", "torch_cnn", "paddle", "paddle_cnn"},
     "parity/commands/baselines/export.py": {"torch", "paddle"},

@@ -35,6 +35,8 @@ DOORS = {
     "parity/onnx_files/float64.py",
     "parity/backends/onnx_backend.py",
     "parity/backends/paddle_float64.py",
+    "parity/backends/paddle_eager.py",
+    "parity/backends/torch_eager.py",
     "parity/backends/paddle_backend.py",
     "parity/backends/paddle_export.py",
     "parity/onnx_files/rewrite_rules/",

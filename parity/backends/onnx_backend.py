@@ -27,7 +27,8 @@ from parity.onnx_files.float64 import Nudge, evaluate
 from parity.onnx_files.model_file import read, write
 from parity.temporary import temporary_folder
 from parity.tracing.backend import OnProgress
-from parity.tracing.record import input_digest, measured_noise
+from parity.tracing.inputs import Inputs, input_digest, ordered
+from parity.tracing.record import measured_noise
 from parity.tracing.trace import Call, Noise, TraceWriter
 from parity.weights.state import State
 
@@ -143,7 +144,7 @@ def runner(network: File, way: str, array: Array) -> Callable[[], Any]:
 
 def record(
     network: File,
-    inputs: Sequence[Array],
+    inputs: Inputs,
     path: Path | str,
     *,
     manifest: Mapping[str, Any] | None = None,
@@ -162,7 +163,8 @@ def record(
         raise ParityError(f"{network.path}: an ONNX file has no gradients; leave out --gradients")
     name, graph = str(network.path), network.model.graph
     deployed = session(network)
-    floats = [array.astype(np.float32) if array.dtype.kind == "f" else array for array in inputs]
+    arrays = ordered(inputs, [each.name for each in deployed.get_inputs()], name)
+    floats = [array.astype(np.float32) if array.dtype.kind == "f" else array for array in arrays]
     fed = runtime.feed(deployed, floats, name)
     float32 = dict(zip([output.name for output in graph.output], runtime.run(deployed, fed, name), strict=True))
     if progress is not None:

@@ -22,6 +22,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from parity.backends.paddle_eager import eager as eager
 from parity.backends.paddle_export import export_onnx
 from parity.backends.paddle_float64 import exact_operators
 from parity.backends.paddle_functions import describe_function as describe_function
@@ -129,11 +130,10 @@ def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
         config = dict(zip(("in_features", "out_features"), map(int, layer.weight.shape), strict=True))
     elif "momentum" in known(kind).settings:
         config["momentum"] = round(1 - config["momentum"], 12)  # Paddle's is the factor of the old statistics
-        config["track_running_stats"] = layer._use_global_stats is not False
-        if layer._use_global_stats is not None:
-            config["use_global_stats"] = layer._use_global_stats
+        given = layer._use_global_stats  # False: the batch's statistics, in evaluation too
+        config |= {"track_running_stats": given is not False, "use_global_stats": given}
     elif "affine" in known(kind).settings:
-        config["affine"] = layer._weight_attr is not False
+        config |= {"affine": layer._weight_attr is not False, "track_running_stats": False}
     elif kind in ("MaxPool2d", "AvgPool2d"):
         kernel = pair(layer.ksize, "kernel_size")
         config = {"kernel_size": kernel, "stride": kernel, **{k: v for k, v in config.items() if v is not None}}

@@ -12,6 +12,7 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from parity.backends.paddle_eager import sync_batch_norm_on_a_cpu
 from parity.errors import ParityError
 from parity.extras import install
 from parity.numerics.arrays import Array
@@ -40,7 +41,8 @@ def export_onnx(network: nn.Layer, example: Array, path: Path, opset: int, dynam
     with temporary_folder() as folder:
         saved = folder / "network"
         try:
-            paddle.jit.save(network, str(saved), input_spec=[spec])
+            with sync_batch_norm_on_a_cpu():
+                paddle.jit.save(network, str(saved), input_spec=[spec])
             program = saved.with_suffix(".json")
             _ = program.write_text(json.dumps(_float32_attributes(json.loads(program.read_text()))))
             _ = paddle2onnx.export(

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from parity.backends.stand_in import TensorPlace, stand_ins
+from parity.backends.torch_eager import eager as eager
 from parity.backends.torch_export import export_onnx
 from parity.backends.torch_functions import describe_function as describe_function
 from parity.backends.torch_functions import functions as functions
@@ -92,7 +93,11 @@ def describe(layer: nn.Module) -> tuple[str, dict[str, Any]]:
     """Return a layer's neutral kind and configuration."""
     kind = _kind(layer)
     config = {word: pair(getattr(layer, word), word) for word in known(kind).settings if hasattr(layer, word)}
-    if known(kind).settings == known("Upsample").settings:
+    if "momentum" in known(kind).settings:  # it normalises by what it holds, whatever the attribute says later
+        config |= {"track_running_stats": layer.running_mean is not None, "use_global_stats": None}
+    elif kind.startswith("InstanceNorm"):
+        config["track_running_stats"] = layer.running_mean is not None
+    elif known(kind).settings == known("Upsample").settings:
         # None means False; Paddle has mode 1 too.
         config |= {"align_corners": bool(layer.align_corners), "align_mode": 0}
     elif kind == "CrossEntropyLoss":

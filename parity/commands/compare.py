@@ -11,6 +11,7 @@ import typer
 from parity.commands.app import answers
 from parity.commands.options import (
     Device,
+    Inputs,
     Json,
     Layout,
     NumClasses,
@@ -51,13 +52,7 @@ def compare(
     weights: Weights = "auto",
     layout: Layout = None,
     seed: Seed = 0,
-    input_: Annotated[
-        str | None,
-        typer.Option(
-            "--input",
-            help="A picture, an array.npy, or N,C,H,W; by default the project's photograph.",
-        ),
-    ] = None,
+    input_: Inputs = None,
     num_classes: NumClasses = None,
     gradients: Annotated[bool, typer.Option("--gradients", help="Compare gradients too.")] = False,
     values_only: Annotated[
@@ -106,7 +101,7 @@ def compare(
         save_trace=save_trace,
     )
     if every:
-        if model is not None or input_ is not None or weights not in ("auto", "random") or num_classes is not None:
+        if model is not None or input_ or weights not in ("auto", "random") or num_classes is not None:
             raise ParityError("--all takes every network as published: no model, --input, --weights or --num-classes")
         return _sweep(options, json, quiet, verbose)
     if model is None:
@@ -127,20 +122,20 @@ def compare(
 
 
 def _compared(
-    name: str, models: tuple[Model, Model], input_: str | None, options: Options, quiet: bool, verbose: bool
+    name: str, models: tuple[Model, Model], input_: list[str] | None, options: Options, quiet: bool, verbose: bool
 ) -> Comparison:
     from parity.commands.terminal import ProgressBars
-    from parity.picture import load_input
     from parity.processes.pool import Workers
     from parity.processes.questions import input_shape
     from parity.runs.compare import compare_models
+    from parity.runs.inputs import from_words
 
     with Workers(options) as workers:
         try:
             with ProgressBars(name, quiet) as progress:
                 shape = None if all(each.backend == "trace" for each in models) else input_shape(models, workers)
                 return compare_models(
-                    name, models, lambda: load_input(input_, shape), options, workers, progress.update
+                    name, models, lambda: from_words(input_ or (), shape), options, workers, progress.update
                 )
         finally:
             if verbose:

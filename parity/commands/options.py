@@ -29,6 +29,15 @@ Layout = Annotated[
     Literal["torch", "paddle"] | None,
     typer.Option(help="Whose orientation the Linear weights of a .safetensors file have, where it does not show."),
 ]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="WHAT",
+        help="A picture, an array.npy, or a shape, 1,3,224,224 or 1,16:int64; by default the project's photograph. "
+        "Once for each input of the network: NAME=WHAT for a keyword argument, or one .npz with all of them.",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the random numbers.")]
 NumClasses = Annotated[int | None, typer.Option(min=1, help="Number of classes of a zoo network.")]
 Calibrate = Annotated[

@@ -194,6 +194,8 @@ class _Job:
         """Refuse layers that the exporter gets wrong at the recorded sizes; keep the notes on the others."""
         request, sentences = self.request, dict[str, list[str]]()
         with Trace(self.temporary / f"size{number}" / "batch1" / "trace") as trace:
+            if wrappers := trace.manifest.get("wrappers"):
+                self.notes = (f"taken off the network before it was exported: {', '.join(wrappers)}",)
             for call in trace.calls:
                 size = trace.shape(call.inputs[0])[2:] if call.inputs else None
                 case = Case(call.kind, call.config, size, request.opset, request.dynamic_size)

@@ -15,6 +15,19 @@ def projection(shape: tuple[int, ...]) -> Array:
     return ((bits >> np.uint64(40)).astype(np.float64) * 2.0**-23 - 1.0).reshape(shape)
 
 
+def example(shape: tuple[int, ...], dtype: str = "float32") -> Array:
+    """Return an input of fixed pseudo-random numbers: floating ones of deviation 1, like a picture's; integers 0 and 1.
+
+    Integers are indices or masks, and any table that is indexed has two rows.
+
+    Args:
+        shape: Its shape.
+        dtype: numpy's name of a floating, integer or boolean dtype.
+    """
+    numbers = projection(shape)
+    return (numbers * math.sqrt(3.0) if np.dtype(dtype).kind == "f" else numbers >= 0).astype(dtype)
+
+
 _BLOCK = 1 << 12
 _ROW, _COLUMN = projection((_BLOCK,)), projection((_BLOCK + 1,))
 

@@ -110,12 +110,21 @@ class Setup:
 
 @dataclass(frozen=True)
 class Trace(Job[None]):
-    """Record a run of a network on the inputs (.npy files) to `path`; the worker keeps the network for later jobs."""
+    """Record a run of a network on the inputs to `path`; the worker keeps the network and inputs for later jobs.
+
+    Attributes:
+        setup: The network.
+        inputs: Files, .npy.
+        path: Of the trace.
+        gradients: Whether to record gradients too.
+        names: Of the inputs; empty if they are given by position.
+    """
 
     setup: Setup
     inputs: tuple[Path, ...]
     path: Path
     gradients: bool = False
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,6 +181,14 @@ class Replay(Job[tuple[tuple[str, int, Distance | str], ...]]):
     """Feed the layers of the network of the last trace the inputs recorded in another one: `parity.tracing.replay`."""
 
     reference: Path
+
+
+@dataclass(frozen=True)
+class Overwriting(Job[tuple[str, ...]]):
+    """Find in-place layers that make the last trace's network differ from another: `parity.tracing.overwriting`."""
+
+    other: Path
+    limit: float
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import os
 from types import TracebackType
 from typing import Any
 
-from parity.errors import ParityError
+from parity.errors import ParityError, said
 from parity.processes import jobs
 from parity.processes.pool import Options, Workers
-from parity.processes.session import Session, one_line
+from parity.processes.session import Session
 from parity.processes.workers import Worker
 from parity.weights.state import State
 
@@ -32,7 +32,9 @@ class _LiveSession(Session):
         try:
             self._live = self.backend.place(copy.deepcopy(network), "cpu")
         except Exception as error:  # of the network's own code
-            raise ParityError(f"{type(network).__name__}: cannot be copied: {one_line(error)}") from error
+            raise ParityError(
+                f"{type(network).__name__}: cannot be copied: {type(error).__name__}: {said(error)}"
+            ) from error
 
     def _ready(self, setup: jobs.Setup) -> State:
         self.network = self._live
@@ -58,7 +60,7 @@ class _LiveWorker(Worker):
         except ParityError as error:
             answer = jobs.Failed(str(error))
         except Exception as error:  # as in a worker's process
-            answer = jobs.Failed(one_line(error))
+            answer = jobs.Failed(f"{type(error).__name__}: {said(error)}")
         self._answers.append(answer)
         _ = os.write(self._writing, b"\n")
 

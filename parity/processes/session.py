@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from functools import partial, singledispatchmethod
 from pathlib import Path
@@ -16,16 +15,19 @@ import numpy as np
 
 from parity.analysis.outline import Outline, outline
 from parity.analysis.survey import SizeReport, survey
+from parity.backends.given import explained, network_in
 from parity.backends.load import load_backend
-from parity.errors import ParityError
+from parity.errors import ParityError, UserCodeError, in_layer, place, said
 from parity.functions import is_function
 from parity.numerics.distance import Distance
 from parity.processes import jobs
 from parity.temporary import temporary_folder
+from parity.tracing.inputs import Inputs
+from parity.tracing.overwriting import overwriting
 from parity.tracing.record import outputs64, record
 from parity.tracing.replay import replay
 from parity.tracing.trace import Trace
-from parity.tracing.watch import inference_mode
+from parity.tracing.watch import evaluation_mode
 from parity.weights import checkpoint
 from parity.weights.hardened import hardened_state
 from parity.weights.state import State
@@ -44,6 +46,8 @@ class Session:
         self.backend = load_backend(name)
         self.progress = progress
         self.network: Any = None
+        self.given: Mapping[str, Any] = {}  # what a manifest says of how the network was given
+        self.inputs: Inputs = []
         self.ways: dict[str, Callable[[], Any]] = {}
 
     @singledispatchmethod
@@ -60,11 +64,18 @@ class Session:
         setup = job.setup
         digest = self._ready(setup).digest()
         manifest = {"model": setup.name, "weights": setup.weights.label, "state_sha256": digest}
-        inputs = [np.load(path, allow_pickle=False) for path in job.inputs]
+        arrays = [np.load(path, allow_pickle=False) for path in job.inputs]
+        self.inputs = dict(zip(job.names, arrays, strict=True)) if job.names else arrays
         special = getattr(self.backend, "record", None)  # a file has no layers to wrap: its backend records it itself
-        _ = (special or partial(record, self.backend))(
-            self.network, inputs, job.path, manifest=manifest, gradients=job.gradients, progress=self.progress
-        )
+        with explained(self.network):
+            _ = (special or partial(record, self.backend))(
+                self.network,
+                self.inputs,
+                job.path,
+                manifest={**manifest, **self.given},
+                gradients=job.gradients,
+                progress=self.progress,
+            )
 
     def _ready(self, setup: jobs.Setup) -> State:
         """Build a network with its weights, and return the weights."""
@@ -78,29 +89,35 @@ class Session:
         if isinstance(weights, jobs.RandomWeights):
             state = hardened_state(slots, weights.seed)
         else:
-            state = checkpoint.read(weights.file, slots, setup.family, weights.framework)
-        self.backend.set_state(network, state, setup.name)
+            with explained(network):
+                state = checkpoint.read(weights.file, slots, setup.family, weights.framework)
+        with explained(network):
+            self.backend.set_state(network, state, setup.name)
         return state
 
     def _build(self, source: jobs.Network) -> Any:
+        self.given = {}
         if isinstance(source, jobs.ModelFile):
             return cast(Any, self.backend).load(source.file)
         if isinstance(source, jobs.Twin):
             classes = {} if source.num_classes is None else {"num_classes": source.num_classes}
             return self.backend.build(source.twin, **classes)
         try:
-            network = _call(source.spec)
+            made = _made(source.spec)
         except Exception as error:
-            frames = traceback.extract_tb(error.__traceback__)
-            user_frames = [frame for frame in frames if not frame.filename.startswith((__file__, "<frozen"))]
-            where = f" ({user_frames[-1].filename}:{user_frames[-1].lineno})" if user_frames else ""
-            raise ParityError(f"{self.backend.NAME}:{source.spec}: {one_line(error)}{where}") from error
-        if not hasattr(network, "forward"):
+            line = f"{type(error).__name__}: {said(error)}{place(error)}"
+            raise UserCodeError(f"{self.backend.NAME}:{source.spec}: {line}") from error
+        try:
+            given = network_in(made)
+        except ParityError as error:
+            raise type(error)(f"{self.backend.NAME}:{source.spec}: {error}") from error.__cause__
+        if not hasattr(given.network, "forward"):
             raise ParityError(
-                f"{self.backend.NAME}:{source.spec}: returned an object of type {type(network).__name__}, "
+                f"{self.backend.NAME}:{source.spec}: returned an object of type {type(given.network).__name__}, "
                 "which is not a network"
             )
-        return network
+        self.given = given.manifest
+        return given.network
 
     @do.register
     def _prepare(self, job: jobs.Prepare) -> None:
@@ -154,12 +171,22 @@ class Session:
         return tuple((layer, number, gap) for (layer, number), gap in gaps.items())
 
     @do.register
+    def _overwriting(self, job: jobs.Overwriting) -> tuple[str, ...]:
+        with Trace(job.other) as other:
+            return tuple(overwriting(self.backend, self.network, self.inputs, other, job.limit))
+
+    @do.register
     def _outline(self, job: jobs.Outline) -> Outline:
         _ = self.backend.use("cpu", job.threads)
         network = self._build(job.network)
         # A user's network may depend on the values inside it, so it runs with its real weights.
         hollow = isinstance(job.network, jobs.Twin)
-        return outline(self.backend, self.backend.hollow(network) if hollow else network, job.shape)
+        try:
+            return outline(self.backend, self.backend.hollow(network) if hollow else network, job.shape)
+        except (ParityError, MemoryError):
+            raise
+        except Exception as error:
+            raise in_layer(type(network).__name__, error) from error
 
     @do.register
     def _survey(self, job: jobs.Survey) -> tuple[SizeReport, ...]:
@@ -175,13 +202,13 @@ class Session:
     @do.register
     def _export(self, job: jobs.Export) -> Mapping[str, str]:
         example = np.load(job.example, allow_pickle=False)
-        with inference_mode(self.backend, self.network):
+        with evaluation_mode(self.backend, self.network):
             return self.backend.export(self.network, example, job.path, job.opset, job.dynamic_size)
 
     @do.register
     def _outputs(self, job: jobs.Outputs) -> None:
         for source, folder in job.inputs:
-            for i, array in enumerate(outputs64(self.backend, self.network, np.load(source, allow_pickle=False))):
+            for i, array in enumerate(outputs64(self.backend, self.network, [np.load(source, allow_pickle=False)])):
                 np.save(folder / f"{i}.npy", array)
 
     @do.register
@@ -189,28 +216,25 @@ class Session:
         State(self.backend.read_checkpoint(job.file)).save(job.path)
 
 
-def _call(spec: str) -> Any:
-    """Call the callable of MODULE_OR_FILE.py:callable and return its result."""
+def _made(spec: str) -> Any:
+    """Return what the callable of MODULE_OR_FILE.py:callable returns, or the network that this name stands for."""
     module, _, name = spec.rpartition(":")
-    if not module.endswith(".py"):
+    if module.endswith(".py"):
+        sys.path.insert(0, str(Path(module).resolve().parent))  # as for a script: files beside it can be imported
+        location = importlib.util.spec_from_file_location(Path(module).stem, module)
+        assert location is not None
+        assert location.loader is not None
+        loaded = importlib.util.module_from_spec(location)
+        _ = sys.modules.setdefault(location.name, loaded)
+        location.loader.exec_module(loaded)
+    else:
         sys.path.insert(0, str(Path.cwd()))
-        return getattr(importlib.import_module(module), name)()
-    sys.path.insert(0, str(Path(module).resolve().parent))  # as for a script: files beside it can be imported
-    location = importlib.util.spec_from_file_location(Path(module).stem, module)
-    assert location is not None
-    assert location.loader is not None
-    loaded = importlib.util.module_from_spec(location)
-    _ = sys.modules.setdefault(location.name, loaded)
-    location.loader.exec_module(loaded)
-    return getattr(loaded, name)()
+        loaded = importlib.import_module(module)
+    found = getattr(loaded, name)
+    return found if hasattr(found, "forward") and not isinstance(found, type) else found()
 
 
 def _seconds(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     _ = call()
     return time.perf_counter() - start
-
-
-def one_line(error: Exception) -> str:
-    """Return an error's kind and message on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"

@@ -60,13 +60,18 @@ def main() -> None:
     _ = os.dup2(2, 1)
     name = sys.argv[1]
     try:
-        from parity.errors import ParityError
+        from parity.errors import ParityError, UserCodeError, place, said
         from parity.json_codec import encode
         from parity.processes import jobs
-        from parity.processes.session import Session, one_line
+        from parity.processes.session import Session
 
         def send(message: jobs.Message) -> None:
             _ = answers.write(json.dumps(encode(message, strict=False)) + "\n")
+
+        def failed(reason: str, error: BaseException) -> None:
+            with contextlib.suppress(OSError):  # a full disk must not keep the answer back
+                traceback.print_exception(error)
+            send(jobs.Failed(f"{reason}. --verbose shows the traceback"))
 
         session = Session(name, lambda *progress: send(jobs.Progress(progress)))
     except ImportError as error:
@@ -77,14 +82,14 @@ def main() -> None:
     for line in _lines():
         try:
             send(jobs.Done(session.do(jobs.from_line(line))))
-        except ParityError as error:
-            send(jobs.Failed(str(error)))
         except MemoryError:
             send(jobs.Failed(f"{name} worker: out of memory; use a smaller batch or image"))
-        except Exception as error:
-            with contextlib.suppress(OSError):  # a full disk must not keep the answer back
-                traceback.print_exc()
-            send(jobs.Failed(f"{name} worker: {one_line(error)}"))
+        except UserCodeError as error:
+            failed(str(error), error.__cause__ or error)
+        except ParityError as error:
+            send(jobs.Failed(str(error)))
+        except (Exception, SystemExit) as error:  # a user's code may end the process, too
+            failed(f"{name} worker: {type(error).__name__}: {said(error)}{place(error)}", error)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,9 @@ from parity.processes.models import Model
 from parity.processes.pool import Options, Workers
 from parity.processes.questions import described_weights, setup
 from parity.processes.workers import Worker, ask, wait
+from parity.runs.reasons import with_notes, with_order, with_overwriting
 from parity.temporary import temporary_folder
+from parity.tracing.inputs import Inputs
 from parity.tracing.trace import Trace
 from parity.weights.state import State
 
@@ -31,7 +33,7 @@ OnProgress = Callable[[str, str, int, int], None]
 def compare_models(
     name: str,
     models: tuple[Model, Model],
-    load: Callable[[], Array],
+    load: Callable[[], Array | Inputs],
     options: Options,
     workers: Workers,
     on_progress: OnProgress | None = None,
@@ -41,7 +43,7 @@ def compare_models(
     Args:
         name: What to call the comparison.
         models: Reference and candidate.
-        load: Returns the input; called while the workers import their frameworks.
+        load: Returns the input, or inputs by position or name; called while the workers import their frameworks.
         options: How to run them.
         workers: Where to run them.
         on_progress: Called as OnProgress says.
@@ -67,16 +69,17 @@ def compare_models(
     busy = [worker for worker in pool if worker is not None]
     with temporary_folder() as folder:
         weights: jobs.Weights = jobs.OwnWeights()
+        inputs, names = tuple[Path, ...](), tuple[str, ...]()
         if busy:
-            np.save(folder / "input.npy", load())
+            inputs, names = _saved(load(), folder)
             weights = described_weights(options, workers, folder)
         paths = [
             Path(model.target) if model.backend == "trace" else folder / f"{i}.trace" for i, model in enumerate(models)
         ]
         for worker, model, path in zip(pool, models, paths, strict=True):
             if worker is not None:
-                inputs = (folder / "input.npy",)
-                worker.submit(jobs.Trace(setup(name, model, weights, options), inputs, path, options.gradients))
+                described = setup(name, model, weights, options)
+                worker.submit(jobs.Trace(described, inputs, path, options.gradients, names))
         report = on_progress and (
             lambda worker, precision, done, total: on_progress(worker.backend, precision, done, total)
         )
@@ -85,9 +88,19 @@ def compare_models(
             _save_traces(name, models, paths, options.save_trace)
         with Trace(paths[0]) as reference, Trace(paths[1]) as candidate:
             comparison = judge(name, reference, candidate, options.threads * len(busy) or 1, options.values_only)
-            if comparison.ok:
-                return comparison
-            return _find_culprits(comparison, reference, candidate, pool, folder, options)
+            if not comparison.ok:
+                comparison = _find_culprits(comparison, reference, candidate, pool, folder, options)
+            return with_notes(comparison)
+
+
+def _saved(given: Array | Inputs, folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Write the inputs to files; return these, and the inputs' names if they have any."""
+    named = isinstance(given, Mapping)
+    arrays = list(given.values()) if named else [given] if isinstance(given, np.ndarray) else list(given)
+    paths = tuple(folder / f"input{i}.npy" for i in range(len(arrays)))
+    for path, array in zip(paths, arrays, strict=True):
+        np.save(path, array)
+    return paths, tuple(given) if named else ()
 
 
 def _check(models: tuple[Model, Model], options: Options) -> None:
@@ -116,7 +129,16 @@ def _find_culprits(
             worker.submit(jobs.State(path))
         _ = wait(networks, options.timeout)
         states = State.load(paths[0]), State.load(paths[1])
-    return with_culprits(comparison, reference, candidate, replayed, states)
+    explanation = with_culprits(comparison, reference, candidate, replayed, states)
+    explanation = with_order(explanation, reference, candidate)
+
+    def tried(side: int, limit: float) -> list[str]:
+        worker = pool[side]
+        if worker is None or worker.backend == "onnx":
+            return []
+        return list(ask(worker, jobs.Overwriting((candidate, reference)[side].path, limit), options.timeout))
+
+    return with_overwriting(explanation, tried)
 
 
 def _save_traces(name: str, models: tuple[Model, Model], paths: list[Path], folder: Path) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from parity.backends.given import explained, network_in
 from parity.backends.load import load_backend
 from parity.errors import ParityError
 from parity.judging.comparison import Comparison
 from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
-from parity.numerics.arrays import Array
+from parity.runs.inputs import from_objects
+from parity.runs.reasons import with_notes, with_order, with_overwriting
 from parity.temporary import temporary_folder
 from parity.tracing.backend import Backend
+from parity.tracing.overwriting import overwriting
 from parity.tracing.record import record
 from parity.tracing.replay import replay
 from parity.tracing.trace import Trace
@@ -37,7 +38,7 @@ def backend_of(network: Any) -> Backend:
 def compare(
     reference: Any,
     candidate: Any,
-    inputs: Array | Sequence[Array],
+    inputs: Any,
     *,
     transfer: bool = True,
     gradients: bool = False,
@@ -50,17 +51,22 @@ def compare(
     left in training mode within a network in evaluation mode is compared, and reported, as it is.
 
     Args:
-        reference: A torch.nn.Module or paddle.nn.Layer held to be right.
+        reference: A torch.nn.Module or paddle.nn.Layer held to be right, or a callable that returns one. DataParallel,
+            DistributedDataParallel, AveragedModel, torch.compile and to_static are taken off, which is noted.
         candidate: Another, of either kind.
-        inputs: A numpy array, or one for each positional argument; floating ones are cast to each run's precision.
+        inputs: An array or tensor (N, C, H, W), or its shape, (1, 3, 224, 224), for fixed pseudo-random numbers, or a
+            picture's or .npy file's path; a list of them for several positional arguments; a dict for keyword
+            arguments, or for one argument that is a dict if `forward` takes no such names. Lists, dicts, numbers and
+            None may be nested in it. Floating arrays are cast to each run's precision.
         transfer: Copy the reference's weights into the candidate first; False takes both as they are.
         gradients: Also compare gradients by layer outputs and parameters.
         values_only: Let layers pass whose settings differ as long as their output on this input does not.
 
     Raises:
-        ParityError: If the inputs are no arrays, the weights do not fit, or a network cannot take the inputs.
+        ParityError: If the inputs are none of these, the weights do not fit, or a network cannot take the inputs.
 
     Example:
+        >>> import numpy as np
         >>> from torch import nn
         >>> right = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
         >>> wrong = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=1.1e-5)).eval()
@@ -70,33 +76,29 @@ def compare(
         >>> result.first_divergence.layer, [culprit.layer for culprit in result.culprits]
         ('1', ['1'])
     """
-    arrays = [
-        _array(array, f"inputs[{i}]" if array is not inputs else "inputs")
-        for i, array in enumerate(inputs if isinstance(inputs, (list, tuple)) else [inputs])
-    ]
-    reference_backend, candidate_backend = backend_of(reference), backend_of(candidate)
-    if transfer:
-        candidate_backend.set_state(candidate, reference_backend.get_state(reference), type(candidate).__name__)
-    with temporary_folder() as folder:
-        record(reference_backend, reference, arrays, folder / "reference", gradients=gradients)
-        record(candidate_backend, candidate, arrays, folder / "candidate", gradients=gradients)
-        with Trace(folder / "reference") as expected, Trace(folder / "candidate") as actual:
-            comparison = judge(type(reference).__name__, expected, actual, values_only=values_only)
-            if comparison.ok:
-                return comparison
-            states = reference_backend.get_state(reference), candidate_backend.get_state(candidate)
-            replayed = replay(candidate_backend, candidate, expected)
-            return with_culprits(comparison, expected, actual, replayed, states)
-
-
-def _array(value: Any, what: str) -> Array:
-    try:
-        array = np.asarray(value)
-    except Exception as error:  # a framework's own, of a tensor on a GPU or one that requires gradients
-        raise ParityError(f"{what}: no numpy array can be made of this {type(value).__name__}: {error}") from error
-    if array.dtype.kind not in "fiub":
-        raise ParityError(
-            f"{what}: a {type(value).__name__} (dtype {array.dtype}) is no array of real numbers. "
-            "Give a numpy array, or a list of one for each positional argument."
-        )
-    return array
+    given = from_objects(inputs)
+    with contextlib.ExitStack() as stack:
+        sides = [network_in(network) for network in (reference, candidate)]
+        for side in sides:
+            _ = stack.callback(side.undo)
+        networks = [side.network for side in sides]
+        backends = [backend_of(network) for network in networks]
+        if transfer:
+            with explained(networks[0]), explained(networks[1]):
+                state = backends[0].get_state(networks[0])
+                backends[1].set_state(networks[1], state, type(networks[1]).__name__)
+        folder = stack.enter_context(temporary_folder())
+        traces = list[Trace]()
+        for side, backend, role in zip(sides, backends, ("reference", "candidate"), strict=True):
+            with explained(side.network):
+                record(backend, side.network, given, folder / role, manifest=side.manifest, gradients=gradients)
+            traces.append(stack.enter_context(Trace(folder / role)))
+        expected, actual = traces
+        comparison = judge(type(networks[0]).__name__, expected, actual, values_only=values_only)
+        if comparison.ok:
+            return with_notes(comparison)
+        states = backends[0].get_state(networks[0]), backends[1].get_state(networks[1])
+        replayed = replay(backends[1], networks[1], expected)
+        explanation = with_order(with_culprits(comparison, expected, actual, replayed, states), expected, actual)
+        tried = lambda i, limit: overwriting(backends[i], networks[i], given, traces[1 - i], limit)
+        return with_notes(with_overwriting(explanation, tried))

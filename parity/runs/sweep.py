@@ -13,7 +13,7 @@ from parity.picture import load_input
 from parity.processes.models import Model
 from parity.processes.pool import Options, Workers
 from parity.runs.compare import OnProgress, compare_models, write_json
-from parity.tracing.record import input_digest
+from parity.tracing.inputs import input_digest
 from parity.zoo import NETWORKS
 
 

@@ -38,6 +38,7 @@ class Backend(Protocol):
     def to_tensor(self, array: Array, network: Any) -> Any: ...  # noqa: D102
     def double(self, network: Any) -> AbstractContextManager[list[str]]: ...  # noqa: D102
     def native(self, network: Any) -> AbstractContextManager[list[str]]: ...  # noqa: D102
+    def eager(self) -> AbstractContextManager[None]: ...  # noqa: D102
     def autograd(self, on: bool) -> AbstractContextManager[Any]: ...  # noqa: D102
     def neutral(self, layer: Any, role: str, array: Array) -> Array: ...  # noqa: D102
     def parameters(self, layer: Any) -> dict[str, Any]: ...  # noqa: D102

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from parity.numerics.arrays import Array
 from parity.numerics.distance import distance
 from parity.numerics.fixed_random import projection
 from parity.tracing.backend import Backend, OnProgress
+from parity.tracing.inputs import Arguments, Inputs, as_bound, bound, input_digest, mapped
 from parity.tracing.trace import Call, Noise, TraceWriter
 from parity.tracing.watch import TensorCache, flatten, inference_mode, keys, leaves, watched
 
@@ -30,7 +31,7 @@ from parity.tracing.watch import TensorCache, flatten, inference_mode, keys, lea
 def record(
     backend: Backend,
     network: Any,
-    inputs: Sequence[Array],
+    inputs: Inputs,
     path: str | os.PathLike[str],
     *,
     manifest: Mapping[str, Any] | None = None,
@@ -45,7 +46,7 @@ def record(
     Args:
         backend: The module of the network's framework.
         network: A live torch.nn.Module or paddle.nn.Layer.
-        inputs: Its positional arguments; floating ones are cast to each run's precision.
+        inputs: Its arguments, as `tracing.inputs.bound` reads them; floating ones are cast to each run's precision.
         path: Where the Trace goes.
         manifest: Further entries of the manifest.
         gradients: Whether to record the gradients of a fixed random projection of the network's outputs.
@@ -55,29 +56,16 @@ def record(
         ParityError: If a layer cannot take its input, its code fails or returns no dense array, or the two runs call
             different layers.
     """
-    try:
-        _record(backend, network, inputs, path, manifest or {}, gradients, progress)
-    except RecursionError as error:  # raised between layers
-        raise in_layer(type(network).__name__, error) from error
-
-
-def _record(
-    backend: Backend,
-    network: Any,
-    inputs: Sequence[Array],
-    path: str | os.PathLike[str],
-    manifest: Mapping[str, Any],
-    gradients: bool,
-    progress: OnProgress | None,
-) -> None:
-    recorder = _Recorder(backend, network, path, gradients, progress)
-    layers, functions = watched(recorder.layers, recorder.wrap), backend.functions(network, recorder.function)
-    with inference_mode(backend, network), layers, functions:
-        with backend.double(network) as changed64:
-            recorder.run("float64", inputs)
-        with backend.native(network) as changed32:
-            recorder.run("float32", inputs)
-    entries = {**backend.manifest(network), "input_sha256": input_digest(inputs), **manifest}
+    arguments = bound(network, inputs)
+    with as_bound(network, inputs, arguments):
+        recorder = _Recorder(backend, network, path, gradients, progress)
+        layers, functions = watched(recorder.layers, recorder.wrap), backend.functions(network, recorder.function)
+        with inference_mode(backend, network), layers, functions:
+            with backend.double(network) as changed64:
+                recorder.run("float64", arguments)
+            with backend.native(network) as changed32:
+                recorder.run("float32", arguments)
+    entries = {**backend.manifest(network), "input_sha256": input_digest(inputs), **(manifest or {})}
     if network.training:
         entries["training_mode"] = True
     if changed := list(dict.fromkeys([*changed64, *changed32])):
@@ -85,19 +73,19 @@ def _record(
     recorder.close(entries)
 
 
-def outputs64(backend: Backend, network: Any, array: Array) -> list[Array]:
+def outputs64(backend: Backend, network: Any, inputs: Inputs) -> list[Array]:
     """Return the network's outputs in float64, in evaluation mode, without recording."""
+    arguments = bound(network, inputs)
     with inference_mode(backend, network), backend.double(network), backend.autograd(False):
-        outputs = network(backend.to_tensor(array.astype(np.float64), network))
+        outputs = _called(backend, network, arguments, np.float64)
         return [backend.to_numpy(tensor) for tensor in flatten(outputs, backend.is_tensor)]
 
 
-def input_digest(inputs: Iterable[Array]) -> str:
-    """Return the SHA-256 (hex) of the inputs' dtypes, shapes and bytes."""
-    digest = hashlib.sha256()
-    for array in inputs:
-        digest.update(repr((array.dtype.str, array.shape)).encode() + np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+def _called(backend: Backend, network: Any, arguments: Arguments, dtype: type[np.floating[Any]]) -> Any:
+    """Return what the network makes of the arguments, floating arrays cast to `dtype`."""
+    tensor = lambda array: backend.to_tensor(array.astype(dtype) if array.dtype.kind == "f" else array, network)
+    positional, named = mapped(arguments, tensor)
+    return network(*positional, **named)
 
 
 class _Open(NamedTuple):
@@ -149,8 +137,9 @@ class _Recorder:
         self.stack = list[_Open]()
         self.in_function = False
         self.weights = set[int]()
+        self.failure: tuple[Exception | None, str] = None, ""  # the last error out of a layer, and which
 
-    def run(self, precision: str, inputs: Sequence[Array]) -> None:
+    def run(self, precision: str, arguments: Arguments) -> None:
         self.precision = precision
         self.counts = dict[str, int]()
         self.position = 0
@@ -158,10 +147,15 @@ class _Recorder:
         self.watched = list[_Watched]()
         dtype = np.float64 if precision == "float64" else np.float32
         self.weights = {id(tensor) for tensor in (*self.network.parameters(), *self.network.buffers())}
-        arrays = [array.astype(dtype) if array.dtype.kind == "f" else array for array in inputs]
         with self.backend.autograd(self.gradients):
             self.recording = True
-            outputs = self.network(*[self.backend.to_tensor(array, self.network) for array in arrays])
+            try:
+                outputs = _called(self.backend, self.network, arguments, dtype)
+            except (ParityError, MemoryError):  # a ParityError names the layer already
+                raise
+            except Exception as error:
+                layer = self.failure[1] if self.failure[0] is error else type(self.network).__name__
+                raise in_layer(layer, error) from error
             self.recording = False  # with gradient checkpointing, backward calls layers again
             if self.gradients:
                 self._backward(flatten(outputs, self.backend.is_tensor))
@@ -187,10 +181,10 @@ class _Recorder:
             self.stack.append(opened)
             try:
                 result = forward(*args, **kwargs)
-            except (ParityError, MemoryError):  # a ParityError names the inner layer already
-                raise
             except Exception as error:
-                raise in_layer(name or kind, error) from error
+                if self.failure[0] is not error:
+                    self.failure = error, name or kind
+                raise
             finally:
                 _ = self.stack.pop()
             entry = self._end(begun, result, leaf and begun.position == len(self.calls))

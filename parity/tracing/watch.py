@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -12,6 +13,13 @@ from parity.tracing.backend import Backend
 
 @contextlib.contextmanager
 def inference_mode(backend: Backend, network: Any) -> Iterator[None]:
+    """Run a network in evaluation mode, as the Python code that it is: see `evaluation_mode` and `Backend.eager`."""
+    with evaluation_mode(backend, network), backend.eager():
+        yield
+
+
+@contextlib.contextmanager
+def evaluation_mode(backend: Backend, network: Any) -> Iterator[None]:
     """Put a network that is in training mode into evaluation mode, and back; leave any other as it is."""
     layers = [layer for _, layer in backend.layers(network)]
     modes = [layer.training for layer in layers]
@@ -66,28 +74,44 @@ def leaves(backend: Backend, layers: Iterable[tuple[str, Any]]) -> set[int]:
 
 
 def keys(value: Any, is_tensor: Callable[[Any], bool]) -> tuple[str, ...]:
-    """Return the keys of a structure's tensors, in the order of `flatten`: "out", "aux.0"; empty without mappings."""
+    """Return the keys of a structure's tensors, in the order of `flatten`: "out", "aux.0"; empty where none has names.
+
+    A mapping, a named tuple and a dataclass have names.
+    """
     paths = [".".join(path) for path in _paths(value, is_tensor)]
-    return tuple(paths) if _has_mapping(value) and len(set(paths)) == len(paths) else ()
+    return tuple(paths) if _has_names(value) and len(set(paths)) == len(paths) else ()
 
 
 def _paths(value: Any, is_tensor: Callable[[Any], bool]) -> list[tuple[str, ...]]:
     if is_tensor(value):
         return [()]
-    items = (
-        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, (tuple, list)) else ()
-    )
-    return [(str(key), *path) for key, item in items for path in _paths(item, is_tensor)]
+    return [(str(key), *path) for key, item in _items(value) for path in _paths(item, is_tensor)]
 
 
-def _has_mapping(value: Any) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, (tuple, list)) and any(map(_has_mapping, value)))
+def _has_names(value: Any) -> bool:
+    return _named(value) is not None or (isinstance(value, (tuple, list)) and any(map(_has_names, value)))
+
+
+def _named(value: Any) -> Mapping[Any, Any] | None:
+    """Return a structure with names as a mapping; None for any other."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return dict(zip(value._fields, value, strict=True))  # pyright: ignore[reportAttributeAccessIssue]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
+    return None
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    named = _named(value)
+    if named is not None:
+        return named.items()
+    return enumerate(value) if isinstance(value, (tuple, list)) else ()
 
 
 def flatten(value: Any, is_tensor: Callable[[Any], bool]) -> list[Any]:
-    """Return the tensors in a structure of tuples, lists and mappings, in order."""
+    """Return the tensors in a structure of tuples, lists, mappings and dataclasses, in order; anything else is left."""
     if is_tensor(value):
         return [value]
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return [leaf for item in value for leaf in flatten(item, is_tensor)] if isinstance(value, (tuple, list)) else []
+    return [leaf for _, item in _items(value) for leaf in flatten(item, is_tensor)]

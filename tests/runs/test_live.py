@@ -1,14 +1,17 @@
 """What `compare` says of networks and inputs that it cannot compare: one line, with the layer."""
 
+import contextlib
 import re
 import sys
+import types
 
 import numpy as np
 import paddle
 import pytest
 import torch
 
-from parity import ParityError, compare
+from parity import ParityError, compare, errors
+from parity.errors import place, said
 
 IMAGE = np.ones((1, 3, 8, 8), np.float32)
 
@@ -45,6 +48,151 @@ def test_an_error_in_a_users_forward_names_the_layer_the_file_and_the_line(nn):
     assert str(error) == f"1: KeyError: 'k' ({__file__}:{line})"
     assert isinstance(error.__cause__, KeyError)
     assert "RecursionError" in str(refused(within(nn, too_long)))
+
+
+def own(nn, code):
+    """A network with a layer `conv`, whose forward is `code`."""
+    net = type("Own", (nn.Module if nn is torch.nn else nn.Layer,), {"forward": code})()
+    net.conv = (nn.Conv2d if nn is torch.nn else nn.Conv2D)(3, 4, 3)
+    net.view = Reshaped() if nn is torch.nn else PaddleReshaped()
+    return net
+
+
+class Reshaped(torch.nn.Module):
+    def forward(self, x):
+        return x.reshape(1, 7)
+
+
+class PaddleReshaped(paddle.nn.Layer):
+    def forward(self, x):
+        return x.reshape([1, 7])
+
+
+def asserts(self, x):
+    assert x.shape[1] == 4
+
+
+def attribute(self, x):
+    return self.cnov(x)
+
+
+def views(self, x):
+    return self.view(self.conv(x))
+
+
+@pytest.mark.parametrize("nn", [torch.nn, paddle.nn], ids=["torch", "paddle"])
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (asserts, r"Own: AssertionError: "),
+        (attribute, r"Own: AttributeError: .*'?Own'? object has no attribute 'cnov'"),
+        (
+            views,
+            r"view: (RuntimeError: shape '\[1, 7\]' is invalid|ValueError: \(InvalidArgument\) The 'shape' in Res)",
+        ),
+    ],
+)
+def test_an_error_of_any_kind_is_one_line_with_the_layer_the_file_and_the_line(nn, code, words):
+    error = refused(own(nn, code))
+    code = code if code is not views else (Reshaped if nn is torch.nn else PaddleReshaped).forward
+    assert re.match(words, str(error))
+    assert str(error).endswith(f"({__file__}:{code.__code__.co_firstlineno + 1})")
+    assert not re.search(r"\[Hint|/paddle/|---|C\+\+", str(error))
+
+
+def test_an_error_out_of_a_frameworks_layer_is_placed_where_the_user_called_it():
+    called = lambda self, x: self.conv(x, 3)
+    line = called.__code__.co_firstlineno
+    words = rf"conv: TypeError: .*\({re.escape(__file__)}:{line}\)"
+    assert re.fullmatch(words, str(refused(own(torch.nn, called))))
+
+
+def test_a_users_own_handling_of_an_error_is_left_alone():
+    def guarded(self, x):
+        try:
+            return self.view(x)
+        except RuntimeError:
+            return self.conv(x)
+
+    assert compare(own(torch.nn, guarded), own(torch.nn, guarded), IMAGE).ok
+
+
+@pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt()])
+def test_the_end_of_a_program_is_no_error_of_a_layer(end):
+    def ends(self, x):
+        raise end
+
+    network = own(torch.nn, ends)
+    with pytest.raises(type(end)):
+        compare(network, network, IMAGE)
+    assert "forward" not in vars(network)
+
+
+BOX = """
+
+--------------------------------------
+C++ Traceback (most recent call last):
+--------------------------------------
+0   paddle::pybind::eager_api_conv2d(_object*, _object*, _object*)
+1   phi::ConvInferMeta(phi::MetaTensor const&)
+
+----------------------
+Error Message Summary:
+----------------------
+InvalidArgumentError: The channels are 5.
+  [Hint: Expected channels == 3, but received 5 != 3.] (at /paddle/phi/infermeta/binary.cc:642)
+  [operator < conv2d > error]
+"""
+STACK = """CUDA error: no kernel image
+Exception raised from check at /pytorch/c10/cuda/CUDAException.cpp:44 (most recent call first):
+frame #0: c10::Error::Error(c10::SourceLocation, std::string) + 0x98
+"""
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        (BOX, "InvalidArgumentError: The channels are 5."),
+        (STACK, "CUDA error: no kernel image"),
+        ("two\n  lines", "two lines"),
+        ("", "no message"),
+        ("x" * 900, "x" * 400),
+    ],
+)
+def test_a_frameworks_box_is_cut_to_its_sentence(message, sentence):
+    assert said(ValueError(message)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("calls", "found"),
+    [
+        ([("/a/test.py", "test")], "/a/test.py"),  # a module of Python's own has this name
+        ([("/a/net.py", "net"), ("/v/site-packages/torch/nn.py", "torch.nn")], "/a/net.py"),
+        ([("/a/net.py", "net"), ("/v/site-packages/timm/vit.py", "timm.vit")], "/a/net.py"),
+        ([("/v/site-packages/timm/vit.py", "timm.vit")], "/v/site-packages/timm/vit.py"),
+        ([("/a/net.py", "net"), (contextlib.__file__, "contextlib")], "/a/net.py"),
+        ([("/a/net.py", "net"), ("<eval_with_key>.3", "x")], "/a/net.py"),
+        ([("<ipython-input-3-f>", "__main__"), (errors.__file__, "__main__")], "<ipython-input-3-f>"),
+        ([("/v/site-packages/torch/nn.py", "torch.nn")], ""),
+    ],
+)
+def test_the_place_of_an_error_is_the_innermost_code_of_the_users(calls, found):
+    inner = lambda: 1 / 0
+    for file, name in reversed(calls):
+        space = {"__name__": name, "inner": inner}
+        exec(compile("\ndef call():\n    return inner()", file, "exec"), space)
+        inner = space["call"]
+    with pytest.raises(ZeroDivisionError) as caught:
+        inner()
+    frame = caught.value.__traceback__.tb_next  # without this function, and without the lambda at the end
+    steps = []
+    while frame.tb_next is not None:
+        steps.append(frame)
+        frame = frame.tb_next
+    chain = None
+    for step in reversed(steps):
+        chain = types.TracebackType(chain, step.tb_frame, step.tb_lasti, step.tb_lineno)
+    assert place(caught.value.with_traceback(chain)) == (f" ({found}:3)" if found else "")
 
 
 def test_an_error_within_the_framework_is_placed_where_the_user_called_it():
@@ -92,13 +240,18 @@ def test_layers_nested_deeper_than_python_calls_are_refused(depth):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ("abc", "inputs: a str "),
+        ("abc", "inputs: a str, and no file has this name: 'abc'. Give a numpy array or tensor, a shape "),
+        ("gone.npy", "inputs gone.npy: cannot read: No such file"),
+        (__file__, "inputs: .*test_live.py: not a picture that can be read; give a JPEG or PNG. Give a numpy "),
         (None, "inputs: a NoneType "),
-        ({"x": IMAGE}, "inputs: a dict "),
+        ({"x": IMAGE}, r"0: TypeError: .*; given one dict \(x\), as Sequential.forward takes no such names"),
         (1j, "inputs: a complex "),
-        ([IMAGE, "s"], r"inputs\[1\]: a str "),
+        ([IMAGE, "s"], r"inputs\[1\]: a str, and no file "),
         ([[1, [2]]], r"inputs\[0\]: no numpy array can be made of this list: "),
-        (torch.ones(1, 3, 8, 8, requires_grad=True), "inputs: no numpy array can be made of this Tensor: "),
+        ({"x": [IMAGE, {3}]}, r"inputs\['x'\]\[1\]: a set "),
+        ((1, 0, 8, 8), "inputs: a shape's numbers are each at least 1, found 1,0,8,8"),
+        ((1, 3, 10**6, 10**6), "inputs: too large for this machine: 1,3,1000000,1000000"),
+        (torch.ones(1, 3, 8, 8).to_sparse(), "inputs: no numpy array can be made of this Tensor: "),
     ],
 )
 def test_inputs_that_are_no_arrays_are_refused_by_that_name(inputs, words):
@@ -106,4 +259,5 @@ def test_inputs_that_are_no_arrays_are_refused_by_that_name(inputs, words):
 
 
 def test_too_many_inputs_are_told_of_the_network():
-    assert str(refused(within(torch.nn, missing_key), [IMAGE, IMAGE])).startswith("Sequential: TypeError: ")
+    words = "inputs: Sequential.forward takes (input); 2 given by position. Give one for each, or name them."
+    assert str(refused(within(torch.nn, missing_key), [IMAGE, IMAGE])) == words
