@@ -12,6 +12,7 @@ from parity.commands.app import answers
 from parity.commands.options import (
     Device,
     Json,
+    Key,
     Layout,
     NumClasses,
     OnnxPython,
@@ -50,6 +51,7 @@ def compare(
     ] = None,
     weights: Weights = "auto",
     layout: Layout = None,
+    key: Key = None,
     seed: Seed = 0,
     input_: Annotated[
         str | None,
@@ -95,6 +97,7 @@ def compare(
     options = Options(
         weights="random" if weights == "auto" else weights,
         layout=layout,
+        key=key,
         seed=seed,
         device=device,
         threads=threads or fair_share(),

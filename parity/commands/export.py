@@ -12,6 +12,7 @@ from parity.commands.options import (
     BothTwins,
     Calibrate,
     Json,
+    Key,
     Layout,
     NumClasses,
     PaddlePython,
@@ -43,6 +44,7 @@ def export(
     ] = None,
     weights: Weights = "auto",
     layout: Layout = None,
+    key: Key = None,
     seed: Seed = 0,
     num_classes: NumClasses = None,
     shape: Annotated[
@@ -86,6 +88,7 @@ def export(
     options = Options(
         weights=settled_weights(weights, models),
         layout=layout,
+        key=key,
         seed=seed,
         device="cpu",
         threads=threads or fair_share(),

@@ -138,7 +138,7 @@ class _Job:
                 image = (projection((batch, *shape)) * np.sqrt(3.0)).astype(np.float32)  # standard deviation 1
                 np.save(folder / "input.npy", image)
                 self.inputs.append((folder / "input.npy", folder))
-        self.weights = described_weights(options, workers, temporary)
+        self.weights = described_weights(options)
         # Its final name: a file refers by name to the file that holds its tensors.
         (temporary / "canonical").mkdir()
         self.canonical = temporary / "canonical" / f"{name}.{model.backend}.onnx"
@@ -156,6 +156,7 @@ class _Job:
         """Refuse layers that the exporter gets wrong at the recorded sizes; keep the notes on the others."""
         request, sentences = self.request, dict[str, list[str]]()
         with Trace(self.temporary / f"size{number}" / "batch1" / "trace") as trace:
+            told = [f"weights: {note}" for note in trace.manifest.get("weights_notes", ())]
             for call in trace.calls:
                 size = trace.shape(call.inputs[0])[2:] if call.inputs else None
                 case = Case(call.kind, call.config, size, request.opset, request.dynamic_size)
@@ -163,7 +164,7 @@ class _Job:
                     sentences.setdefault(fault.handling, []).append(sentence(fault, call.layer, case, setting))
         if refused := sentences.get("refused"):
             raise ParityError(f"{self.model.backend}:{self.name}: {'; '.join(dict.fromkeys(refused))}")
-        self.notes = tuple(dict.fromkeys((*self.notes, *sentences.get("noted", ()))))
+        self.notes = tuple(dict.fromkeys((*self.notes, *told, *sentences.get("noted", ()))))
 
     def export(self) -> None:
         """Ask the worker to run the exporter."""

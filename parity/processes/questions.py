@@ -14,7 +14,7 @@ from parity.processes import jobs
 from parity.processes.models import FRAMEWORKS, Model
 from parity.processes.pool import Options, Workers
 from parity.processes.workers import Worker, ask, wait
-from parity.weights.checkpoint import framework_of
+from parity.weights.shards import one_file
 from parity.zoo import NETWORKS
 
 
@@ -87,17 +87,15 @@ def input_shape(models: Iterable[Model], workers: Workers) -> tuple[int, int, in
     return None
 
 
-def described_weights(options: Options, workers: Workers, folder: Path) -> jobs.Weights:
-    """Return the description of the weights; the torch worker first converts a .pth file, as only torch can read it."""
+def described_weights(options: Options) -> jobs.Weights:
+    """Return the description of the weights.
+
+    Raises:
+        ParityError: If they are in a file that does not exist.
+    """
     if options.weights == "random":
         return jobs.RandomWeights(options.seed)
     if options.weights == "own":
         return jobs.OwnWeights()
-    path = Path(options.weights)
-    framework = framework_of(path)
-    if framework != "torch":
-        layout = options.layout if path.suffix == ".safetensors" else None
-        return jobs.WeightsFile(path.resolve(), path.name, layout)
-    plain = folder / "weights.safetensors"
-    ask(workers.get("torch"), jobs.Read(path.resolve(), plain), options.timeout)
-    return jobs.WeightsFile(plain, path.name, framework)
+    path = one_file(Path(options.weights))
+    return jobs.WeightsFile(path.resolve(), path.name, options.layout, options.key)

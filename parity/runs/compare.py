@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def compare_models(
         weights: jobs.Weights = jobs.OwnWeights()
         if busy:
             np.save(folder / "input.npy", load())
-            weights = described_weights(options, workers, folder)
+            weights = described_weights(options)
         paths = [
             Path(model.target) if model.backend == "trace" else folder / f"{i}.trace" for i, model in enumerate(models)
         ]
@@ -85,9 +86,14 @@ def compare_models(
             _save_traces(name, models, paths, options.save_trace)
         with Trace(paths[0]) as reference, Trace(paths[1]) as candidate:
             comparison = judge(name, reference, candidate, options.threads * len(busy) or 1, options.values_only)
-            if comparison.ok:
-                return comparison
-            return _find_culprits(comparison, reference, candidate, pool, folder, options)
+            if not comparison.ok:
+                comparison = _find_culprits(comparison, reference, candidate, pool, folder, options)
+            told = dict.fromkeys(note for trace in (reference, candidate) for note in _weights_notes(trace))
+            return replace(comparison, notes=(*comparison.notes, *told))
+
+
+def _weights_notes(trace: Trace) -> list[str]:
+    return [f"weights: {note}" for note in trace.manifest.get("weights_notes", ())]
 
 
 def _check(models: tuple[Model, Model], options: Options) -> None:

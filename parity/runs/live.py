@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,18 +76,20 @@ def compare(
         for i, array in enumerate(inputs if isinstance(inputs, (list, tuple)) else [inputs])
     ]
     reference_backend, candidate_backend = backend_of(reference), backend_of(candidate)
+    told = list[str]()
     if transfer:
-        candidate_backend.set_state(candidate, reference_backend.get_state(reference), type(candidate).__name__)
+        given = reference_backend.get_state(reference)
+        told = [f"weights: {note}" for note in candidate_backend.set_state(candidate, given, type(candidate).__name__)]
     with temporary_folder() as folder:
         record(reference_backend, reference, arrays, folder / "reference", gradients=gradients)
         record(candidate_backend, candidate, arrays, folder / "candidate", gradients=gradients)
         with Trace(folder / "reference") as expected, Trace(folder / "candidate") as actual:
             comparison = judge(type(reference).__name__, expected, actual, values_only=values_only)
-            if comparison.ok:
-                return comparison
-            states = reference_backend.get_state(reference), candidate_backend.get_state(candidate)
-            replayed = replay(candidate_backend, candidate, expected)
-            return with_culprits(comparison, expected, actual, replayed, states)
+            if not comparison.ok:
+                states = reference_backend.get_state(reference), candidate_backend.get_state(candidate)
+                replayed = replay(candidate_backend, candidate, expected)
+                comparison = with_culprits(comparison, expected, actual, replayed, states)
+            return replace(comparison, notes=(*comparison.notes, *told))
 
 
 def _array(value: Any, what: str) -> Array:

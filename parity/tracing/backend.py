@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,8 +17,6 @@ class Backend(Protocol):
     NAME: str
 
     def place(self, network: Any, device: str) -> Any: ...  # noqa: D102
-    def read_checkpoint(self, path: Path) -> dict[str, Array]: ...  # noqa: D102
-    def write_checkpoint(self, tensors: Mapping[str, Array], path: Path) -> None: ...  # noqa: D102
     def build(self, name: str, **options: Any) -> Any: ...  # noqa: D102
     def hollow(self, network: Any) -> Any: ...  # noqa: D102
     def use(self, device: str, threads: int) -> str: ...  # noqa: D102
@@ -26,7 +24,7 @@ class Backend(Protocol):
     def describe(self, layer: Any) -> tuple[str, dict[str, Any]]: ...  # noqa: D102
     def slots(self, network: Any) -> dict[str, Slot]: ...  # noqa: D102
     def get_state(self, network: Any) -> State: ...  # noqa: D102
-    def set_state(self, network: Any, state: State, name: str) -> None: ...  # noqa: D102
+    def set_state(self, network: Any, state: State, name: str) -> list[str]: ...  # noqa: D102
     def is_tensor(self, value: Any) -> bool: ...  # noqa: D102
     def to_numpy(self, tensor: Any) -> Array: ...  # noqa: D102
     def version(self, tensor: Any) -> int: ...  # noqa: D102

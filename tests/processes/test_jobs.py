@@ -19,7 +19,7 @@ WEIGHTS = [
     jobs.RandomWeights(3),
     jobs.OwnWeights(),
     jobs.OwnWeights("file's"),
-    jobs.WeightsFile(Path("w"), "w", "torch"),
+    jobs.WeightsFile(Path("w"), "w", "torch", "ema"),
 ]
 SETUPS = [jobs.Setup("n", network, weights, "cpu", 2, "lenet") for network in NETWORKS for weights in WEIGHTS]
 EXAMPLES = [
@@ -36,14 +36,13 @@ EXAMPLES = [
     jobs.Shape(Path("a.onnx")),
     jobs.Export(Path("x.npy"), Path("a.onnx"), 18, False),
     jobs.Outputs(((Path("x.npy"), Path("folder")),)),
-    jobs.Read(Path("a.pth"), Path("s")),
 ]
 
 
 def test_every_job_has_a_method_that_returns_its_answer():
     handlers = vars(Session)["do"].dispatcher.registry
     assert set(handlers) - {object} == set(jobs.JOBS.values())
-    assert len(jobs.JOBS) == 14
+    assert len(jobs.JOBS) == 13
     for kind in jobs.JOBS.values():
         (promised,) = typing.get_args(kind.__orig_bases__[0])
         returned = typing.get_type_hints(handlers[kind])["return"]
@@ -87,12 +86,12 @@ def test_what_is_no_job_is_one_line(line, words):
 
 def test_an_answer_of_another_type_is_one_line():
     assert jobs.answer(jobs.Multiply(1), 3) == 3.0
-    assert jobs.answer(jobs.Read(Path("a"), Path("b")), None) is None
+    assert jobs.answer(jobs.State(Path("b")), None) is None
     (found,) = jobs.answer(jobs.Replay(Path("t")), [["a", 0, {"relative": float("inf"), "index": [1]}]])
     assert found[2].index == (1,)
     for job, found in (
         (jobs.Multiply(1), "x"),
-        (jobs.Read(Path("a"), Path("b")), {}),
+        (jobs.State(Path("b")), {}),
         (jobs.Survey(NETWORKS[0], None, (1,)), [{}]),
     ):
         with pytest.raises(ParityError, match=r"^invalid answer: the answer to "):
