@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from parity.errors import ParityError
 from parity.numerics.arrays import Array
+from parity.safetensors_file import read_header
 from parity.weights import fit, kinds, shards, unwrap
 from parity.weights.names import Tables
 from parity.weights.pdparams import load_pickle
@@ -65,7 +66,7 @@ class Checkpoint:
             return found
         if isinstance(self.tree, dict) and self.tree and unwrap.is_optimizer(map(str, self.tree)):
             raise ParityError(f"{self.path}: an optimizer's state, no weights of a network. Take the file beside it.")
-        told = [f"{name}: {words}" for name, words in list(unwrap.beside(self.tree, "").items())[:6]]
+        told = [f"{name}: {words}" for name, words in list(unwrap.beside(self.tree, None).items())[:6]]
         inside = "; ".join(told) if told else unwrap.in_words(self.tree)
         raise ParityError(f"{self.path}: it holds no mapping of names to tensors, but {inside}")
 
@@ -77,29 +78,29 @@ class Checkpoint:
         """
         found = self.candidates()
         try:
-            chosen, tensors = unwrap.choose(found, key, None if tables is None else _fits(tables))
+            chosen, tensors = unwrap.choose(found, key, None if tables is None else _coverage(tables))
             return chosen, {name: _array(name, leaf) for name, leaf in tensors.items()}
         except ParityError as error:
             raise ParityError(f"{self.path}: {error}") from error
 
 
-def _fits(tables: Tables) -> Callable[..., bool]:
-    def fits(names: Any) -> bool:
+def _coverage(tables: Tables) -> Callable[[Iterable[str]], int]:
+    def coverage(names: Iterable[str]) -> int:
         try:
-            return tables.fit(unwrap.unprefixed(names, tables.fit)[0].values())
+            return len(tables.covered(unwrap.unprefixed(names, tables.fit)[0].values()))
         except ParityError:  # some of them fit
-            return True
+            return 1
 
-    return fits
+    return coverage
 
 
 def _array(name: str, leaf: Leaf) -> Array:
     try:
         return leaf.array()
     except ParityError as error:
-        raise ParityError(f"{unwrap.in_words(name)[5:]}: {error}") from error
+        raise ParityError(f"{unwrap.brief(name)}: {error}") from error
     except Exception as error:  # of a damaged file, any
-        raise ParityError(f"{unwrap.in_words(name)[5:]}: damaged: {type(error).__name__}") from error
+        raise ParityError(f"{unwrap.brief(name)}: damaged: {type(error).__name__}") from error
 
 
 def open_weights(path: str | os.PathLike[str]) -> Checkpoint:
@@ -172,18 +173,20 @@ def _safetensors(path: Path) -> Checkpoint:
         if metadata.get("sha256", digest := State(tensors).digest()) != digest:
             raise ParityError(f"{path}: damaged: its bits have changed since it was saved. Get the file again.")
 
-    return of_tensors(path, tensors, "neutral", metadata, check if "sha256" in metadata else _unchecked)
+    whole = of_tensors(path, tensors, "neutral", metadata, check if "sha256" in metadata else _unchecked)
+    halves = [name for name, entry in read_header(path).entries.items() if entry["dtype"] == "BF16"]
+    return replace(whole, tree={**whole.tree, **{name: _Plain(tensors[name], "bfloat16") for name in halves}})
 
 
 class _Plain(Leaf):
     """A tensor that has been read."""
 
-    def __init__(self, array: Array):
-        self._array = array
+    def __init__(self, array: Array, dtype: str = ""):
+        self._array, self._dtype = array, dtype
 
     @property
     def dtype(self) -> str:
-        return self._array.dtype.name
+        return self._dtype or self._array.dtype.name
 
     def array(self) -> Array:
         return self._array

@@ -116,7 +116,8 @@ class Tables:
         self.tables = {
             layout: {other_name(name, family, layout): name for name in self.twins} for layout in ("twin", *_TABLES)
         }
-        self._known = {name for table in self.tables.values() for name in table}
+        # Of two layouts with one name for two tensors, the first counts.
+        self._twin = {name: twin for table in reversed(self.tables.values()) for name, twin in table.items()}
 
     def plain(self, name: str) -> str:
         """Return a name with the neutral word for the tensor's role."""
@@ -125,12 +126,17 @@ class Tables:
 
     def fit(self, names: Iterable[str]) -> bool:
         """Return whether one of the names is one of the network's, in any layout, or it has none."""
-        if not self.twins:
-            return True
-        return any(
-            (plain := self.plain(name)) in self._known or any(other in self._known for other in spellings(plain))
-            for name in names
-        )
+        return not self.twins or bool(self.covered(names))
+
+    def covered(self, names: Iterable[str]) -> set[str]:
+        """Return which of the network's names these are, in any layout, or in another spelling of a weight norm."""
+        found = set[str]()
+        for name in names:
+            plain = self.plain(name)
+            known = next((each for each in (plain, *spellings(plain)) if each in self._twin), None)
+            if known is not None:
+                found.add(self._twin[known])
+        return found
 
     def to_twin(self, tensors: Mapping[str, Array], source: str) -> tuple[dict[str, Array], str]:
         """Return the tensors under the twin's names, whichever of the known layouts they are in, and that layout.

@@ -269,7 +269,11 @@ class PickleMachine(Machine):
     def step(self, name: str, argument: Any) -> None:
         """Run one instruction; a file of torch's has one more than others."""
         if name == "BINPERSID" and self.storage is not None:
-            _, kind, key, _, count, *_ = self.stack.pop()
+            what, kind, *rest = self.stack.pop()
+            if what == "module":  # before torch 1.6, a layer's class, and its source
+                self.stack.append(kind)
+                return
+            key, _, count, *_ = rest
             self.stack.append(self.storage(key, kind, count))
         else:
             super().step(name, argument)

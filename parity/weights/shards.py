@@ -58,7 +58,7 @@ def parts(path: Path) -> list[tuple[str, Path]]:
         ParityError: If one is missing, or lies elsewhere by its name; all that are missing are named.
     """
     names = list(dict.fromkeys(_weight_map(path).values()))
-    outside = [name for name in names if Path(name).name != name or "\\" in name]
+    outside = [name for name in names if Path(name).name != name or name == ".." or "\\" in name]
     if outside:
         raise ParityError(f"its shard {outside[0]!r} leaves the folder")
     missing = [name for name in names if not (path.parent / name).is_file()]

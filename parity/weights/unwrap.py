@@ -105,14 +105,15 @@ def _members(value: Any) -> list[Any]:
 
 
 def choose(
-    found: Mapping[str, Tensors], key: str | None, fits: Callable[[Iterable[str]], bool] | None = None
+    found: Mapping[str, Tensors], key: str | None, coverage: Callable[[Iterable[str]], int] | None = None
 ) -> tuple[str, Tensors]:
     """Return the weights that are meant, and their key.
 
     Args:
         found: `candidates`.
         key: The one asked for: a key, the last part of one, or what the names of some of the tensors begin with.
-        fits: Whether names are a network's; without it, several candidates are refused.
+        coverage: How many of a network's tensors have these names. The candidate that covers the most is taken, or all
+            together if they cover more, as parts of one network. Without it, several candidates are refused.
 
     Raises:
         ParityError: If none or several could be meant; all are listed.
@@ -121,15 +122,19 @@ def choose(
         return _asked(found, key)
     if len(found) == 1:
         return next(iter(found.items()))
-    fitting = [name for name, tensors in found.items() if fits is not None and fits(tensors)]
+    fitting = list[str]()
+    if coverage is not None:
+        counts = {name: coverage(tensors) for name, tensors in found.items()}
+        most = max(counts.values(), default=0)
+        fitting = [name for name, count in counts.items() if count == most > 0]
+        joined = {f"{name}.{role}": leaf for name, tensors in found.items() for role, leaf in tensors.items()}
+        if coverage(joined) > most:
+            return "", joined
     if len(fitting) == 1:
         return fitting[0], found[fitting[0]]
-    joined = {f"{name}.{role}": leaf for name, tensors in found.items() for role, leaf in tensors.items()}
-    if fits is not None and not fitting and fits(joined):
-        return "", joined
-    shown = ", ".join(f"{_shown(name)} ({len(tensors)} tensors)" for name, tensors in found.items())
+    shown = ", ".join(f"{brief(name)} ({len(tensors)} tensors)" for name, tensors in found.items())
     example = next(name for name in (*fitting, *found) if name)
-    raise ParityError(f"it holds several sets of weights: {shown}. Name one: --key {_shown(example)}")
+    raise ParityError(f"it holds several sets of weights: {shown}. Name one: --key {brief(example)}")
 
 
 def _asked(found: Mapping[str, Tensors], key: str) -> tuple[str, Tensors]:
@@ -143,9 +148,9 @@ def _asked(found: Mapping[str, Tensors], key: str) -> tuple[str, Tensors]:
     known = dict.fromkeys(
         [name for name in found if name] + [group for each in found.values() for group in groups(each)]
     )
-    shown = ", ".join(_shown(name) for name in list(known)[:12])
+    shown = ", ".join(brief(name) for name in list(known)[:12])
     problem = "several there have that name" if exact or begun else "there is no such part"
-    raise ParityError(f"--key {_shown(key)}: {problem}; it holds {shown or 'one set of weights, without a name'}")
+    raise ParityError(f"--key {brief(key)}: {problem}; it holds {shown or 'one set of weights, without a name'}")
 
 
 def _beginning(tensors: Tensors, start: str) -> Tensors:
@@ -191,20 +196,21 @@ def unprefixed(names: Iterable[str], fits: Callable[[Iterable[str]], bool]) -> t
         if fits([name.partition(".")[2] for name in names if name.startswith(f"{group}.")])
     }
     if parts:
-        shown = ", ".join(f"{_shown(group)}. ({count} tensors)" for group, count in groups(names).items())
-        raise ParityError(f"its names begin with {shown}. Name the part to take: --key {_shown(next(iter(parts)))}")
+        shown = ", ".join(f"{brief(group)}. ({count} tensors)" for group, count in groups(names).items())
+        raise ParityError(f"its names begin with {shown}. Name the part to take: --key {brief(next(iter(parts)))}")
     return {name: name for name in names}, ""
 
 
-def beside(tree: Any, key: str) -> dict[str, str]:
-    """Return what lies beside the weights at `key`, by its key, each in a few words."""
+def beside(tree: Any, key: str | None) -> dict[str, str]:
+    """Return what lies beside the weights at `key`, by its key, each in a few words; None: all at the top."""
     node, shown, above = tree, dict[str, str](), ""
     while not is_module(node):
         entries = _entries(node)
-        within = next((n for n in entries if isinstance(n, str) and f"{key}.".startswith(f"{above}{n}.")), None)
+        within = next((n for n in entries if isinstance(n, str) and key and f"{key}.".startswith(f"{above}{n}.")), None)
         for name, value in entries.items():
-            if name != within and not (within is None and isinstance(name, str) and _leaf(value)):
-                shown[f"{above}{_shown(name)}"] = in_words(value)
+            weights = within is None and key is not None and isinstance(name, str) and _leaf(value)
+            if name != within and not weights:
+                shown[f"{above}{brief(name)}"] = in_words(value)
         if within is None:
             break
         node, above = entries[within], f"{above}{within}."
@@ -216,17 +222,17 @@ def in_words(value: Any) -> str:
     if isinstance(value, np.generic):
         return f"{value.dtype.name} {value.item()}"
     if value is None or isinstance(value, (bool, int, float)):
-        return _shown(value)
+        return brief(value)
     if isinstance(value, str):
-        return f"text {_shown(value)!r}"
+        return f"text {brief(value)!r}"
     if isinstance(value, Leaf):
         return f"a {value.dtype} tensor"
     if is_module(value):
-        return f"a whole network, {_shown(value.name)}"
+        return f"a whole network, {brief(value.name)}"
     if isinstance(value, Foreign):
-        inside = ", ".join(f"{_shown(name)}={_small(each)}" for name, each in list(value.attributes.items())[:4])
+        inside = ", ".join(f"{brief(name)}={_small(each)}" for name, each in list(value.attributes.items())[:4])
         more = ", ..." if len(value.attributes) > 4 else ""
-        return f"{_shown(value.name)}{f'({inside}{more})' if inside else ''}"
+        return f"{brief(value.name)}{f'({inside}{more})' if inside else ''}"
     if isinstance(value, dict):
         kind = "an optimizer's state" if {"state", "param_groups"} <= value.keys() else "a mapping"
         return f"{kind} of {len(value)}"
@@ -234,9 +240,10 @@ def in_words(value: Any) -> str:
 
 
 def _small(value: Any) -> str:
-    return _shown(value) if value is None or isinstance(value, (bool, int, float, str)) else "..."
+    return brief(value) if value is None or isinstance(value, (bool, int, float, str)) else "..."
 
 
-def _shown(value: Any) -> str:
+def brief(value: Any) -> str:
+    """Return text of a file, or a plain value, on one line of at most 60 letters."""
     text = printable(str(value)) if not isinstance(value, int) or abs(value) < 1 << 64 else "a long number"
     return text if len(text) <= 60 else f"{text[:57]}..."
