@@ -1,4 +1,4 @@
-"""Checkpoints as training scripts leave them: the weights are found among what lies beside, or asked for; nothing runs."""
+"""Checkpoints as training scripts leave them: the weights are found, or asked for; nothing runs."""
 
 import argparse
 import collections
@@ -350,7 +350,7 @@ def npz():
 
 OTHERS = {
     "a web page, not the file itself": b"\n<!DOCTYPE html><html><head>",
-    "a Git LFS pointer, not the file itself; run `git lfs pull`": b"version https://git-lfs.github.com/spec/v1\noid sha",
+    "a Git LFS pointer, not the file itself; run `git lfs pull`": b"version https://git-lfs.github.com/spec/v1\noid",
     "an HDF5 file, as Keras writes them": b"\x89HDF\r\n\x1a\n" + bytes(100),
     "an ONNX model or a Paddle program": b"\x08\x08\x12\x07pytorch" + bytes(100),
     "a checkpoint of TensorFlow's": b"abc" * 50 + bytes.fromhex("57fb808b247547db"),
