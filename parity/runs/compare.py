@@ -93,7 +93,8 @@ def compare_models(
 
 
 def _weights_notes(trace: Trace) -> list[str]:
-    return [f"weights: {note}" for note in trace.manifest.get("weights_notes", ())]
+    told = trace.manifest.get("weights_notes")  # of a user's trace, anything
+    return [f"weights: {note}" for note in told if isinstance(note, str)] if isinstance(told, list) else []
 
 
 def _check(models: tuple[Model, Model], options: Options) -> None:
