@@ -78,12 +78,14 @@ class WeightsFile:
         label: Their name in a manifest.
         framework: The one whose orientation they have; None: as the file shows.
         key: Which weights, where the file holds several.
+        constants: Names that are buffers in one of the networks, and may lack in the other.
     """
 
     file: Path
     label: str
     framework: str | None = None
     key: str | None = None
+    constants: tuple[str, ...] = ()
 
 
 Weights = RandomWeights | OwnWeights | WeightsFile
@@ -153,6 +155,13 @@ class Multiply(Job[float]):
 @dataclass(frozen=True)
 class Layers(Job[tuple[tuple[str, str, dict[str, Any]], ...]]):
     """Describe a network's layers: dotted name, neutral kind, configuration; nothing is run."""
+
+    network: Network
+
+
+@dataclass(frozen=True)
+class Constants(Job[tuple[str, ...]]):
+    """Name the buffers of a network that it makes itself; nothing is run."""
 
     network: Network
 

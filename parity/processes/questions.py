@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,22 @@ def describe_models(models: Iterable[Model], workers: Workers) -> list[list[tupl
         worker.submit(jobs.Layers(network(model)))
         asked.append(worker)
     return [list(layers) for layers in wait(asked, workers.options.timeout)]
+
+
+def with_constants(weights: jobs.Weights, models: Iterable[Model], workers: Workers) -> jobs.Weights:
+    """Return the weights, of a file, with the names of the buffers that any of the callables' networks has.
+
+    What one network registers as a buffer, the other may have as a constant: then it lacks nothing.
+    """
+    callables = [(role, model) for role, model in enumerate(models) if model.backend in FRAMEWORKS and not model.twin]
+    if not isinstance(weights, jobs.WeightsFile) or len(callables) < 2:
+        return weights
+    numbers = dict.fromkeys(model.backend for _, model in callables)
+    asked = [workers.get(model.backend, role if len(numbers) == 1 else 0) for role, model in callables]
+    for worker, (_, model) in zip(asked, callables, strict=True):
+        worker.submit(jobs.Constants(network(model)))
+    found = [name for names in wait(asked, workers.options.timeout) for name in names]
+    return replace(weights, constants=tuple(dict.fromkeys(found)))
 
 
 def setup(name: str, model: Model, weights: jobs.Weights, options: Options) -> jobs.Setup:

@@ -80,7 +80,8 @@ class Session:
             _ = self.backend.set_state(network, state, setup.name)  # a note on constants would be one on every run
             return state, []
         state, notes = checkpoint.read(weights.file, slots, setup.family, weights.framework, weights.key)
-        notes += self.backend.set_state(network, state, f"{weights.file}: {setup.name}")
+        given = State(state, weights.constants)
+        notes += self.backend.set_state(network, given, f"{weights.file}: {setup.name}")
         return state, notes
 
     def _build(self, source: jobs.Network) -> Any:
@@ -136,6 +137,11 @@ class Session:
         return tuple(
             (name, *self.backend.describe(layer)) for name, layer in self.backend.layers(self._build(job.network))
         )
+
+    @do.register
+    def _constants(self, job: jobs.Constants) -> tuple[str, ...]:
+        slots = self.backend.slots(self._build(job.network))
+        return tuple(name for name, slot in slots.items() if slot.buffer)
 
     @do.register
     def _state(self, job: jobs.State) -> None:

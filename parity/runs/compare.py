@@ -19,7 +19,7 @@ from parity.numerics.arrays import Array
 from parity.processes import jobs
 from parity.processes.models import Model
 from parity.processes.pool import Options, Workers
-from parity.processes.questions import described_weights, setup
+from parity.processes.questions import described_weights, setup, with_constants
 from parity.processes.workers import Worker, ask, wait
 from parity.temporary import temporary_folder
 from parity.tracing.trace import Trace
@@ -70,7 +70,7 @@ def compare_models(
         weights: jobs.Weights = jobs.OwnWeights()
         if busy:
             np.save(folder / "input.npy", load())
-            weights = described_weights(options)
+            weights = with_constants(described_weights(options), models, workers)
         paths = [
             Path(model.target) if model.backend == "trace" else folder / f"{i}.trace" for i, model in enumerate(models)
         ]

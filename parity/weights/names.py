@@ -163,7 +163,8 @@ class Tables:
             extra = plain not in self.twins and _matches(_EXTRA, self.family, plain)
             if extra or name.rpartition(".")[2] == "num_batches_tracked":
                 continue
-            twin = next((table[plain] for table in self.tables.values() if plain in table), plain)
+            own = name if plain.endswith("weight") else plain  # not known: as the file has it
+            twin = next((table[plain] for table in self.tables.values() if plain in table), own)
             if twin in renamed:
                 raise ParityError(f"{source}: {sources[twin]} and {name} are two tensors for the one {twin}")
             renamed[twin], sources[twin] = array, name

@@ -117,3 +117,51 @@ def test_compare_takes_a_key_says_what_it_stripped_and_names_the_users_file(lene
     done = run("compare", "lenet5", "--weights", "less.pth", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"parity: {tmp_path}/less.pth: lenet5: the weights do not fit")
+
+
+BLUR = """
+import numpy as np, {framework} as framework
+nn, kernel = framework.nn, np.full((4, 1, 3, 3), 1 / 9, np.float32)
+
+class Net(nn.{base}):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.{conv}(3, 4, 3)
+        {keep}
+
+    def forward(self, x):
+        y = self.conv(x)
+        return nn.functional.conv2d(y, {kernel}, groups=4)
+"""
+BLURS = {
+    "torch": {
+        "base": "Module",
+        "conv": "Conv2d",
+        "keep": "self.register_buffer('kernel', framework.from_numpy(kernel))",
+        "kernel": "self.kernel",
+    },
+    "paddle": {
+        "base": "Layer",
+        "conv": "Conv2D",
+        "keep": "self.constants = [framework.to_tensor(kernel)]",
+        "kernel": "self.constants[0].astype(y.dtype)",
+    },
+}
+
+
+@pytest.mark.extras
+def test_a_buffer_in_a_file_that_is_a_constant_in_one_of_the_networks_is_a_note(tmp_path):
+    for framework, words in BLURS.items():
+        (tmp_path / f"{framework}_blur.py").write_text(BLUR.format(framework=framework, **words))
+    wave = np.linspace(-1, 1, 108, dtype=np.float32).reshape(4, 3, 3, 3)
+    weights = {"conv.weight": wave, "conv.bias": wave[:, 0, 0, 0], "kernel": np.full((4, 1, 3, 3), 1 / 9, np.float32)}
+    write_pth(weights, tmp_path / "w.pth")
+    models = ("torch:torch_blur.py:Net", "paddle:paddle_blur.py:Net")
+    for pair in (models, models[::-1]):
+        done = run("compare", *pair, "--input", "1,3,8,8", "--weights", "w.pth", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "note: weights: constants that the network does not have are left out: kernel" in done.stdout
+    write_pth({**weights, "scale": np.ones(4, np.float32)}, tmp_path / "w.pth")
+    done = run("compare", *models, "--input", "1,3,8,8", "--weights", "w.pth", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "scale: unexpected, the network has no such tensor" in done.stderr

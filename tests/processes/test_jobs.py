@@ -19,7 +19,7 @@ WEIGHTS = [
     jobs.RandomWeights(3),
     jobs.OwnWeights(),
     jobs.OwnWeights("file's"),
-    jobs.WeightsFile(Path("w"), "w", "torch", "ema"),
+    jobs.WeightsFile(Path("w"), "w", "torch", "ema", ("kernel",)),
 ]
 SETUPS = [jobs.Setup("n", network, weights, "cpu", 2, "lenet") for network in NETWORKS for weights in WEIGHTS]
 EXAMPLES = [
@@ -29,6 +29,7 @@ EXAMPLES = [
     jobs.TimeWay("eager", 3),
     jobs.Multiply(8),
     *[jobs.Layers(network) for network in NETWORKS],
+    *[jobs.Constants(network) for network in NETWORKS],
     jobs.State(Path("s")),
     jobs.Replay(Path("t")),
     jobs.Outline(NETWORKS[0], (1, 3, 8, 8), 1),
@@ -42,7 +43,7 @@ EXAMPLES = [
 def test_every_job_has_a_method_that_returns_its_answer():
     handlers = vars(Session)["do"].dispatcher.registry
     assert set(handlers) - {object} == set(jobs.JOBS.values())
-    assert len(jobs.JOBS) == 13
+    assert len(jobs.JOBS) == 14
     for kind in jobs.JOBS.values():
         (promised,) = typing.get_args(kind.__orig_bases__[0])
         returned = typing.get_type_hints(handlers[kind])["return"]
