@@ -23,6 +23,7 @@ from parity.backends import torch_backend
 from parity.weights import checkpoint
 from parity.weights.checkpoint import open_weights, read_weights
 from parity.weights.contents import contents
+from parity.weights.state import Slot
 
 
 def network():
@@ -226,8 +227,16 @@ def test_a_loss_with_weights_beside_the_network_is_asked_about(tmp_path):
 
 
 def test_names_that_would_fall_together_are_not_stripped(tmp_path):
-    content = {"a.module.0.weight": torch.ones(4, 3, 3, 3), "a.0.weight": torch.ones(4, 3, 3, 3)}
-    assert "0.weight" not in given(saved(tmp_path / "w.pth", content), slots={"a.0.weight": SLOTS["0.weight"]})[1]
+    content = {f"b.{wrapper}.0.weight": torch.ones(4, 3, 3, 3) for wrapper in ("module", "_orig_mod")}
+    path = saved(tmp_path / "w.pth", content)
+    assert refused(path, slots={"b.0.weight": SLOTS["0.weight"]}).startswith("unknown layout: none of its 2 names")
+
+
+def test_whole_numbers_lose_the_same_beginning(tmp_path):
+    slots = {**SLOTS, "index": Slot((2,), "Net", "index", buffer=True)}
+    content = {f"module.{name}": tensor for name, tensor in {**PLAIN, "index": torch.tensor([1, 0])}.items()}
+    found, _ = given(saved(tmp_path / "w.pth", content), slots=slots)
+    assert list(found["index"]) == [1, 0]
 
 
 # What networks and files call by other names, or shape with other ones, is in test_fit.py.
