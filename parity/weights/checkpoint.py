@@ -163,7 +163,7 @@ def _open(path: Path) -> Checkpoint:
         return _safetensors(path)  # for its library's words on what is wrong
     if words is None and start[:1] in _OLD_PICKLES:
         return Checkpoint(path, "pickle", load_pickle(path)[0], "neutral", {})  # its instructions are refused, by name
-    raise ParityError(f"it is {words}" if words else "damaged, or no file of weights: it begins as none of them does")
+    raise ParityError(f"it is {words}" if words else "no file of weights that is known: it begins as none of them does")
 
 
 def _safetensors(path: Path) -> Checkpoint:

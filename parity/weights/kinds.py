@@ -52,11 +52,11 @@ def other_kind(path: Path) -> str | None:
         return "a static program of Paddle's; save its network's weights: paddle.save(network.state_dict(), ...)"
     if text.startswith(("{", "[")):
         return "JSON text, no weights; an index of shards ends in .index.json"
-    if end == _TABLE_MAGIC or ".data-0000" in path.name:
+    if end == _TABLE_MAGIC or ".data-0000" in path.name or path.suffix in (".pb", ".meta"):
         return "a checkpoint of TensorFlow's; convert it with TensorFlow: tf.train.load_checkpoint(...)"
     if start[257:262] == b"ustar":
         return "a tar archive; unpack it first (tar xf)"
-    if path.suffix in (".onnx", ".pdmodel", ".pb", ".meta") or _is_model(start):
+    if path.suffix in (".onnx", ".pdmodel") or _is_model(start):
         return _PROGRAM.format(name=path.name)
     return None
 

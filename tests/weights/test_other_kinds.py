@@ -51,6 +51,7 @@ OTHERS = {
     "a Git LFS pointer, not the file itself; run `git lfs pull`": b"version https://git-lfs.github.com/spec/v1\noid",
     "an HDF5 file, as Keras writes them": b"\x89HDF\r\n\x1a\n" + bytes(100),
     "an ONNX model or a Paddle program": b"\x08\x08\x12\x07pytorch" + bytes(100),
+    "an ONNX model or a Paddle program (": b"\n\xd7\x24\x08\x00\x10" + b"\xff" * 9 + b"\x01\x1a\x15",
     "a checkpoint of TensorFlow's": b"abc" * 50 + bytes.fromhex("57fb808b247547db"),
     "the weights of a static program of Paddle's": bytes(16) + b"\x04\x00\x00\x00\x08\x05",
     "a static program of Paddle's": b'{"base_code":{"magic":"pir","trainable":',
@@ -97,6 +98,12 @@ def test_paddles_static_files_and_optimizers_are_recognised(tmp_path):
     assert refused(tmp_path / "o.pdopt").startswith("an optimizer's state, no weights of a network.")
     paddle.save({"model": layer.state_dict(), "opt": optimizer.state_dict()}, str(tmp_path / "both.pdparams"))
     assert list(read_weights(tmp_path / "both.pdparams")) == ["0.weight", "0.bias"]
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pdparams", ".bin"])
+def test_a_file_of_some_other_program_is_not_called_damaged(ending, tmp_path):
+    (tmp_path / f"w{ending}").write_bytes(b"root:x:0:0:root:/root:/bin/sh\n")
+    assert refused(tmp_path / f"w{ending}") == "no file of weights that is known: it begins as none of them does."
 
 
 def test_an_optimizer_alone_is_told_so(tmp_path):
