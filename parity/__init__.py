@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from parity.api import export as export
     from parity.api import lint as lint
     from parity.api import predict as predict
-    from parity.api import read_weights as read_weights
     from parity.api import summary as summary
     from parity.errors import ParityError as ParityError
     from parity.judging.comparison import Comparison
     from parity.runs.live import compare
     from parity.tracing.trace import Trace
+    from parity.weights.checkpoint import read_weights as read_weights
     from parity.weights.state import State
 
 _WHERE = {
@@ -24,7 +24,7 @@ _WHERE = {
     "export": "api",
     "lint": "api",
     "predict": "api",
-    "read_weights": "api",
+    "read_weights": "weights.checkpoint",
     "summary": "api",
     "State": "weights.state",
     "Trace": "tracing.trace",

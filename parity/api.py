@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from parity.deploy.classify import Predictions
     from parity.deploy.exported import Exported
     from parity.deploy.preparation import PictureOptions
-    from parity.numerics.arrays import Array
 
 
 class LiveNetwork(Protocol):
@@ -104,7 +103,17 @@ def export(
     if isinstance(network, str):
         usual, models = parse_export(network, only)
         settled = settled_weights(weights, models)
-        workers = Workers(Options(settled, layout, seed, "cpu", count, timeout, num_classes=num_classes))
+        workers = Workers(
+            Options(
+                weights=settled,
+                layout=layout,
+                seed=seed,
+                device="cpu",
+                threads=count,
+                timeout=timeout,
+                num_classes=num_classes,
+            )
+        )
     else:
         if weights not in ("auto", "own") or num_classes is not None:
             raise ParityError("a live network has its weights and classes: give no weights or num_classes")
@@ -265,35 +274,3 @@ def predict(
     asked = requested(preparation)
     batches = list(classify.predict(Path(model), paths, names, top, batch, device, threads or fair_share(), asked))
     return classify.Predictions(batches[0].preparation, tuple(each for part in batches for each in part.pictures))
-
-
-def read_weights(path: str | Path, key: str | None = None) -> dict[str, Array]:
-    """Return the tensors of a file of weights, under its own names and in its own orientation; it is never executed.
-
-    Args:
-        path: A .safetensors, .pth, .pt or .pdparams file.
-        key: The part of a file that holds several states, "model_ema".
-
-    Raises:
-        ParityError: If the file is no such file, or is damaged or hostile.
-
-    Example:
-        >>> import tempfile
-        >>> import torch
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     torch.save(torch.nn.Linear(4, 2).state_dict(), f"{folder}/fc.pth")
-        ...     tensors = read_weights(f"{folder}/fc.pth")
-        >>> {name: array.shape for name, array in tensors.items()}
-        {'weight': (2, 4), 'bias': (2,)}
-    """
-    from parity.weights import checkpoint
-    from parity.weights.pdparams import read_pdparams
-    from parity.weights.pth import read_pth
-    from parity.weights.state import State
-
-    if key is not None:
-        raise ParityError(f"key {key}: a part of a file cannot be chosen yet")
-    framework = checkpoint.framework_of(Path(path))
-    if framework == "neutral":
-        return dict(State.load(path))
-    return (read_pth if framework == "torch" else read_pdparams)(Path(path))

@@ -12,7 +12,7 @@ import contextlib
 import os
 import platform
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -33,9 +33,9 @@ from parity.backends.stand_in import TensorPlace, stand_ins
 from parity.errors import ParityError
 from parity.layers import known, pair
 from parity.numerics.arrays import Array, same_bits
+from parity.weights.fit import fitted
 from parity.weights.names import neutral_role
-from parity.weights.pdparams import read_pdparams, write_pdparams
-from parity.weights.state import Slot, State, check_fit, partner, paths
+from parity.weights.state import Slot, State, partner, paths
 
 NAME = "paddle"
 
@@ -150,7 +150,7 @@ def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
 
 def _is_transposed(layer: nn.Layer, role: str) -> bool:
     """Return whether Paddle stores a tensor transposed: the layer's kind decides, never the shape."""
-    return _kind(layer) == "Linear" and role == "weight"
+    return _kind(layer) == "Linear" and role in ("weight", "weight_v")
 
 
 def _tensors(network: nn.Layer) -> dict[str, tuple[Slot, Any, nn.Layer]]:
@@ -169,7 +169,8 @@ def _tensors(network: nn.Layer) -> dict[str, tuple[Slot, Any, nn.Layer]]:
             transposed = _is_transposed(layer, role)
             shape = tuple(map(int, tensor.shape))
             tied, other = first_names.setdefault(id(tensor), (name, transposed))
-            slot = Slot(shape[::-1] if transposed else shape, kind, role)
+            buffer = key in layer._buffers and not role.startswith("running_")
+            slot = Slot(shape[::-1] if transposed else shape, kind, role, buffer=buffer)
             if tied != name:
                 slot = replace(slot, tied=tied, transposed=transposed != other)
             tensors[name] = (slot, tensor, layer)
@@ -183,25 +184,26 @@ def slots(network: nn.Layer) -> dict[str, Slot]:
 
 def get_state(network: nn.Layer) -> State:
     """Return a copy of the network's weights in neutral form."""
-    copies = dict[str, Array]()
-    for name, (slot, tensor, layer) in _tensors(network).items():
+    copies, tensors = dict[str, Array](), _tensors(network)
+    for name, (slot, tensor, layer) in tensors.items():
         copies[name] = partner(copies, slot) if slot.tied else neutral(layer, slot.role, tensor.numpy())
-    return State(copies)
+    return State(copies, [name for name, (slot, _, _) in tensors.items() if slot.buffer])
 
 
-def set_state(network: nn.Layer, state: State, name: str = "network") -> None:
-    """Copy a State into the network, every tensor exactly once.
+def set_state(network: nn.Layer, state: State, name: str = "network") -> list[str]:
+    """Copy a State into the network, every tensor exactly once, and return notes: `parity.weights.fit`.
 
     Raises:
         ParityError: Naming everything missing, unexpected or of the wrong shape; nothing is changed then.
     """
     tensors = _tensors(network)
-    check_fit(state, {key: slot for key, (slot, _, _) in tensors.items()}, name, NAME)
-    for key, (slot, tensor, layer) in tensors.items():
-        if slot.tied:
-            continue
-        # Transposing is its own inverse, so the same function converts from the neutral form.
-        tensor.set_value(neutral(layer, slot.role, state[key].astype(tensor.numpy().dtype, copy=False)))
+    given, notes = fitted(state, {key: slot for key, (slot, _, _) in tensors.items()}, name, NAME)
+    for key, array in given.items():
+        slot, tensor, layer = tensors[key]
+        if not slot.tied:
+            # Transposing is its own inverse, so the same function converts from the neutral form.
+            tensor.set_value(neutral(layer, slot.role, array.astype(tensor.numpy().dtype, copy=False)))
+    return notes
 
 
 def is_tensor(value: Any) -> bool:
@@ -361,13 +363,3 @@ def export(network: nn.Layer, example: Array, path: Path, opset: int, dynamic_si
     """
     export_onnx(network, example, path, opset, dynamic_size)
     return {tensor.name: name for name, (slot, tensor, _) in _tensors(network).items() if not slot.tied}
-
-
-def read_checkpoint(path: Path) -> dict[str, Array]:
-    """Return the tensors of a .pdparams file by name, none of its code run."""
-    return read_pdparams(path)
-
-
-def write_checkpoint(tensors: Mapping[str, Array], path: Path) -> None:
-    """Write tensors as paddle.save does."""
-    write_pdparams(tensors, path)

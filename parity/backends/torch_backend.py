@@ -7,9 +7,9 @@ import copy
 import os
 import platform
 import shutil
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +25,8 @@ from parity.backends.torch_functions import functions as functions
 from parity.errors import ParityError
 from parity.layers import known, pair
 from parity.numerics.arrays import Array, same_bits
-from parity.weights.state import Slot, State, check_fit, paths
+from parity.weights.fit import fitted
+from parity.weights.state import Slot, State, paths
 
 NAME = "torch"
 
@@ -117,7 +118,9 @@ def _tensors(network: nn.Module) -> dict[str, tuple[Slot, torch.Tensor]]:
             if nn.parameter.is_lazy(tensor):
                 raise ParityError(f"{name}: not initialised yet. Run the network once on an input, then compare.")
             tied = first_names.setdefault(id(tensor), name)
-            tensors[name] = (Slot(tuple(tensor.shape), _kind(layer), role, "" if tied == name else tied), tensor)
+            slot = Slot(tuple(tensor.shape), _kind(layer), role, "" if tied == name else tied)
+            buffer = role in layer._buffers and role not in ("running_mean", "running_var")
+            tensors[name] = (replace(slot, buffer=buffer), tensor)
     return tensors
 
 
@@ -128,25 +131,26 @@ def slots(network: nn.Module) -> dict[str, Slot]:
 
 def get_state(network: nn.Module) -> State:
     """Return a copy of the network's weights in neutral form."""
-    copies = dict[str, Array]()
-    for name, (slot, tensor) in _tensors(network).items():
+    copies, tensors = dict[str, Array](), _tensors(network)
+    for name, (slot, tensor) in tensors.items():
         copies[name] = copies[slot.tied] if slot.tied else to_numpy(tensor).copy()
-    return State(copies)
+    return State(copies, [name for name, (slot, _) in tensors.items() if slot.buffer])
 
 
-def set_state(network: nn.Module, state: State, name: str = "network") -> None:
-    """Copy a State into the network, every tensor exactly once.
+def set_state(network: nn.Module, state: State, name: str = "network") -> list[str]:
+    """Copy a State into the network, every tensor exactly once, and return notes: `parity.weights.fit`.
 
     Raises:
         ParityError: Naming everything missing, unexpected or of the wrong shape; nothing is changed then.
     """
     tensors = _tensors(network)
-    check_fit(state, {key: slot for key, (slot, _) in tensors.items()}, name, NAME)
+    given, notes = fitted(state, {key: slot for key, (slot, _) in tensors.items()}, name, NAME)
     with torch.no_grad():
-        for key, (slot, tensor) in tensors.items():
-            if slot.tied:
-                continue
-            _ = tensor.copy_(torch.from_numpy(np.require(state[key], requirements=["C", "W"])))
+        for key, array in given.items():
+            slot, tensor = tensors[key]
+            if not slot.tied:
+                _ = tensor.copy_(torch.from_numpy(np.require(array, requirements=["C", "W"])))
+    return notes
 
 
 def is_tensor(value: Any) -> bool:
@@ -350,56 +354,3 @@ def export(network: nn.Module, example: Array, path: Path, opset: int, dynamic_s
     large = sum(tensor.nbytes for slot, tensor in tensors.values() if not slot.tied) > 1 << 30
     export_onnx(network, example, path, opset, dynamic_size, external_data=large)
     return {name: name for name in tensors}
-
-
-def read_checkpoint(path: Path) -> dict[str, Array]:
-    """Return the tensors of a .pth or .pt file by name, none of its code run.
-
-    Raises:
-        ParityError: If the file is damaged, holds anything but tensors and containers, or is not a state dict.
-    """
-    if path.is_file() and not path.stat().st_size:
-        raise ParityError(f"{path}: the file is empty. Get it again.")
-    try:
-        if zipfile.is_zipfile(path):
-            _check_zip(path)
-    except Exception as error:  # zipfile, too, raises many kinds of exception for a damaged file
-        cause = " ".join(str(error).split()) or "it ends too early"
-        raise ParityError(f"{path}: damaged, or not written by torch.save: {cause}") from error
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError as error:
-        raise ParityError(f"{path}: damaged, or too large: what it claims to hold does not fit the memory.") from error
-    except Exception as error:  # torch raises many kinds of exception for a damaged file
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ParityError(f"{path}: refused by torch.load(weights_only=True): {reason}") from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) and value.layout is torch.strided
-        for name, value in content.items()
-    ):
-        raise ParityError(f"{path}: no state dict: a mapping of names to tensors is what a .pth file should hold.")
-    for name, tensor in content.items():
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():  # by strides of 0
-            raise ParityError(f"{path}: {name} claims the shape {tuple(tensor.shape)}, more than the file holds.")
-    return {name: to_numpy(tensor) for name, tensor in content.items()}
-
-
-def _check_zip(path: Path) -> None:
-    """Return if a zip file is as torch.save writes one; torch checks neither checksums nor folder marks."""
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            if entry.compress_type != zipfile.ZIP_STORED:
-                raise ParityError("its entries are compressed")
-            if entry.external_attr & 0x10:  # marked as a folder: torch reads its bytes from uninitialised memory
-                raise ParityError(f"{entry.filename} is marked as a folder")
-        if (broken := archive.testzip()) is not None:
-            raise ParityError(f"wrong checksum of {broken}. Get the file again")
-
-
-def write_checkpoint(tensors: Mapping[str, Array], path: Path) -> None:
-    """Write tensors as torch.save does."""
-    torch.save(
-        {name: torch.from_numpy(np.require(array, requirements=["C", "W"])) for name, array in tensors.items()}, path
-    )

@@ -13,6 +13,7 @@ from parity.commands.options import (
     Device,
     Inputs,
     Json,
+    Key,
     Layout,
     NumClasses,
     OnnxPython,
@@ -51,6 +52,7 @@ def compare(
     ] = None,
     weights: Weights = "auto",
     layout: Layout = None,
+    key: Key = None,
     seed: Seed = 0,
     input_: Inputs = None,
     num_classes: NumClasses = None,
@@ -90,6 +92,7 @@ def compare(
     options = Options(
         weights="random" if weights == "auto" else weights,
         layout=layout,
+        key=key,
         seed=seed,
         device=device,
         threads=threads or fair_share(),

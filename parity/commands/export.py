@@ -15,6 +15,7 @@ from parity.commands.options import (
     Crop,
     Interpolation,
     Json,
+    Key,
     Layout,
     Mean,
     MinTop1,
@@ -57,6 +58,7 @@ def export(
     ] = None,
     weights: Weights = "auto",
     layout: Layout = None,
+    key: Key = None,
     seed: Seed = 0,
     num_classes: NumClasses = None,
     shape: Annotated[
@@ -128,6 +130,7 @@ def export(
     options = Options(
         weights=settled_weights(weights, models),
         layout=layout,
+        key=key,
         seed=seed,
         device="cpu",
         threads=threads or fair_share(),

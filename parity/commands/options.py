@@ -21,13 +21,17 @@ Weights = Annotated[
     str,
     typer.Option(
         help="'random' (hardened, by --seed), 'own' (those of the callable's network), 'auto' (own for a callable that "
-        "is exported, or compared with an ONNX file; else random), or a .safetensors, .pth, .pt or "
-        ".pdparams file with the names of the twins, torchvision or paddle.vision."
+        "is exported, or compared with an ONNX file; else random), or a file of weights with the names of the network, "
+        "the twins, torchvision or paddle.vision: .safetensors, .pth, .pt, .pth.tar, .ckpt, .bin, .pdparams, an index "
+        "of shards or their folder."
     ),
 ]
 Layout = Annotated[
     Literal["torch", "paddle"] | None,
-    typer.Option(help="Whose orientation the Linear weights of a .safetensors file have, where it does not show."),
+    typer.Option(help="Whose orientation the Linear weights of a file have, where it does not show."),
+]
+Key = Annotated[
+    str | None, typer.Option(help="Which weights, where a file holds several: model_ema, or Student of Student.*.")
 ]
 Inputs = Annotated[
     list[str] | None,

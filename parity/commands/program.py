@@ -18,6 +18,7 @@ class _Verbs(Group):
         "summary": Verb("parity.commands.summary:summary", "Show a network's layers and their cost."),
         "pooling": Verb("parity.commands.pooling:pooling", "Show a pooling layer's windows by framework."),
         "list": Verb("parity.commands.zoo:list_", "Show the networks that exist as twins."),
+        "weights": Verb("parity.commands.weights:weights", "Show what is in a file of weights."),
         "transfer": Verb("parity.commands.transfer:transfer", "Convert a file of weights, bit for bit."),
         "export": Verb("parity.commands.export:export", "Write a network as ONNX and prove it."),
         "precision": Verb("parity.commands.precision:precision", "Write an ONNX file of lower precision."),

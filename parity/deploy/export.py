@@ -176,7 +176,7 @@ class _Job:
                 image = (projection((batch, *shape)) * np.sqrt(3.0)).astype(np.float32)  # standard deviation 1
                 np.save(folder / "input.npy", image)
                 self.inputs.append((folder / "input.npy", folder))
-        self.weights = described_weights(options, workers, temporary)
+        self.weights = described_weights(options)
         # Its final name: a file refers by name to the file that holds its tensors.
         (temporary / "canonical").mkdir()
         self.canonical = temporary / "canonical" / f"{name}.{model.backend}.onnx"
@@ -196,6 +196,7 @@ class _Job:
         with Trace(self.temporary / f"size{number}" / "batch1" / "trace") as trace:
             if wrappers := trace.manifest.get("wrappers"):
                 self.notes = (f"taken off the network before it was exported: {', '.join(wrappers)}",)
+            told = [f"weights: {note}" for note in trace.manifest.get("weights_notes", ())]
             for call in trace.calls:
                 size = trace.shape(call.inputs[0])[2:] if call.inputs else None
                 case = Case(call.kind, call.config, size, request.opset, request.dynamic_size)
@@ -203,7 +204,7 @@ class _Job:
                     sentences.setdefault(fault.handling, []).append(sentence(fault, call.layer, case, setting))
         if refused := sentences.get("refused"):
             raise ParityError(f"{self.model.backend}:{self.name}: {'; '.join(dict.fromkeys(refused))}")
-        self.notes = tuple(dict.fromkeys((*self.notes, *sentences.get("noted", ()))))
+        self.notes = tuple(dict.fromkeys((*self.notes, *told, *sentences.get("noted", ()))))
 
     def export(self) -> None:
         """Ask the worker to run the exporter."""

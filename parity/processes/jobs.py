@@ -74,14 +74,18 @@ class WeightsFile:
     """Weights in a file.
 
     Attributes:
-        file: A .safetensors or .pdparams file.
+        file: Of any kind that `parity.weights.checkpoint` reads.
         label: Their name in a manifest.
-        framework: The one whose names and orientation they have; None: by the file's ending.
+        framework: The one whose orientation they have; None: as the file shows.
+        key: Which weights, where the file holds several.
+        constants: Names that are buffers in one of the networks, and may lack in the other.
     """
 
     file: Path
     label: str
     framework: str | None = None
+    key: str | None = None
+    constants: tuple[str, ...] = ()
 
 
 Weights = RandomWeights | OwnWeights | WeightsFile
@@ -170,6 +174,13 @@ class Layers(Job[tuple[tuple[str, str, dict[str, Any]], ...]]):
 
 
 @dataclass(frozen=True)
+class Constants(Job[tuple[str, ...]]):
+    """Name the buffers of a network that it makes itself; nothing is run."""
+
+    network: Network
+
+
+@dataclass(frozen=True)
 class State(Job[None]):
     """Write the weights of the network of the last trace to `path`, as a State file."""
 
@@ -231,14 +242,6 @@ class Outputs(Job[None]):
     """Write the float64 outputs of the network of the last trace on inputs (.npy) to their folders, as 0.npy, ..."""
 
     inputs: tuple[tuple[Path, Path], ...]
-
-
-@dataclass(frozen=True)
-class Read(Job[None]):
-    """Convert a framework's own weights file to a State file at `path`."""
-
-    file: Path
-    path: Path
 
 
 JOBS: Mapping[str, type[Job[Any]]] = {kind.__name__: kind for kind in Job.__subclasses__()}

@@ -36,9 +36,9 @@ class _LiveSession(Session):
                 f"{type(network).__name__}: cannot be copied: {type(error).__name__}: {said(error)}"
             ) from error
 
-    def _ready(self, setup: jobs.Setup) -> State:
+    def _ready(self, setup: jobs.Setup) -> tuple[State, list[str]]:
         self.network = self._live
-        return self.backend.get_state(self.network)
+        return self.backend.get_state(self.network), []
 
 
 class _LiveWorker(Worker):

@@ -19,7 +19,8 @@ class Options:
 
     Attributes:
         weights: "random", "own", or a file.
-        layout: Orientation of a .safetensors file's Linear weights, "torch" or "paddle"; None: as the file shows.
+        layout: Orientation of a file's Linear weights, "torch" or "paddle"; None: as the file shows.
+        key: Which weights of a file that holds several.
         seed: Seed of the random weights.
         device: "auto", "cpu", "gpu", or ONNX Runtime's names "cuda" and "tensorrt".
         threads: Number of threads of each worker.
@@ -33,6 +34,7 @@ class Options:
 
     weights: str = "random"
     layout: str | None = None
+    key: str | None = None
     seed: int = 0
     device: str = "auto"
     threads: int = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from parity.processes import jobs
 from parity.processes.models import FRAMEWORKS, Model
 from parity.processes.pool import Options, Workers
 from parity.processes.workers import Worker, ask, wait
-from parity.weights.checkpoint import framework_of
+from parity.weights.shards import one_file
 from parity.zoo import NETWORKS
 
 
@@ -56,6 +57,22 @@ def describe_models(
     return [list(layers) for layers in wait(asked, workers.options.timeout)]
 
 
+def with_constants(weights: jobs.Weights, models: Iterable[Model], workers: Workers) -> jobs.Weights:
+    """Return the weights, of a file, with the names of the buffers that any of the callables' networks has.
+
+    What one network registers as a buffer, the other may have as a constant: then it lacks nothing.
+    """
+    callables = [(role, model) for role, model in enumerate(models) if model.backend in FRAMEWORKS and not model.twin]
+    if not isinstance(weights, jobs.WeightsFile) or len(callables) < 2:
+        return weights
+    numbers = dict.fromkeys(model.backend for _, model in callables)
+    asked = [workers.get(model.backend, role if len(numbers) == 1 else 0) for role, model in callables]
+    for worker, (_, model) in zip(asked, callables, strict=True):
+        worker.submit(jobs.Constants(network(model)))
+    found = [name for names in wait(asked, workers.options.timeout) for name in names]
+    return replace(weights, constants=tuple(dict.fromkeys(found)))
+
+
 def setup(name: str, model: Model, weights: jobs.Weights, options: Options) -> jobs.Setup:
     """Return the description of a model that runs, with its weights and its device."""
     if model.backend == "onnx":  # `weights` is for the other model: a file holds its own
@@ -95,17 +112,15 @@ def input_shape(models: Iterable[Model], workers: Workers) -> tuple[int, int, in
     return None
 
 
-def described_weights(options: Options, workers: Workers, folder: Path) -> jobs.Weights:
-    """Return the description of the weights; the torch worker first converts a .pth file, as only torch can read it."""
+def described_weights(options: Options) -> jobs.Weights:
+    """Return the description of the weights.
+
+    Raises:
+        ParityError: If they are in a file that does not exist.
+    """
     if options.weights == "random":
         return jobs.RandomWeights(options.seed)
     if options.weights == "own":
         return jobs.OwnWeights()
-    path = Path(options.weights)
-    framework = framework_of(path)
-    if framework != "torch":
-        layout = options.layout if path.suffix == ".safetensors" else None
-        return jobs.WeightsFile(path.resolve(), path.name, layout)
-    plain = folder / "weights.safetensors"
-    ask(workers.get("torch"), jobs.Read(path.resolve(), plain), options.timeout)
-    return jobs.WeightsFile(plain, path.name, framework)
+    path = one_file(Path(options.weights))
+    return jobs.WeightsFile(path.resolve(), path.name, options.layout, options.key)

@@ -62,8 +62,10 @@ class Session:
     @do.register
     def _trace(self, job: jobs.Trace) -> None:
         setup = job.setup
-        digest = self._ready(setup).digest()
-        manifest = {"model": setup.name, "weights": setup.weights.label, "state_sha256": digest}
+        state, notes = self._ready(setup)
+        manifest: dict[str, Any] = {"model": setup.name, "weights": setup.weights.label, "state_sha256": state.digest()}
+        if notes:
+            manifest["weights_notes"] = notes
         arrays = [np.load(path, allow_pickle=False) for path in job.inputs]
         self.inputs = dict(zip(job.names, arrays, strict=True)) if job.names else arrays
         special = getattr(self.backend, "record", None)  # a file has no layers to wrap: its backend records it itself
@@ -77,23 +79,25 @@ class Session:
                 progress=self.progress,
             )
 
-    def _ready(self, setup: jobs.Setup) -> State:
-        """Build a network with its weights, and return the weights."""
+    def _ready(self, setup: jobs.Setup) -> tuple[State, list[str]]:
+        """Build a network with its weights, and return the weights, and notes on how they came into it."""
         self.network = None  # freed before the next one is built
         device = self.backend.use(setup.device, setup.threads)
         self.network = network = self.backend.place(self._build(setup.network), device)
         weights = setup.weights
         if isinstance(weights, jobs.OwnWeights):
-            return self.backend.get_state(network)
+            return self.backend.get_state(network), []
         slots = self.backend.slots(network)
         if isinstance(weights, jobs.RandomWeights):
             state = hardened_state(slots, weights.seed)
-        else:
             with explained(network):
-                state = checkpoint.read(weights.file, slots, setup.family, weights.framework)
+                _ = self.backend.set_state(network, state, setup.name)  # a note on constants would be one on every run
+            return state, []
         with explained(network):
-            self.backend.set_state(network, state, setup.name)
-        return state
+            state, notes = checkpoint.read(weights.file, slots, setup.family, weights.framework, weights.key)
+            given = State(state, weights.constants)
+            notes += self.backend.set_state(network, given, f"{weights.file}: {setup.name}")
+        return state, notes
 
     def _build(self, source: jobs.Network) -> Any:
         self.given = {}
@@ -161,6 +165,11 @@ class Session:
                 return [(call.layer, call.kind, dict(call.config)) for call in trace.calls if is_function(call.layer)]
 
     @do.register
+    def _constants(self, job: jobs.Constants) -> tuple[str, ...]:
+        slots = self.backend.slots(self._build(job.network))
+        return tuple(name for name, slot in slots.items() if slot.buffer)
+
+    @do.register
     def _state(self, job: jobs.State) -> None:
         self.backend.get_state(self.network).save(job.path)
 
@@ -210,10 +219,6 @@ class Session:
         for source, folder in job.inputs:
             for i, array in enumerate(outputs64(self.backend, self.network, [np.load(source, allow_pickle=False)])):
                 np.save(folder / f"{i}.npy", array)
-
-    @do.register
-    def _read(self, job: jobs.Read) -> None:
-        State(self.backend.read_checkpoint(job.file)).save(job.path)
 
 
 def _made(spec: str) -> Any:

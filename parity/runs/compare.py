@@ -18,7 +18,7 @@ from parity.numerics.arrays import Array
 from parity.processes import jobs
 from parity.processes.models import Model
 from parity.processes.pool import Options, Workers
-from parity.processes.questions import described_weights, setup
+from parity.processes.questions import described_weights, setup, with_constants
 from parity.processes.workers import Worker, ask, wait
 from parity.runs.reasons import with_notes, with_order, with_overwriting
 from parity.temporary import temporary_folder
@@ -72,7 +72,7 @@ def compare_models(
         inputs, names = tuple[Path, ...](), tuple[str, ...]()
         if busy:
             inputs, names = _saved(load(), folder)
-            weights = described_weights(options, workers, folder)
+            weights = with_constants(described_weights(options), models, workers)
         paths = [
             Path(model.target) if model.backend == "trace" else folder / f"{i}.trace" for i, model in enumerate(models)
         ]

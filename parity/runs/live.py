@@ -83,15 +83,17 @@ def compare(
             _ = stack.callback(side.undo)
         networks = [side.network for side in sides]
         backends = [backend_of(network) for network in networks]
+        told = list[str]()
         if transfer:
             with explained(networks[0]), explained(networks[1]):
                 state = backends[0].get_state(networks[0])
-                backends[1].set_state(networks[1], state, type(networks[1]).__name__)
+                told = backends[1].set_state(networks[1], state, type(networks[1]).__name__)
         folder = stack.enter_context(temporary_folder())
         traces = list[Trace]()
-        for side, backend, role in zip(sides, backends, ("reference", "candidate"), strict=True):
+        for side, backend, role, notes in zip(sides, backends, ("reference", "candidate"), ([], told), strict=True):
+            manifest = {**side.manifest, **({"weights_notes": notes} if notes else {})}
             with explained(side.network):
-                record(backend, side.network, given, folder / role, manifest=side.manifest, gradients=gradients)
+                record(backend, side.network, given, folder / role, manifest=manifest, gradients=gradients)
             traces.append(stack.enter_context(Trace(folder / role)))
         expected, actual = traces
         comparison = judge(type(networks[0]).__name__, expected, actual, values_only=values_only)

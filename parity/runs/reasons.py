@@ -14,18 +14,20 @@ _FORWARD = "the forward code of "
 
 
 def with_notes(comparison: Comparison) -> Comparison:
-    """Return the comparison with notes of the wrappers that were taken off, and of layers that are not registered."""
+    """Return the comparison with notes: wrappers taken off, weights that were made to fit, layers not registered."""
     notes, culprits = list[str](), list[Culprit]()
     for role, manifest in zip(_ROLES, (comparison.reference, comparison.candidate), strict=True):
         if wrappers := manifest.get("wrappers"):
             notes.append(f"taken off the {role} before it was compared: {', '.join(wrappers)}")
+        told = manifest.get("weights_notes")  # of a user's trace, anything
+        notes += [f"weights: {note}" for note in told if isinstance(note, str)] if isinstance(told, list) else []
         hidden = manifest.get("unregistered", ())
         if comparison.verdict == "invalid":  # for this reason, as like as not
             culprits += [Culprit("", f"in the {role}, {sentence}") for sentence in hidden]
         else:
             notes += [f"in the {role}, {sentence}" for sentence in hidden]
     return dataclasses.replace(
-        comparison, notes=(*comparison.notes, *notes), culprits=(*culprits, *comparison.culprits)
+        comparison, notes=(*comparison.notes, *dict.fromkeys(notes)), culprits=(*culprits, *comparison.culprits)
     )
 
 

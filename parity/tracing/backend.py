@@ -17,8 +17,6 @@ class Backend(Protocol):
     NAME: str
 
     def place(self, network: Any, device: str) -> Any: ...  # noqa: D102
-    def read_checkpoint(self, path: Path) -> dict[str, Array]: ...  # noqa: D102
-    def write_checkpoint(self, tensors: Mapping[str, Array], path: Path) -> None: ...  # noqa: D102
     def build(self, name: str, **options: Any) -> Any: ...  # noqa: D102
     def hollow(self, network: Any) -> Any: ...  # noqa: D102
     def use(self, device: str, threads: int) -> str: ...  # noqa: D102
@@ -30,7 +28,7 @@ class Backend(Protocol):
     ) -> tuple[str, Mapping[str, Any]]: ...
     def slots(self, network: Any) -> dict[str, Slot]: ...  # noqa: D102
     def get_state(self, network: Any) -> State: ...  # noqa: D102
-    def set_state(self, network: Any, state: State, name: str) -> None: ...  # noqa: D102
+    def set_state(self, network: Any, state: State, name: str) -> list[str]: ...  # noqa: D102
     def is_tensor(self, value: Any) -> bool: ...  # noqa: D102
     def is_plain(self, tensor: Any) -> bool: ...  # noqa: D102
     def to_numpy(self, tensor: Any) -> Array: ...  # noqa: D102

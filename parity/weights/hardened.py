@@ -28,11 +28,13 @@ def hardened_state(slots: Mapping[str, Slot], seed: int = 0) -> State:
         seed: Any non-negative integer.
 
     Returns:
-        float32 arrays in the slots' order and shapes.
+        float32 arrays in the slots' order and shapes, none for a buffer.
     """
     ends = _branch_ends(slots)
     drawn = dict[str, Array]()
     for name, slot in slots.items():
+        if slot.buffer or (slot.tied and slot.tied not in drawn):
+            continue  # a constant that the network makes itself stays as it is: the other network may not list it
         damping = 4.0 if name in ends else 1.0
         drawn[name] = partner(drawn, slot) if slot.tied else _draw(name, slot, seed, damping)
     return State(drawn)

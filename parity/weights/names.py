@@ -103,45 +103,86 @@ def check_layout(network: str, layout: str) -> None:
     raise ParityError(f"{layout} has no {network}; only the twins have")
 
 
-def to_twin(
-    tensors: Mapping[str, Array], twin_names: Iterable[str], family: str, source: str
-) -> tuple[dict[str, Array], str]:
-    """Return the tensors under the twin's names, whichever of the known layouts they are in, and that layout.
-
-    Batch counters, which Paddle does not have, and torchvision's auxiliary heads, which no twin has, are left out.
+class Tables:
+    """The names that a network's tensors have in each of the known layouts.
 
     Args:
-        tensors: By the file's names: those of the twins, torchvision or paddle.vision.
-        twin_names: The twin's own names.
+        twin_names: The network's own names.
         family: The twin's family; "" for any other network.
-        source: The file, for the message.
-
-    Raises:
-        ParityError: If two tensors get the same name; if the layout is that of paddle.vision's alexnet or
-            googlenet; if no name is known.
     """
-    twins = set(twin_names)
-    tables = {layout: {other_name(name, family, layout): name for name in twins} for layout in ("twin", *_TABLES)}
-    matches, inputs = dict.fromkeys(tables, 0), dict[str, tuple[str, Array]]()
-    for name, array in tensors.items():
+
+    def __init__(self, twin_names: Iterable[str], family: str):
+        self.twins, self.family = set(twin_names), family
+        self.tables = {
+            layout: {other_name(name, family, layout): name for name in self.twins} for layout in ("twin", *_TABLES)
+        }
+        # Of two layouts with one name for two tensors, the first counts.
+        self._twin = {name: twin for table in reversed(self.tables.values()) for name, twin in table.items()}
+
+    def plain(self, name: str) -> str:
+        """Return a name with the neutral word for the tensor's role."""
         path, dot, role = name.rpartition(".")
-        plain = name if name in twins else path + dot + _ROLES.get(role, ((), role))[1]
-        if role != "num_batches_tracked" and not (plain not in twins and _matches(_EXTRA, family, plain)):
-            inputs[name] = plain, array
-        for layout, table in tables.items():
-            if plain in table:
-                matches[layout] += 1
-    best = max(matches, key=lambda layout: matches[layout])
-    renamed: dict[str, Array] = {}
-    sources: dict[str, str] = {}
-    for name, (plain, array) in inputs.items():
-        twin = next((table[plain] for table in tables.values() if plain in table), plain)
-        if twin in renamed:
-            raise ParityError(f"{source}: {sources[twin]} and {name} are two tensors for the one {twin}")
-        renamed[twin], sources[twin] = array, name
-    if twins and not matches[best]:
-        _refuse(list(tensors), twins, family, source)
-    return renamed, best
+        return name if name in self.twins else path + dot + _ROLES.get(role, ((), role))[1]
+
+    def fit(self, names: Iterable[str]) -> bool:
+        """Return whether one of the names is one of the network's, in any layout, or it has none."""
+        return not self.twins or bool(self.covered(names))
+
+    def covered(self, names: Iterable[str]) -> set[str]:
+        """Return which of the network's names these are, in any layout, or in another spelling of a weight norm."""
+        found = set[str]()
+        for name in names:
+            plain = self.plain(name)
+            known = next((each for each in (plain, *spellings(plain)) if each in self._twin), None)
+            if known is not None:
+                found.add(self._twin[known])
+        return found
+
+    def to_twin(self, tensors: Mapping[str, Array], source: str) -> tuple[dict[str, Array], str]:
+        """Return the tensors under the twin's names, whichever of the known layouts they are in, and that layout.
+
+        Batch counters, which Paddle does not have, and torchvision's auxiliary heads, which no twin has, are left out.
+
+        Args:
+            tensors: By the file's names: those of the twins, torchvision or paddle.vision.
+            source: The file, for the message.
+
+        Raises:
+            ParityError: If two tensors get the same name; if the layout is that of paddle.vision's alexnet or
+                googlenet; if no name is known.
+        """
+        if not self.fit(tensors):
+            _refuse(list(tensors), self.twins, self.family, source)
+        matches = dict.fromkeys(self.tables, 0)
+        renamed: dict[str, Array] = {}
+        sources: dict[str, str] = {}
+        for name, array in tensors.items():
+            plain = self.plain(name)
+            for layout, table in self.tables.items():
+                matches[layout] += 1 if plain in table else 0
+            extra = plain not in self.twins and _matches(_EXTRA, self.family, plain)
+            if extra or name.rpartition(".")[2] == "num_batches_tracked":
+                continue
+            own = name if plain.endswith("weight") else plain  # not known: as the file has it
+            twin = next((table[plain] for table in self.tables.values() if plain in table), own)
+            if twin in renamed:
+                raise ParityError(f"{source}: {sources[twin]} and {name} are two tensors for the one {twin}")
+            renamed[twin], sources[twin] = array, name
+        return renamed, max(matches, key=lambda layout: matches[layout])
+
+
+# torch.nn.utils.weight_norm's names for one tensor, and its successor's; Paddle has the former.
+_WEIGHT_NORM = (("weight_g", "parametrizations.weight.original0"), ("weight_v", "parametrizations.weight.original1"))
+
+
+def spellings(name: str) -> list[str]:
+    """Return the other names of a tensor that a weight norm has made of a weight."""
+    found = []
+    for old, new in _WEIGHT_NORM:
+        for one, other in ((old, new), (new, old)):
+            if name == one or name.endswith(f".{one}"):
+                found.append(name.removesuffix(one) + other)
+    return found
 
 
 def _matches(patterns: Mapping[str, str], family: str, name: str) -> bool:

@@ -1,18 +1,18 @@
-"""Read and write torch's .pth files without torch: a zip of one pickle and, stored as they are, the tensors' bytes.
+"""Read and write torch's files without torch: a zip of one pickle and, stored as they are, the tensors' bytes.
 
-Importing torch takes longer than converting most weight files, and more memory. A file that is not a plain state
-dict in torch's zip form (from before torch 1.6, an optimizer's state) is left to torch itself, in its worker.
+Before torch 1.6 it was five pickles in a row, and the tensors' bytes behind them. Importing torch takes longer than
+converting most weight files, and more memory; and `torch.load` runs code, or refuses what is beside the weights.
 
-Source: https://docs.pytorch.org/docs/stable/notes/serialization.html, and what torch 2.14 writes.
+Source: https://docs.pytorch.org/docs/stable/notes/serialization.html, torch/serialization.py (_legacy_save), and what
+torch 2.14 writes.
 """
 
 from __future__ import annotations
 
-import mmap
 import pickle
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,90 +20,81 @@ import numpy as np
 
 from parity.errors import ParityError
 from parity.numerics.arrays import Array, pieces
-from parity.weights.pickle_machine import Machine, make_mapping
+from parity.weights.pickled import STORAGE_NAMES, Kind, PickleMachine, Storage, mapped_file
 
-_STORAGES = {
-    "f4": "FloatStorage", "f8": "DoubleStorage", "f2": "HalfStorage", "i8": "LongStorage", "i4": "IntStorage",
-    "i2": "ShortStorage", "i1": "CharStorage", "u1": "ByteStorage", "b1": "BoolStorage",
-}  # fmt: skip
 _ALIGNMENT = 64  # bytes, torch's own: it can use a memory map of the file as its tensors
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickle of torch's magic number
 
 
-class _Kind:
-    """Stands for a storage class: the dtype of its numbers."""
-
-    def __init__(self, code: str):
-        self.dtype = np.dtype(code)
-
-
-def _tensor(flat: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Array:
-    """Return the tensor of torch._utils._rebuild_tensor_v2 as a view of the file; numpy checks that it stays inside."""
-    if not isinstance(flat, np.ndarray):
-        raise ParityError("a tensor has no storage")
-    size = flat.dtype.itemsize
-    return np.ndarray(shape, flat.dtype, flat.data, offset * size, tuple(step * size for step in strides))
-
-
-def _parameter(tensor: Any, *_: Any) -> Any:
-    return tensor
-
-
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): make_mapping,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
-    **{("torch", name): _Kind(code) for code, name in _STORAGES.items()},
-}
-
-
-class _Machine(Machine):
-    """The machine with two more instructions: load a storage, and give a mapping attributes."""
-
-    def __init__(self, size: int, storage: Callable[[str], memoryview]):
-        super().__init__(size, _ALLOWED)
-        self.storage = storage
-
-    def step(self, name: str, argument: Any) -> None:
-        if name == "BINPERSID":
-            _, kind, key, _, count = self.stack.pop()
-            self.stack.append(np.frombuffer(self.storage(key), kind.dtype, count))
-        elif name == "BUILD" and len(self.stack) > 1 and isinstance(self.stack[-2], dict):
-            _ = self.stack.pop()  # the versions that torch stores with a state dict
-        else:
-            super().step(name, argument)
-
-
-def read_pth(path: Path) -> dict[str, Array]:
-    """Return the tensors of a .pth file by name, as read-only views of the file; checksums are left to `check_pth`.
+def load_zip(path: Path, archive: zipfile.ZipFile) -> Any:
+    """Return what torch.save has stored in a zip file, tensors as leaves; checksums are left to `check_pth`.
 
     Raises:
-        ParityError: If it is no plain state dict in torch's zip form.
+        ParityError: If it is no file of torch's.
     """
-    try:
-        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-            entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
+    content = memoryview(mapped_file(path))
+    entries = dict[str, zipfile.ZipInfo]()
+    for entry in archive.infolist():
+        if entry.external_attr & 0x10:  # torch would read its bytes from memory that nobody has written
+            raise ParityError(f"{entry.filename} is marked as a folder")
+        entries[entry.filename.partition("/")[2]] = entry
 
-            def stored(name: str) -> memoryview:
-                entry = entries[name]
-                if entry.compress_type != zipfile.ZIP_STORED:
-                    raise ParityError("its entries are compressed")
-                lengths = struct.unpack_from("<HH", content, entry.header_offset + 26)
-                start = entry.header_offset + 30 + sum(lengths)
-                return content[start : start + entry.file_size]
+    def stored(name: str) -> memoryview:
+        entry = entries[name]
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise ParityError("its entries are compressed, as torch never writes them")
+        lengths = struct.unpack_from("<HH", content, entry.header_offset + 26)
+        start = entry.header_offset + 30 + sum(lengths)
+        return content[start : start + entry.file_size]
 
-            if "byteorder" in entries and bytes(stored("byteorder")) != b"little":
-                raise ParityError("its bytes are in another order than this machine's")
-            program = bytes(stored("data.pkl"))
-            machine = _Machine(len(program), lambda key: stored(f"data/{key}"))
-            loaded = machine.run(program)
-    except Exception as error:  # a damaged pickle can raise anything
-        raise ParityError(f"{path}: no plain state dict of torch's: {error}") from error
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, dict) or not all(isinstance(value, np.ndarray) for value in loaded.values()):
-        raise ParityError(f"{path}: no state dict: a mapping of names to tensors is what a .pth file should hold.")
-    return loaded
+    if "byteorder" in entries and bytes(stored("byteorder")) != b"little":
+        raise ParityError("its bytes are in another order than this machine's")
+    program = bytes(stored("data.pkl"))
+    return PickleMachine(len(program), lambda key, kind, count: _storage(stored(f"data/{key}"), kind, count)).run(
+        program
+    )
+
+
+def _storage(content: memoryview, kind: Any, count: int) -> Storage:
+    if isinstance(kind, Kind) and not 0 <= count * kind.dtype.itemsize <= len(content):
+        raise ParityError(f"a storage claims {count} numbers, and holds {len(content)} bytes")
+    return Storage(content, kind)
+
+
+def load_legacy(path: Path) -> Any:
+    """Return what torch.save stored before torch 1.6, tensors as leaves.
+
+    The bytes of the tensors lie behind the pickle that describes them, so that it is read twice.
+
+    Raises:
+        ParityError: If a storage claims what the file does not hold.
+    """
+    content = mapped_file(path)
+    storages, kinds = dict[str, memoryview](), dict[str, Any]()
+
+    def note(key: str, kind: Any, count: int) -> Storage:
+        kinds[key] = kind
+        return Storage(memoryview(b""), kind)
+
+    for _ in ("magic number", "version"):
+        PickleMachine(len(content)).run(content)
+    system, start = PickleMachine(len(content)).run(content), content.tell()
+    if isinstance(system, dict) and system.get("little_endian") is False:
+        raise ParityError("its bytes are in another order than this machine's")
+    PickleMachine(len(content), note).run(content)
+    keys = PickleMachine(len(content)).run(content)
+    position, whole = content.tell(), memoryview(content)
+    for key in keys:
+        if not isinstance(kinds[key], Kind):
+            raise ParityError("it holds a storage of numbers that numpy does not have")
+        (count,) = struct.unpack_from("<q", content, position)
+        end = position + 8 + count * kinds[key].dtype.itemsize
+        if not position + 8 <= end <= len(content):
+            raise ParityError(f"a storage claims {count} numbers, more than the file holds")
+        storages[key] = whole[position + 8 : end]
+        position = end
+    content.seek(start)
+    return PickleMachine(len(content), lambda key, kind, count: _storage(storages[key], kind, count)).run(content)
 
 
 def check_pth(path: Path) -> None:
@@ -152,7 +143,7 @@ def _program(tensors: Mapping[str, Array]) -> bytes:
     mapping = b"ccollections\nOrderedDict\n)R"
     program = [b"\x80\x02", mapping]
     for key, (name, array) in enumerate(tensors.items()):
-        storage = _STORAGES.get(array.dtype.str[1:])
+        storage = STORAGE_NAMES.get(array.dtype.name)
         if storage is None:
             raise ParityError(f"{name}: torch has no storage for dtype {array.dtype}")
         strides = tuple(int(np.prod(array.shape[i + 1 :], dtype=np.int64)) for i in range(array.ndim))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ class Slot:
         role: Its name within that layer, "weight", "bias", "running_mean".
         tied: If layers share the tensor and this is a later name of it, its first name; else "".
         transposed: Whether, in neutral form, it is `tied` transposed: Paddle's Embedding and Linear may share one.
+        buffer: Whether it is a constant that the network makes itself, a blur kernel; BatchNorm's statistics are none.
     """
 
     shape: tuple[int, ...]
@@ -33,6 +34,7 @@ class Slot:
     role: str
     tied: str = ""
     transposed: bool = False
+    buffer: bool = False
 
 
 class State(Mapping[str, Array]):
@@ -54,8 +56,9 @@ class State(Mapping[str, Array]):
         True
     """
 
-    def __init__(self, tensors: Mapping[str, Array]):
+    def __init__(self, tensors: Mapping[str, Array], buffers: Iterable[str] = ()):
         self._tensors = dict(tensors)
+        self.buffers = frozenset(buffers)  # those known to be constants of the network that they come from
 
     def __getitem__(self, name: str) -> Array:
         return self._tensors[name]
@@ -144,27 +147,6 @@ def _ordered(names: list[str], saved_order: str) -> list[str]:
         return names  # no order, or another program's
     known = isinstance(order, list) and all(isinstance(name, str) for name in order)
     return order if known and sorted(order) == sorted(names) else names
-
-
-def check_fit(state: Mapping[str, Array], slots: Mapping[str, Slot], network: str, backend: str) -> None:
-    """Return if every tensor of the state has a slot, every slot a tensor, and tied tensors have the same bits.
-
-    Raises:
-        ParityError: One sorted message of everything missing, unexpected or of the wrong shape; nothing is changed.
-    """
-    lines = [f"{name}: missing from the weights, shape {slots[name].shape}" for name in slots.keys() - state.keys()]
-    lines += [f"{name}: unexpected, the network has no such tensor" for name in state.keys() - slots.keys()]
-    for name in slots.keys() & state.keys():
-        if slots[name].shape != state[name].shape:
-            lines.append(f"{name}: shape differs: {backend}={slots[name].shape}, weights={state[name].shape}")
-        elif state[name].dtype.kind != "f":
-            lines.append(f"{name}: dtype {state[name].dtype} is not floating point")
-        elif slots[name].tied in state and not same_bits(state[name], partner(state, slots[name])):
-            lines.append(f"{name}: differs from {slots[name].tied} in the weights; the network ties them, they are one")
-    if lines:
-        more = [f"... and {len(lines) - 20} more"] if len(lines) > 20 else []
-        heading = f"{network}: the weights do not fit; is it another network, or another num_classes?"
-        raise ParityError("\n  ".join([heading, *sorted(lines)[:20], *more]))
 
 
 def partner(tensors: Mapping[str, Array], slot: Slot) -> Array:

@@ -72,7 +72,7 @@ def refused(desk, *arguments, **more):
         (["resnet18", "--json", "pipe"], r"pipe: cannot write: it is not a file"),
         (["resnet18", "--json", "folder.png"], r"folder\.png: cannot write: it is a folder"),
         (["resnet18", "--weights", "gone.safetensors"], r"gone\.safetensors: no such file"),
-        (["resnet18", "--weights", "weights.ckpt"], r"weights\.ckpt: unknown kind of weights file"),
+        (["resnet18", "--weights", "weights.ckpt"], r"weights\.ckpt: no such file"),
         (["resnet18", "--torch-python", "gone"], r"--torch-python gone: cannot start it: No such file"),
     ],
 )
@@ -113,7 +113,7 @@ def test_weights_of_another_network_are_all_named(desk, recorded):
     save_file(weights, desk / "other.safetensors")
     lines = refused(desk, recorded[0], f"{PADDLE}:net", *SMALL, "--weights", "other.safetensors")
     first, *others = lines.split("\n")
-    assert first.startswith("net: the weights do not fit; is it another network")
+    assert first.startswith(f"{desk}/other.safetensors: net: the weights do not fit; is it another network")
     found = [line.strip() for line in others]
     assert found == sorted(found)
     assert "conv.weight: shape differs: paddle=(4, 3, 3, 3), weights=(4, 3, 5, 5)" in found

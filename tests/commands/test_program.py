@@ -56,6 +56,7 @@ WITH_JSON = {
     "compare": ("lenet5",),
     "pooling": ("--size", 9, "--kernel", 3),
     "design-space": ("--samples", 1),
+    "weights": ("x.pth",),
     "export": ("lenet5", "--out", "out"),
     "precision": ("x.onnx", "--to", "fp16", "--output", "y.onnx"),
     "predict": ("x.onnx", "y.png"),

@@ -6,7 +6,7 @@ The one place that says where in parity a reader lives.
 import io
 import pickle
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,12 @@ from parity.judging.judge import judge
 from parity.numerics.distance import Distance
 from parity.picture import load_input, load_picture
 from parity.tracing.record import record
-from parity.weights.checkpoint import neutral
-from parity.weights.pdparams import read_pdparams, write_pdparams
-from parity.weights.pth import check_pth, read_pth, write_pth
-from parity.weights.state import Slot, check_fit, open_tensors
+from parity.weights.checkpoint import read
+from parity.weights.contents import contents
+from parity.weights.fit import fitted
+from parity.weights.pdparams import write_pdparams
+from parity.weights.pth import write_pth
+from parity.weights.state import Slot
 
 __all__ = ["ParityError", "Reader", "readers"]
 
@@ -78,15 +80,15 @@ def _weights(turned: bool = False) -> dict[str, Any]:
     return {**made, "fc.weight": made["fc.weight"].T} if turned else made
 
 
-def _mapped(read: Callable[[Path], Mapping[str, Any]], framework: str) -> Callable[[Path], object]:
-    """Return a step that reads weights, gives them to the network, and looks at every number."""
-
-    def step(path: Path) -> str:
-        state, _ = neutral(read(path), SLOTS, "", framework, path)
-        check_fit(state, SLOTS, "net", framework)
-        return State(state).digest()
-
-    return step
+def _weigh(path: Path) -> None:
+    """Say what is in a file, then give each of its sets of weights to the network, and look at every number."""
+    keys = contents(path).sets
+    for key in keys if len(keys) > 1 else (None,):
+        found = contents(path, key)
+        f"{found.beside} {found.bytes} {found.numbers}".encode()
+        if key != "whole.net":  # another network's
+            state, _ = read(path, SLOTS, "", key=key)
+            State(fitted(state, SLOTS, "net", "any")[0]).digest()
 
 
 def _written(write: Callable[[Path], object], folder: Path) -> bytes:
@@ -100,15 +102,31 @@ def _saved(**options: Any) -> bytes:
     return made.getvalue()
 
 
+class _Setting:
+    """Someone's own class: only its name and its attributes are in a file."""
+
+    def __init__(self) -> None:
+        self.rate, self.steps = 0.1, {1, 2}
+
+
+def _checkpoint(**options: Any) -> bytes:
+    """Return what a training script saves: two sets of weights, and much beside them."""
+    network = _network(0.01)
+    tensors = {f"module.{name}": torch.from_numpy(array) for name, array in _weights().items()}
+    half = {name: tensor.bfloat16() for name, tensor in tensors.items()}
+    beside = {"epoch": 3, "best": np.float64(0.5), "args": _Setting(), "state": {0: {"step": torch.ones(1)}}}
+    made = io.BytesIO()
+    torch.save({"model": tensors, "ema": {"half": half}, **beside, "whole": {"net": network}}, made, **options)
+    return made.getvalue()
+
+
 def _pth(folder: Path) -> list[Reader]:
-    zipped = [_written(lambda path: write_pth(_weights(), path), folder), _saved()]
-    by_torch = (_mapped(torch_backend.read_checkpoint, "torch"),)
-    both = (_mapped(read_pth, "torch"), check_pth, *by_torch)
+    zipped = [_written(lambda path: write_pth(_weights(), path), folder), _saved(), _checkpoint()]
     zips, others = _torch_payloads(zipped=True), [*_torch_payloads(zipped=False), *payloads()]
-    old = [_saved(_use_new_zipfile_serialization=False)]
+    old = [make(_use_new_zipfile_serialization=False) for make in (_saved, _checkpoint)]
     return [
-        Reader(".pth, ours and by torch", ".pth", zipped, (structures.archive,), both, 16, zips),
-        Reader(".pth of before 1.6, by torch", ".pth", old, (structures.instructions,), by_torch, 9, others),
+        Reader(".pth, ours and torch's", ".pth", zipped, (structures.archive,), (_weigh,), 16, zips),
+        Reader(".pth of before 1.6", ".pth", old, (structures.instructions,), (_weigh,), 9, others),
     ]
 
 
@@ -138,16 +156,16 @@ def _pdparams(folder: Path) -> list[Reader]:
     seeds = [pickle.dumps({**tensors, **table}, protocol=protocol) for protocol in (2, 4)]
     seeds += [pickle.dumps(_weights(turned=True), protocol=protocol) for protocol in (2, 4)]
     seeds += [_written(lambda path: write_pdparams(_weights(turned=True), path), folder)]
-    both = [_mapped(lambda path, m=m: read_pdparams(path, mapped=m), "paddle") for m in (False, True)]
-    return [Reader(".pdparams", ".pdparams", seeds, (structures.instructions,), both, 20, payloads())]
+    half = {name: (array * 1000).astype(np.uint16) for name, array in _weights(turned=True).items()}  # as bfloat16
+    seeds += [pickle.dumps({"net": half, "rate": np.float32(1), "args": _Setting()}, protocol=4)]
+    return [Reader(".pdparams", ".pdparams", seeds, (structures.instructions,), (_weigh,), 20, payloads())]
 
 
 def _safetensors(folder: Path) -> list[Reader]:
     found = {name: torch.from_numpy(array) for name, array in _weights().items()}
     half = {name: tensor.bfloat16() if name.startswith("norm") else tensor for name, tensor in found.items()}
     seeds = [_written(State(_weights()).write, folder), save(found), save(half, {"format": "pt"})]
-    steps = [_mapped(State.load, "torch"), _mapped(lambda path: open_tensors(path)[0], "torch")]
-    return [Reader(".safetensors", ".safetensors", seeds, (structures.header,), steps, 10)]
+    return [Reader(".safetensors", ".safetensors", seeds, (structures.header,), (State.load, _weigh), 10)]
 
 
 def _network(slope: float) -> nn.Module:

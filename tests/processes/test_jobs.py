@@ -19,7 +19,7 @@ WEIGHTS = [
     jobs.RandomWeights(3),
     jobs.OwnWeights(),
     jobs.OwnWeights("file's"),
-    jobs.WeightsFile(Path("w"), "w", "torch"),
+    jobs.WeightsFile(Path("w"), "w", "torch", "ema", ("kernel",)),
 ]
 SETUPS = [jobs.Setup("n", network, weights, "cpu", 2, "lenet") for network in NETWORKS for weights in WEIGHTS]
 EXAMPLES = [
@@ -30,6 +30,7 @@ EXAMPLES = [
     jobs.TimeWay("eager", 3),
     jobs.Multiply(8),
     *[jobs.Layers(network) for network in NETWORKS],
+    *[jobs.Constants(network) for network in NETWORKS],
     jobs.State(Path("s")),
     jobs.Replay(Path("t")),
     jobs.Overwriting(Path("t"), 1e-11),
@@ -38,7 +39,6 @@ EXAMPLES = [
     jobs.Shape(Path("a.onnx")),
     jobs.Export(Path("x.npy"), Path("a.onnx"), 18, False),
     jobs.Outputs(((Path("x.npy"), Path("folder")),)),
-    jobs.Read(Path("a.pth"), Path("s")),
 ]
 
 
@@ -89,12 +89,12 @@ def test_what_is_no_job_is_one_line(line, words):
 
 def test_an_answer_of_another_type_is_one_line():
     assert jobs.answer(jobs.Multiply(1), 3) == 3.0
-    assert jobs.answer(jobs.Read(Path("a"), Path("b")), None) is None
+    assert jobs.answer(jobs.State(Path("b")), None) is None
     (found,) = jobs.answer(jobs.Replay(Path("t")), [["a", 0, {"relative": float("inf"), "index": [1]}]])
     assert found[2].index == (1,)
     for job, found in (
         (jobs.Multiply(1), "x"),
-        (jobs.Read(Path("a"), Path("b")), {}),
+        (jobs.State(Path("b")), {}),
         (jobs.Survey(NETWORKS[0], None, (1,)), [{}]),
     ):
         with pytest.raises(ParityError, match=r"^invalid answer: the answer to "):

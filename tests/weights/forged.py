@@ -33,8 +33,9 @@ GADGETS = {
     "numpy.ndarray.tofile": lambda to: ("numpy", "ndarray.tofile", "x", str(to)),
     "numpy.core.multiarray.fromfile": lambda to: ("numpy.core.multiarray", "fromfile", str(to)),
     "_codecs.lookup": lambda to: ("_codecs", "lookup", "zlib"),
-    "collections.Counter": lambda to: ("collections", "Counter"),
-    "torch._utils._rebuild_tensor_v2": lambda to: ("torch._utils", "_rebuild_tensor_v2"),
+    "torch.load": lambda to: ("torch", "load", str(to)),
+    "torch.hub.load": lambda to: ("torch.hub", "load", str(to)),
+    "torch.serialization.load": lambda to: ("torch.serialization", "load", str(to)),
 }
 
 

@@ -19,19 +19,15 @@ from parity import ParityError, State
 from parity.backends import paddle_backend, torch_backend
 from parity.numerics.fixed_random import projection
 from parity.weights import checkpoint
+from parity.weights.checkpoint import read_weights
 from parity.weights.hardened import hardened_state
-from parity.weights.pdparams import read_pdparams, write_pdparams
+from parity.weights.pdparams import write_pdparams
 from parity.weights.state import Slot
 
 
 def read_any(path, slots, family=""):
-    """What a session makes of a file: a .pth goes through the torch worker's `read` first."""
-    framework = checkpoint.framework_of(path)
-    if framework == "torch":
-        plain = path.with_suffix(".plain.safetensors")
-        State(torch_backend.read_checkpoint(path)).save(plain)
-        path = plain
-    return checkpoint.read(path, slots, family, framework)
+    """What a session makes of a file."""
+    return checkpoint.read(path, slots, family)[0]
 
 
 def fill(twins, path):
@@ -172,7 +168,7 @@ def test_what_we_write_for_paddle_paddle_loads(tmp_path):
     write_pdparams(tensors, tmp_path / "w.pdparams")
     loaded = paddle.load(str(tmp_path / "w.pdparams"))
     assert bits_of({name: value.numpy() for name, value in loaded.items()}) == bits_of(tensors)
-    assert bits_of(read_pdparams(tmp_path / "w.pdparams")) == bits_of(tensors)
+    assert bits_of(read_weights(tmp_path / "w.pdparams")) == bits_of(tensors)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
@@ -197,7 +193,7 @@ def test_bfloat16_in_a_safetensors_file_is_widened(tmp_path):
 
 def test_bfloat16_in_a_torch_file_is_widened(tmp_path):
     torch.save({"a": torch.tensor([1.0, 3.14]).bfloat16()}, tmp_path / "w.pth")
-    assert bits_of(torch_backend.read_checkpoint(tmp_path / "w.pth")) == bits_of({"a": np.float32([1, 3.140625])})
+    assert bits_of(read_weights(tmp_path / "w.pth")) == bits_of({"a": np.float32([1, 3.140625])})
 
 
 def test_a_state_file_keeps_order_types_shapes_and_bits(tmp_path):
@@ -223,7 +219,7 @@ def test_batch_counts_are_left_out_and_other_integers_are_not(tmp_path):
     tensors = {"0.weight": np.ones((2, 2)), "0.num_batches_tracked": np.array(3), "num_batches_tracked": np.array(3)}
     State({**tensors, "steps": np.array(3)}).save(tmp_path / "w.safetensors")
     slots = {"0.weight": Slot((2, 2), "Conv2d", "weight")}
-    assert list(checkpoint.read(tmp_path / "w.safetensors", slots, "")) == ["0.weight", "steps"]
+    assert list(checkpoint.read(tmp_path / "w.safetensors", slots, "")[0]) == ["0.weight", "steps"]
 
 
 def test_paddles_names_of_other_layers_tensors_are_neutral_ones(tmp_path):
@@ -233,7 +229,7 @@ def test_paddles_names_of_other_layers_tensors_are_neutral_ones(tmp_path):
     slots = paddle_backend.slots(network)
     assert list(slots) == ["scale", "0.weight", "1.weight", "1.bias"]
     paddle.save(network.state_dict(), str(tmp_path / "w.pdparams"))
-    state = checkpoint.read(tmp_path / "w.pdparams", slots, "")
+    state = checkpoint.read(tmp_path / "w.pdparams", slots, "")[0]
     assert list(state) == list(slots)
     np.testing.assert_array_equal(state["0.weight"], network[0]._weight.numpy())
 

@@ -4,17 +4,13 @@ import io
 import pickle
 import re
 import struct
-import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 from weights.forged import ENTRY, GADGETS, calling, claim, entry, text
-from weights.weight_files import MEGABYTE, TENSORS, WEIGHT, bits_of, files, refused, torch_file
+from weights.weight_files import TENSORS, WEIGHT, bits_of, files, refused, torch_file
 
-from parity import ParityError, State
-from parity.processes import jobs
-from parity.processes.workers import Worker, ask
+from parity.weights.checkpoint import read_weights
 
 CLAIMS = {
     "bytes of a terabyte": (".pdparams", ENTRY + b"\x8e" + claim(1 << 40) + b"xs."),
@@ -51,7 +47,8 @@ CLAIMS = {
 def test_a_file_that_claims_more_than_it_holds_takes_no_memory(what, tmp_path):
     ending, content = CLAIMS[what]
     line = refused(tmp_path / f"w{ending}", content)
-    assert re.search("no (.pdparams|safetensors) file, or a (damaged|hostile) one: .|a dtype that numpy", line)
+    assert re.search("claims|damaged|states the shape|a dtype that numpy", line)
+    assert "hostile" not in line
 
 
 def rezipped(claimed=0, compression=zipfile.ZIP_STORED, edit=lambda content: content):
@@ -79,8 +76,8 @@ def stretched(content, number):
     return content.replace(b"K\x03K\x04\x86", length(number) + b"K\x01\x86").replace(b"K\x04K\x01", b"K\x00K\x00")
 
 
-def test_the_torch_worker_outlives_files_that_attack_or_boast(tmp_path):
-    """And takes no memory for what they claim: zip entries, shapes, storages, lengths of text, bombs."""
+def test_files_of_torchs_that_attack_or_boast_take_no_memory(tmp_path):
+    """For what they claim: zip entries, shapes, storages, lengths of text, bombs."""
     legacy = torch_file(TENSORS, _use_new_zipfile_serialization=False)
     marker = tmp_path / "ran"
     contents = [calling(*GADGETS[name](marker)) for name in ("os.system", "builtins.eval", "numpy.memmap")]
@@ -100,18 +97,11 @@ def test_the_torch_worker_outlives_files_that_attack_or_boast(tmp_path):
     ]
     assert len({*contents, legacy, rezipped()}) == len(contents) + 2
     path = tmp_path / "w.pth"
-    with Worker("torch", sys.executable, 1) as worker:
-        path.write_bytes(torch_file(TENSORS))
-        assert bits_of(read_by(worker, path)) == bits_of(TENSORS)
-        before = peak_memory(worker)
-        for content in contents:
-            path.write_bytes(content)
-            with pytest.raises(ParityError) as caught:
-                read_by(worker, path)
-            assert re.fullmatch(r".*w\.pth: (damaged|refused by torch\.load|a.weight claims).*", str(caught.value))
-        assert peak_memory(worker) - before < 200 * MEGABYTE
-        path.write_bytes(rezipped())
-        assert bits_of(read_by(worker, path)) == bits_of(TENSORS)
+    path.write_bytes(rezipped())
+    assert bits_of(read_weights(path)) == bits_of(TENSORS)
+    for content in contents:
+        line = refused(path, content)
+        assert re.search(r"w\.pth: (damaged|hostile|a\.weight: a tensor|a storage claims|its entries are comp)", line)
     assert not marker.exists()
 
 
@@ -121,17 +111,3 @@ def test_an_entry_of_a_torch_zip_that_is_marked_as_a_folder_is_refused(tmp_path)
     content = bytearray(whole)
     content[whole.index(b"archive/data/0", whole.index(b"PK\x01\x02")) - 8] = 0x10
     assert "archive/data/0 is marked as a folder" in refused(path, bytes(content))
-
-
-def read_by(worker, path):
-    """What the torch worker makes of a file."""
-    plain = path.with_suffix(".plain.safetensors")
-    plain.unlink(missing_ok=True)
-    ask(worker, jobs.Read(path, plain), 120)
-    return State.load(plain)
-
-
-def peak_memory(worker):
-    """Bytes that the worker's process held at most."""
-    status = Path(f"/proc/{worker._process.pid}/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024

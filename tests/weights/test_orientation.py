@@ -17,7 +17,7 @@ NORM = {"n.running_mean": Slot((3,), "BatchNorm2d", "running_mean")}
 def read(folder, tensors, metadata=None, slots=None, layout=None):
     path = folder / "w.safetensors"
     safetensors.numpy.save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path, metadata)
-    return checkpoint.read(path, slots or {name: SLOTS[name] for name in tensors}, "", layout)
+    return checkpoint.read(path, slots or {name: SLOTS[name] for name in tensors}, "", layout)[0]
 
 
 def test_a_square_linear_without_any_sign_is_refused_and_asked_for(tmp_path):
@@ -51,4 +51,4 @@ def test_the_names_of_statistics_show_it(tmp_path, role, turned):
 
 def test_our_own_files_show_it(tmp_path):
     State({"a.weight": SQUARE}).save(tmp_path / "own.safetensors")
-    assert np.array_equal(checkpoint.read(tmp_path / "own.safetensors", SLOTS, "")["a.weight"], SQUARE)
+    assert np.array_equal(checkpoint.read(tmp_path / "own.safetensors", SLOTS, "")[0]["a.weight"], SQUARE)

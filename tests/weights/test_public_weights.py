@@ -16,10 +16,11 @@ from parity.errors import ParityError
 from parity.numerics.distance import distance
 from parity.numerics.fixed_random import projection
 from parity.weights import blueprint
-from parity.weights.checkpoint import neutral
+from parity.weights.checkpoint import neutral, of_tensors
+from parity.weights.fit import fitted
 from parity.weights.hardened import hardened_state
 from parity.weights.names import check_layout
-from parity.weights.state import State, check_fit
+from parity.weights.state import State
 from parity.zoo import NETWORKS
 
 STANDARD = [name for name, row in NETWORKS.items() if row.output == (1, 1000)]
@@ -52,7 +53,7 @@ def paddles(name):
 
 def names_in(state, name, framework="torch"):
     """Return a file's tensors as the twin takes them."""
-    return neutral(state, blueprint.slots(name), NETWORKS[name].family, framework, HERE)
+    return neutral(of_tensors(HERE, state, framework), blueprint.slots(name), NETWORKS[name].family)[:2]
 
 
 def output(backend, network):
@@ -64,7 +65,7 @@ def output(backend, network):
 def hold_against(backend, network, state, name):
     """Both twins with this State are the same function as each other, and as the network it came from."""
     slots = blueprint.slots(name)
-    check_fit(state, slots, name, "twin")
+    assert list(fitted(state, slots, name, "twin")[0]) == list(slots)
     twins = {}
     for each in (torch_backend, paddle_backend):
         twins[each] = each.build(name)
@@ -96,7 +97,7 @@ def test_an_unknown_layout_is_one_message_that_shows_both_sides():
 
 
 def test_an_empty_file_is_an_unknown_layout():
-    with pytest.raises(ParityError, match=r"none of its 0 names .* It holds nothing"):
+    with pytest.raises(ParityError, match=r"weights: it holds no mapping of names to tensors, but a mapping of 0"):
         names_in({}, "resnet18")
 
 
@@ -136,7 +137,7 @@ def test_names_and_shapes_are_torchvisions(name):
     with torch.device("meta"):
         network = torchvisions(name)
     tensors = {own: np.broadcast_to(np.float32(0), tuple(value.shape)) for own, value in network.state_dict().items()}
-    check_fit(names_in(tensors, name)[0], blueprint.slots(name), name, "twin")
+    assert fitted(names_in(tensors, name)[0], blueprint.slots(name), name, "twin")[1] == []
 
 
 def test_a_blueprint_is_what_torch_builds():

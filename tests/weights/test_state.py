@@ -189,7 +189,7 @@ def test_a_tied_network_takes_its_own_state_dict_and_a_file_with_one_of_the_name
             path = tmp_path / f"w{'.pth' if nn is torch.nn else '.pdparams'}"
             save(held, str(path))
             slots = backend.slots(network)
-            state = checkpoint.neutral(backend.read_checkpoint(path), slots, "", backend.NAME, path)[0]
+            state = checkpoint.read(path, slots, "")[0]
             backend.set_state(network, State(state))
             assert backend.get_state(network).differences(state) == []
 

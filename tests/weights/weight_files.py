@@ -11,8 +11,8 @@ import safetensors.numpy
 import torch
 
 from parity import ParityError, State
-from parity.backends import torch_backend
-from parity.weights.pdparams import read_pdparams, write_pdparams
+from parity.weights.checkpoint import read_weights
+from parity.weights.pdparams import write_pdparams
 
 WEIGHT = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
 BIAS = np.array([0.5, -0.25, 0.125])
@@ -20,7 +20,7 @@ TENSORS = {"a.weight": WEIGHT, "a.bias": BIAS}
 MEGABYTE = 1 << 20
 
 
-READERS = {".pdparams": read_pdparams, ".safetensors": State.load, ".pth": torch_backend.read_checkpoint}
+READERS = {".pdparams": read_weights, ".safetensors": State.load, ".pth": read_weights}
 
 
 def refused(path, content):

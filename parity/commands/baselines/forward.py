@@ -32,7 +32,7 @@ if __name__ == "__main__":
     _ = backend.use("cpu", 1)  # one thread: networks that take turns must not wait for each other's threads
     networks = {"twin": backend.build(name), "original": original(framework, name)}
     for network in networks.values():
-        backend.set_state(network, hardened_state(backend.slots(network)), name)
+        _ = backend.set_state(network, hardened_state(backend.slots(network)), name)
         network.eval()
     image = backend.to_tensor(np.zeros(NETWORKS[name].input, np.float32) + np.float32(0.5), networks["twin"])
     seconds: dict[str, list[float]] = {which: [] for which in networks}
