@@ -22,6 +22,7 @@ from onnx import helper, numpy_helper
 from parity.errors import ParityError
 from parity.layers import terms
 from parity.numerics.arrays import Array
+from parity.numerics.fingerprint import fingerprint
 from parity.onnx_files import runtime
 from parity.onnx_files.float64 import Nudge, evaluate
 from parity.onnx_files.model_file import read, write
@@ -205,6 +206,8 @@ class _Recording:
         self._keys = {name: self._writer.add(array) for name, array in inputs.items()}
         self._shapes = {name: array.shape for name, array in inputs.items()}
         self._weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+        self._held = {tensor.name: tensor for tensor in graph.initializer}
+        self._kernels = dict[tuple[str, int], tuple[int, ...]]()  # of weights that the graph computes
         self._noises, self._errors = dict[str, Noise](), dict[str, float]()
         self._counts, self._calls = dict[str, int](), list[Call]()
 
@@ -222,6 +225,12 @@ class _Recording:
         operands = node.input[:1] if node.op_type == "CastLike" else node.input  # its second gives only its dtype
         if all(name in self._weights for name in operands):  # a constant, or a constant given another shape: a bias
             self._weights |= {name: array.shape for name, array in arrays.items()}
+            self._kernels |= {
+                (name, axis): fingerprint(array, axis)
+                for name, array in arrays.items()
+                for axis in (0, 1)
+                if array.dtype.kind == "f" and array.ndim > 1
+            }
             return False
         copied = self._keys.get(node.input[0]) if node.op_type == "Identity" else None
         for name, array in arrays.items():
@@ -244,10 +253,22 @@ class _Recording:
                 inputs=tuple(self._keys[name] for name in read), outputs=tuple(self._keys[name] for name in written),
                 noise=tuple(self._noises[name] for name in written), terms=terms(config, before, after),
                 replayable=False, gradients={}, gradient_noise={},
-                known_error=max(self._errors[name] for name in written),
+                known_error=max(self._errors[name] for name in written), kernel=self._kernel(node),
             )
         )  # fmt: skip
         return True
+
+    def _kernel(self, node: onnx.NodeProto) -> tuple[int, ...]:
+        """Return the fingerprint of a node's weight, empty without one."""
+        turned = node.op_type in ("ConvTranspose", "MatMul") or (
+            node.op_type == "Gemm" and not any(each.name == "transB" and each.i for each in node.attribute)
+        )
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or node.input[1] not in self._weights:
+            return ()
+        name, axis = node.input[1], int(turned)
+        if name in self._held:
+            return fingerprint(numpy_helper.to_array(self._held[name]), axis)
+        return self._kernels.get((name, axis), ())
 
     def close(self, manifest: Mapping[str, Any]) -> None:
         """Write the call of the whole file and the manifest."""
@@ -296,6 +317,8 @@ def _describe(node: onnx.NodeProto, weights: Mapping[str, tuple[int, ...]]) -> t
     """
     settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     kind = _KINDS.get(node.op_type, node.op_type)
+    if kind in ("Conv2d", "ConvTranspose2d") and len(rank := weights.get(node.input[1], ())) > 2:
+        kind = f"{kind[:-2]}{len(rank) - 2}d"
     dims = [weights[name] for name in node.input if name in weights]
     config: dict[str, Any] = {"node": f"{node.op_type} {node.name or node.output[0]}"}
     if node.op_type in ("MatMul", "Gemm") and dims and len(dims[0]) == 2:

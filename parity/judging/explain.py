@@ -11,7 +11,7 @@ import numpy as np
 from parity.judging.bounds import allowance, growth
 from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
 from parity.judging.judge import describe_settings
-from parity.layers import KINDS, differing_settings
+from parity.layers import KINDS, differing_settings, is_weighted
 from parity.numerics.arrays import Array, same_bits
 from parity.numerics.distance import Distance
 from parity.tracing.replay import Replay
@@ -115,6 +115,10 @@ def _differences(call: Call, partner: Call | None, names: tuple[str, str], state
     differences = [f"{call.config['node']} in the reference"] if "node" in call.config else []
     differences += [f"{partner.config['node']} in the file"] if "node" in partner.config else []
     settings = _settings(call, partner) if call.leaf else []
+    if "node" in call.config or "node" in partner.config:  # exporters write layers as other operators, and join them
+        settings = [word for word in settings if word != "kind"]
+    folded = [each.kind for each, other in ((call, partner), (partner, call)) if _is_folded(each, other)]
+    differences += [f"the {kind} is folded into it" for kind in folded]
     differences += describe_settings(settings, call, partner, names)
     reference_trains, candidate_trains = (each.config.get("training", False) for each in (call, partner))
     if reference_trains != candidate_trains:
@@ -123,6 +127,10 @@ def _differences(call: Call, partner: Call | None, names: tuple[str, str], state
     if states is not None and call.leaf:
         differences += _weights(call.layer, *states)
     return differences
+
+
+def _is_folded(call: Call, partner: Call) -> bool:
+    return call.kind.startswith("BatchNorm") and "node" in partner.config and is_weighted(partner.config)
 
 
 def _settings(call: Call, partner: Call) -> list[str]:

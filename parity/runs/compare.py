@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy as np
 from parity.atomic import atomic, check_folder, make_folder
 from parity.atomic import check_writable as check_writable
 from parity.errors import ParityError
-from parity.judging.comparison import Comparison
+from parity.judging.comparison import Comparison, Culprit
 from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
+from parity.judging.units import other_weights
 from parity.numerics.arrays import Array
 from parity.processes import jobs
 from parity.processes.models import Model
@@ -87,6 +89,8 @@ def compare_models(
             comparison = judge(name, reference, candidate, options.threads * len(busy) or 1, options.values_only)
             if comparison.ok:
                 return comparison
+            if "onnx" in (model.backend for model in models) and other_weights(reference, candidate):
+                return _of_other_weights(comparison)
             return _find_culprits(comparison, reference, candidate, pool, folder, options)
 
 
@@ -117,6 +121,15 @@ def _find_culprits(
         _ = wait(networks, options.timeout)
         states = State.load(paths[0]), State.load(paths[1])
     return with_culprits(comparison, reference, candidate, replayed, states)
+
+
+def _of_other_weights(comparison: Comparison) -> Comparison:
+    """Return the comparison with the one thing to say of it: nothing is known of any layer."""
+    manifests = comparison.reference, comparison.candidate
+    given = next((each["weights"] for each in manifests if each.get("framework") != "onnx" and "weights" in each), "")
+    whose = f"the ones given (weights: {given})" if given else "those of the other file"
+    reason = f"the file's weights are not {whose}: name the right ones with --weights"
+    return replace(comparison, first_divergence=None, culprits=(Culprit("", reason),))
 
 
 def _save_traces(name: str, models: tuple[Model, Model], paths: list[Path], folder: Path) -> None:

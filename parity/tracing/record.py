@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.errors import ParityError, in_layer
-from parity.layers import check_input, terms
+from parity.layers import check_input, known, terms
 from parity.numerics.arrays import Array
 from parity.numerics.distance import distance
+from parity.numerics.fingerprint import fingerprint
 from parity.numerics.fixed_random import projection
 from parity.tracing.backend import Backend, OnProgress
 from parity.tracing.trace import Call, Noise, TraceWriter
@@ -163,6 +164,7 @@ class _Recorder:
                 entry = {"layer": name, "number": number, "kind": kind, "leaf": leaf, "config": config, "inputs": names}
                 entry["outputs"] = tuple(self._store(tensor, name or kind) for tensor in outputs)
                 entry["labels"] = keys(result, self.backend.is_tensor)
+                entry["kernel"] = _kernel(self.backend, kind, layer)
                 entry["terms"] = terms(config, shape, tuple(outputs[0].shape) if outputs else ())
                 entry["replayable"] = (
                     bool(inputs) and not kwargs and all(self.backend.is_tensor(value) for value in args)
@@ -236,6 +238,15 @@ class _Recorder:
     def close(self, manifest: Mapping[str, Any]) -> None:
         defaults = {"gradients": {}, "gradient_noise": {}}
         self.writer.close(manifest, [Call(**{**defaults, **entry}) for entry in self.calls])
+
+
+def _kernel(backend: Backend, kind: str, layer: Any) -> tuple[int, ...]:
+    """Return the fingerprint of a layer's weight; empty for a layer that has none."""
+    weight = getattr(layer, "weight", None) if known(kind).weighted else None
+    if not backend.is_tensor(weight):
+        return ()
+    array = backend.neutral(layer, "weight", backend.to_numpy(weight))
+    return fingerprint(array, axis=1 if "Transpose" in kind else 0)
 
 
 @contextlib.contextmanager
