@@ -1,10 +1,10 @@
-"""Pair two runs' calls: by name, or, between a framework's layers and a file's nodes, as `parity.judging.units` does."""
+"""Pair two runs' calls: by name, or, where one of them is a file's, as `parity.judging.units` does."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parity.judging.units import folded, pair_calls, pair_units, units
+from parity.judging.units import ROUNDED, folded, pair_calls, pair_units, units
 from parity.tracing.trace import Call, Noise, Trace
 
 
@@ -45,9 +45,10 @@ def align(reference: Trace, candidate: Trace) -> Alignment:
     pairs = [pair for one, other in unit_pairs for pair in pair_calls(one, other, written)]
     pairs += [(a, b) for a in reference.calls if a.key == ("", 0) for b in candidate.calls if b.key == ("", 0)]
     order = {call.key: i for i, call in enumerate(reference.calls)}
+    rounded = [[call.key for call in trace.calls if call.kind == ROUNDED] for trace in (reference, candidate)]
     inside = (
-        frozenset(call.key for unit, _ in unit_pairs for call in unit.calls),
-        frozenset(call.key for _, unit in unit_pairs for call in unit.calls),
+        frozenset([*rounded[0], *(call.key for unit, _ in unit_pairs for call in unit.calls)]),
+        frozenset([*rounded[1], *(call.key for _, unit in unit_pairs for call in unit.calls)]),
     )
     pairs = sorted(pairs, key=lambda pair: order[pair[0].key])
     return Alignment(pairs, frozenset(folded(*sides, unit_pairs)), inside, by_order=True)

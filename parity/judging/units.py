@@ -27,6 +27,9 @@ _ALIKE = 0.6
 # The order of their operands changes nothing.
 _COMMUTATIVE = ("Add", "Mul", "Sum", "Mean", "Max", "Min")
 
+# The kind of a call that only rounds a tensor to a grid, in a file of lower precision.
+ROUNDED = "DequantizeLinear"
+
 Found = dict[int, int]
 
 
@@ -72,7 +75,7 @@ class Unit:
 
 def units(trace: Trace) -> list[Unit]:
     """Return the units of a trace, in order."""
-    calls = [call for call in trace.calls if call.leaf and call.outputs]
+    calls = [call for call in trace.calls if call.leaf and call.outputs and call.kind != ROUNDED]
     readers = Counter(name for call in calls for name in call.inputs)
     groups = list[list[Call]]()
     open_groups = dict[str, list[Call]]()  # by the name of their output
@@ -86,6 +89,9 @@ def units(trace: Trace) -> list[Unit]:
         if known(_common_kind(group[0].kind)).weighted:
             open_groups[call.outputs[0]] = group
     writers = {name: i for i, group in enumerate(groups) for call in group for name in call.outputs}
+    for call in trace.calls:
+        if call.kind == ROUNDED and call.inputs and call.inputs[0] in writers:
+            writers[call.outputs[0]] = writers[call.inputs[0]]
     return [
         Unit(
             tuple(group),
@@ -194,8 +200,8 @@ def _common_subsequence(
     names = [{name for unit in side for name in unit.names} for side in (reference, candidate)]
     shared = names[0] & names[1]
     kernels = all(bool(unit.kernel) for side in (reference, candidate) for unit in side if known(unit.kind).weighted)
-    ours = [(_token(unit, kernels), unit.names & shared, i, found.get(i)) for unit, i in zip(reference, rows)]
-    theirs = [(_token(unit, kernels), unit.names & shared, taken.get(j), j) for unit, j in zip(candidate, columns)]
+    ours = [(_token(unit, kernels), unit.names & shared, i, found.get(i)) for unit, i in zip(reference, rows, strict=True)]
+    theirs = [(_token(unit, kernels), unit.names & shared, taken.get(j), j) for unit, j in zip(candidate, columns, strict=True)]
     best = [[0] * (len(theirs) + 1) for _ in range(len(ours) + 1)]
     for i in range(len(ours) - 1, -1, -1):
         current, below = best[i], best[i + 1]
@@ -241,10 +247,8 @@ def pair_calls(one: Unit, other: Unit, written: dict[str, str]) -> list[tuple[Ca
         other: The candidate's.
         written: The reference's tensor that each of the candidate's tensors is a partner of; extended by theirs.
     """
-    if one.kinds == other.kinds:
-        pairs = list(zip(one.calls, other.calls, strict=True))
-    else:
-        pairs = [_as_calls(one, other)]
+    same = one.kinds == other.kinds
+    pairs = list(zip(one.calls, other.calls, strict=True)) if same else [_as_calls(one, other)]
     pairs = [(a, _in_order(a, b, written)) for a, b in pairs]
     for a, b in pairs:
         written.update(zip(b.outputs, a.outputs, strict=False))
