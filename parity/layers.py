@@ -257,7 +257,7 @@ def differing_settings(
     candidate_kind, actual = evaluated(*candidate, rank)
     if reference_kind != candidate_kind:  # of one kind, and not one function: Paddle's Dropout in its other mode
         return ["kind" if reference[0] != candidate[0] else "mode"], []
-    words = sorted(expected.keys() & actual.keys() - {"node", "constant"})
+    words = sorted(expected.keys() & actual.keys() - {"node", "constant", "attributes"})
     training = sorted({*known(reference[0]).training} & reference[1].keys() & candidate[1].keys())
     return (
         [word for word in words if not _same(expected[word], actual[word])],

@@ -33,6 +33,7 @@ DOORS = {
     "parity/deploy/exported.py",
     "parity/onnx_files/model_file.py",
     "parity/onnx_files/float64.py",
+    "parity/onnx_files/description.py",
     "parity/backends/onnx_backend.py",
     "parity/backends/paddle_float64.py",
     "parity/backends/paddle_backend.py",

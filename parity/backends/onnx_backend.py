@@ -6,25 +6,26 @@ file states it. `parity/judging/pairing.py` pairs them.
 
 from __future__ import annotations
 
-import ast
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx.inliner
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from parity.errors import ParityError
 from parity.layers import terms
 from parity.numerics.arrays import Array
 from parity.numerics.fingerprint import fingerprint
 from parity.onnx_files import runtime
+from parity.onnx_files.description import describe, layer_of
 from parity.onnx_files.float64 import Nudge, evaluate
+from parity.onnx_files.layout import TO_LAST, channels_first, turned
 from parity.onnx_files.model_file import read, write
 from parity.temporary import temporary_folder
 from parity.tracing.backend import OnProgress
@@ -34,14 +35,9 @@ from parity.weights.state import State
 
 NAME = "onnx"
 
-# torch's name for an operator; any other keeps its own name.
-_KINDS = {
-    "Conv": "Conv2d", "ConvTranspose": "ConvTranspose2d", "Gemm": "Linear", "BatchNormalization": "BatchNorm2d",
-    "MaxPool": "MaxPool2d", "AveragePool": "AvgPool2d", "GlobalAveragePool": "AdaptiveAvgPool2d",
-    "GlobalMaxPool": "AdaptiveMaxPool2d", "Relu": "ReLU", "LeakyRelu": "LeakyReLU", "PRelu": "PReLU", "Elu": "ELU",
-    "HardSigmoid": "Hardsigmoid", "HardSwish": "Hardswish", "Selu": "SELU", "Celu": "CELU",
-    "Gelu": "GELU", "Reshape": "Flatten", "LRN": "LocalResponseNorm", "Resize": "Upsample",
-}  # fmt: skip
+_ROUNDING = ("QuantizeLinear", "DynamicQuantizeLinear")
+# A rounding before a grid of 256 steps may become a step: by how much it grows.
+_STEP = 1 << 16
 _threads = 1
 
 
@@ -54,12 +50,24 @@ class File:
         model: Its content, weights included, local functions inlined.
         device: The device that runs it.
         level: How far the runtime rewrites it, one of `runtime.LEVELS`.
+        nodes: The node of each call of the last trace, by layer and number.
     """
 
     path: Path
     model: onnx.ModelProto
     device: str = "cpu"
     level: str = "all"
+    nodes: dict[tuple[str, int], onnx.NodeProto] = field(default_factory=dict)
+
+    @property
+    def opset(self) -> int:
+        """Return the version of ONNX's own operators."""
+        return next((each.version for each in self.model.opset_import if each.domain in ("", "ai.onnx")), 1)
+
+    @property
+    def grids(self) -> bool:
+        """Return whether tensors of the file are rounded to grids of integers."""
+        return any(node.op_type in _ROUNDING for node in self.model.graph.node)
 
 
 def load(path: Path) -> File:
@@ -94,10 +102,10 @@ def place(network: File, device: str) -> File:
 
 
 def input_shape(network: File) -> list[int | None]:
-    """Return the shape of the file's first input, None where it is dynamic."""
+    """Return the shape of the file's first input, None where it is dynamic; of a picture as (N, C, H, W)."""
     initial = {tensor.name for tensor in network.model.graph.initializer}
     first = next(value for value in network.model.graph.input if value.name not in initial)
-    return [dim.dim_value or None for dim in first.type.tensor_type.shape.dim]
+    return channels_first([dim.dim_value or None for dim in first.type.tensor_type.shape.dim])
 
 
 def get_state(network: File) -> State:
@@ -138,7 +146,7 @@ def runner(network: File, way: str, array: Array) -> Callable[[], Any]:
         ParityError: If the input does not fit the file.
     """
     deployed, name = session(network), str(network.path)
-    fed = runtime.feed(deployed, [array], name)
+    fed = runtime.feed(deployed, turned(deployed.get_inputs(), [array]), name)
     return lambda: runtime.run(deployed, fed, name)
 
 
@@ -164,7 +172,7 @@ def record(
     name, graph = str(network.path), network.model.graph
     deployed = session(network)
     floats = [array.astype(np.float32) if array.dtype.kind == "f" else array for array in inputs]
-    fed = runtime.feed(deployed, floats, name)
+    fed = runtime.feed(deployed, turned(deployed.get_inputs(), floats), name)
     float32 = dict(zip([output.name for output in graph.output], runtime.run(deployed, fed, name), strict=True))
     if progress is not None:
         progress("float32", 1, 2)
@@ -173,16 +181,21 @@ def record(
         # The session's outputs are the file's own first. No variable keeps them: each is freed after its use.
         float32 |= zip(inner, runtime.run(session(network, inner), fed, name)[len(graph.output) :], strict=True)
     wide = {slot: array.astype(np.float64) if array.dtype.kind == "f" else array for slot, array in fed.items()}
-    recording = _Recording(graph, wide, float32, path)
-    exact = evaluate(network.model, wide, name=name)
-    nudged = evaluate(network.model, wide, Nudge(_weights(graph)), name=name)
-    for done, ((node, arrays), (_, moved)) in enumerate(zip(exact, nudged, strict=True)):
-        if recording.add(node, arrays, moved) and progress is not None:
+    last = any(array.shape != given.shape for array, given in zip(fed.values(), inputs, strict=True))
+    recording = _Recording(network, wide, float32, path, last)
+    single = set[str]()
+    exact = evaluate(network.model, wide, name=name, single=single)
+    # A step of a grid is far larger than a rounding: where a file has grids, moving its constants shows nothing.
+    nudged = None if network.grids else evaluate(network.model, wide, Nudge(_weights(graph)), name=name)
+    for done, (node, arrays) in enumerate(exact):
+        if recording.add(node, arrays, next(nudged)[1] if nudged else {}) and progress is not None:
             progress("float64", done + 1, len(graph.node))
     metadata = {entry.key: entry.value for entry in network.model.metadata_props}
     # Whoever exported the file may have noted whose weights they are.
     key = "parity.state_sha256"
-    source = {"state_sha256": metadata[key]} if key in metadata else {"weights_of": "file"}
+    source: dict[str, Any] = {"state_sha256": metadata[key]} if key in metadata else {"weights_of": "file"}
+    if single:
+        source["in_float32"] = sorted(single)
     recording.close(
         {**_manifest(network, deployed), "input_sha256": input_digest(inputs), **(manifest or {}), **source}
     )
@@ -192,15 +205,25 @@ class _Recording:
     """Writes the Trace of a file, one node at a time.
 
     Args:
-        graph: The file's.
+        network: The file; it is told which node each call is.
         inputs: Its inputs by name, floating ones in float64.
         float32: What the runtime computed, by the tensor's name; each array is dropped after its use.
         path: Of the Trace.
+        channels_last: Whether it takes pictures as (N, H, W, C); outputs that it turns to that are recorded before.
     """
 
     def __init__(
-        self, graph: onnx.GraphProto, inputs: Mapping[str, Array], float32: dict[str, Array], path: Path | str
+        self,
+        network: File,
+        inputs: Mapping[str, Array],
+        float32: dict[str, Array],
+        path: Path | str,
+        channels_last: bool,
     ):
+        graph = network.model.graph
+        self._channels_last, self._first = channels_last, dict[str, str]()
+        self._nodes, self._opset = network.nodes, network.opset
+        self._nodes.clear()
         self._inputs, self._outputs = list(inputs), [output.name for output in graph.output]
         self._float32, self._writer = float32, TraceWriter(path)
         self._keys = {name: self._writer.add(array) for name, array in inputs.items()}
@@ -232,26 +255,35 @@ class _Recording:
                 if array.dtype.kind == "f" and array.ndim > 1
             }
             return False
+        if node.op_type in _ROUNDING and node.input[0] in self._keys and node.output[0] not in self._outputs:
+            # It is no call; the one that gives floats again is.
+            self._keys[node.output[0]] = self._keys[node.input[0]]
+            self._shapes[node.output[0]] = arrays[node.output[0]].shape
+            return False
         copied = self._keys.get(node.input[0]) if node.op_type == "Identity" else None
         for name, array in arrays.items():
-            if name in self._float32 and array.dtype == np.float64:
+            if name in self._float32 and (array.dtype == np.float64 or name in self._outputs):
                 self._noises[name] = measured_noise(self._float32.pop(name), array)
                 self._keys[name] = copied or self._writer.add(array)
+        if self._channels_last and _turns_last(node) and node.input[0] in self._noises:
+            self._first[node.output[0]] = node.input[0]
         written = [name for name in arrays if name in self._noises]
         self._shapes |= {name: array.shape for name, array in arrays.items()}
         if not written or copied is not None:
             return False
         label = layer_of(node)
         number = self._counts[label] = self._counts.get(label, -1) + 1
-        kind, config = _describe(node, self._weights)
+        self._nodes[label, number] = node
         read = [name for name in node.input if name in self._keys]
         before, after = self._shapes[read[0] if read else written[0]], self._shapes[written[0]]
-        self._errors |= {name: Nudge.allowance(moved[name], arrays[name]) for name in written}
+        kind, config = describe(node, self._weights, self._opset, after)
+        self._errors |= {name: Nudge.allowance(moved[name], arrays[name]) if moved else 0.0 for name in written}
+        longest = _STEP if read and node.op_type == "DequantizeLinear" else terms(config, before, after)
         self._calls.append(
             Call(
                 layer=label, number=number, kind=kind, leaf=True, config=config,
                 inputs=tuple(self._keys[name] for name in read), outputs=tuple(self._keys[name] for name in written),
-                noise=tuple(self._noises[name] for name in written), terms=terms(config, before, after),
+                noise=tuple(self._noises[name] for name in written), terms=longest,
                 replayable=False, gradients={}, gradient_noise={},
                 known_error=max(self._errors[name] for name in written), kernel=self._kernel(node),
             )
@@ -272,7 +304,8 @@ class _Recording:
 
     def close(self, manifest: Mapping[str, Any]) -> None:
         """Write the call of the whole file and the manifest."""
-        outputs = [name for name in self._outputs if name in self._noises]
+        labels = tuple(name for name in self._outputs if name in self._noises)
+        outputs = [self._first.get(name, name) for name in labels]
         self._calls.append(
             Call(
                 layer="", number=0, kind="File", leaf=False, config={},
@@ -281,9 +314,14 @@ class _Recording:
                 noise=tuple(self._noises[name] for name in outputs), terms=1, replayable=False,
                 gradients={}, gradient_noise={},
                 known_error=max((self._errors[name] for name in self._outputs if name in self._errors), default=0.0),
+                labels=labels,
             )
         )  # fmt: skip
         self._writer.close(manifest, self._calls)
+
+
+def _turns_last(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Transpose" and any(tuple(each.ints) == TO_LAST for each in node.attribute)
 
 
 def _weights(graph: onnx.GraphProto) -> set[str]:
@@ -296,60 +334,6 @@ def _weights(graph: onnx.GraphProto) -> set[str]:
         if node.op_type == "Constant" and attribute.name == "value"
     }
     return {name for name, dims in sizes.items() if math.prod(dims) > 1}
-
-
-def layer_of(node: onnx.NodeProto) -> str:
-    """Return the dotted path of a node's layer if its exporter states it; else a name for the node itself."""
-    metadata = {entry.key: entry.value for entry in node.metadata_props}
-    try:
-        scopes = ast.literal_eval(metadata.get("pkg.torch.onnx.name_scopes", "[]"))
-    except (ValueError, SyntaxError):
-        scopes = []
-    if isinstance(scopes, list) and len(scopes) > 2 and isinstance(scopes[-2], str):
-        return scopes[-2]  # the last is the operation's
-    return node.name or f"{node.op_type}:{node.output[0]}"
-
-
-def _describe(node: onnx.NodeProto, weights: Mapping[str, tuple[int, ...]]) -> tuple[str, dict[str, Any]]:
-    """Return a node's neutral kind and configuration, as far as it has them.
-
-    `constant` is the number of elements of the constant operand of an addition or multiplication: a bias, a scale.
-    """
-    settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    kind = _KINDS.get(node.op_type, node.op_type)
-    if kind in ("Conv2d", "ConvTranspose2d") and len(rank := weights.get(node.input[1], ())) > 2:
-        kind = f"{kind[:-2]}{len(rank) - 2}d"
-    dims = [weights[name] for name in node.input if name in weights]
-    config: dict[str, Any] = {"node": f"{node.op_type} {node.name or node.output[0]}"}
-    if node.op_type in ("MatMul", "Gemm") and dims and len(dims[0]) == 2:
-        kind = "Linear"
-        out, features = dims[0] if settings.get("transB") else dims[0][::-1]
-        config |= {"in_features": features, "out_features": out}
-    elif node.op_type == "Resize":
-        config["mode"] = settings.get("mode", b"nearest").decode()
-    elif node.op_type == "ReduceMean":
-        kind = "AdaptiveAvgPool2d"
-    elif node.op_type in ("Add", "Sub", "Mul", "Div") and len(dims) == 1:
-        config["constant"] = math.prod(dims[0])
-    elif node.op_type in ("Conv", "MaxPool", "AveragePool") and len(kernel := settings.get("kernel_shape", [])) == 2:
-        config["kernel_size"] = list(kernel)
-        config["stride"] = list(settings.get("strides", [1, 1]))
-        pads = list(settings.get("pads", [0, 0, 0, 0]))
-        if "auto_pad" not in settings or settings["auto_pad"] == b"NOTSET":
-            config["padding"] = pads[:2] if pads[:2] == pads[2:] else pads
-        if node.op_type == "Conv":
-            group = settings.get("group", 1)
-            config["dilation"] = list(settings.get("dilations", [1, 1]))
-            if dims:
-                config |= {"groups": group, "out_channels": dims[0][0], "in_channels": dims[0][1] * group}
-        else:
-            config["ceil_mode"] = bool(settings.get("ceil_mode", 0))
-            if node.op_type == "AveragePool":
-                config["count_include_pad"] = bool(settings.get("count_include_pad", 0))
-    elif node.op_type == "BatchNormalization":
-        config["eps"] = float(str(np.float32(settings.get("epsilon", 1e-5))))  # the decimal, not its float32
-        config |= {"num_features": dims[0][0]} if dims else {}
-    return kind, config
 
 
 def _manifest(network: File, deployed: Any) -> dict[str, Any]:

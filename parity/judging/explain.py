@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -120,6 +121,7 @@ def _differences(call: Call, partner: Call | None, names: tuple[str, str], state
     folded = [each.kind for each, other in ((call, partner), (partner, call)) if _is_folded(each, other)]
     differences += [f"the {kind} is folded into it" for kind in folded]
     differences += describe_settings(settings, call, partner, names)
+    differences += _attributes(call.config.get("attributes", {}), partner.config.get("attributes", {}), names)
     reference_trains, candidate_trains = (each.config.get("training", False) for each in (call, partner))
     if reference_trains != candidate_trains:
         name = names[1] if candidate_trains else names[0]
@@ -127,6 +129,15 @@ def _differences(call: Call, partner: Call | None, names: tuple[str, str], state
     if states is not None and call.leaf:
         differences += _weights(call.layer, *states)
     return differences
+
+
+def _attributes(expected: Mapping[str, Any], actual: Mapping[str, Any], names: tuple[str, str]) -> list[str]:
+    """Return the attributes that differ of two files' nodes."""
+    return [
+        f"{word} differs: {names[0]}={expected[word]}, {names[1]}={actual[word]}"
+        for word in expected
+        if word in actual and expected[word] != actual[word]
+    ]
 
 
 def _is_folded(call: Call, partner: Call) -> bool:

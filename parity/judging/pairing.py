@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parity.judging.units import ROUNDED, folded, pair_calls, pair_units, units
 from parity.tracing.trace import Call, Noise, Trace
@@ -43,7 +43,7 @@ def align(reference: Trace, candidate: Trace) -> Alignment:
     unit_pairs = pair_units(*sides)
     written = dict[str, str]()
     pairs = [pair for one, other in unit_pairs for pair in pair_calls(one, other, written)]
-    pairs += [(a, b) for a in reference.calls if a.key == ("", 0) for b in candidate.calls if b.key == ("", 0)]
+    pairs += [_labelled(a, b) for a in reference.calls if a.key == ("", 0) for b in candidate.calls if b.key == ("", 0)]
     order = {call.key: i for i, call in enumerate(reference.calls)}
     rounded = [[call.key for call in trace.calls if call.kind == ROUNDED] for trace in (reference, candidate)]
     inside = (
@@ -52,6 +52,13 @@ def align(reference: Trace, candidate: Trace) -> Alignment:
     )
     pairs = sorted(pairs, key=lambda pair: order[pair[0].key])
     return Alignment(pairs, frozenset(folded(*sides, unit_pairs)), inside, by_order=True)
+
+
+def _labelled(reference: Call, candidate: Call) -> tuple[Call, Call]:
+    """Return the calls with the keys of their outputs if the keys are the same; a file's are whatever it was told."""
+    if {*reference.labels} == {*candidate.labels}:
+        return reference, candidate
+    return replace(reference, labels=()), replace(candidate, labels=())
 
 
 @dataclass(frozen=True)

@@ -200,8 +200,13 @@ def _common_subsequence(
     names = [{name for unit in side for name in unit.names} for side in (reference, candidate)]
     shared = names[0] & names[1]
     kernels = all(bool(unit.kernel) for side in (reference, candidate) for unit in side if known(unit.kind).weighted)
-    ours = [(_token(unit, kernels), unit.names & shared, i, found.get(i)) for unit, i in zip(reference, rows, strict=True)]
-    theirs = [(_token(unit, kernels), unit.names & shared, taken.get(j), j) for unit, j in zip(candidate, columns, strict=True)]
+    ours = [
+        (_token(unit, kernels), unit.names & shared, i, found.get(i)) for unit, i in zip(reference, rows, strict=True)
+    ]
+    theirs = [
+        (_token(unit, kernels), unit.names & shared, taken.get(j), j)
+        for unit, j in zip(candidate, columns, strict=True)
+    ]
     best = [[0] * (len(theirs) + 1) for _ in range(len(ours) + 1)]
     for i in range(len(ours) - 1, -1, -1):
         current, below = best[i], best[i + 1]

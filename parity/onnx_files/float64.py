@@ -19,7 +19,7 @@ used for operators that only it has, such as If and Loop: their bodies use our k
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np

@@ -107,7 +107,8 @@ def _lrn(x: Array, settings: Mapping[str, Any]) -> Array:
     before = (size - 1) // 2
     squares = np.pad(x**2, [(0, 0), (before, size - 1 - before), *[(0, 0)] * (x.ndim - 2)])
     summed = sum(squares[:, i : i + channels] for i in range(size))
-    alpha, beta, bias = (settings.get(word, default) for word, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1)))
+    defaults = {"alpha": float(np.float32(1e-4)), "beta": 0.75, "bias": 1.0}
+    alpha, beta, bias = (settings.get(word, default) for word, default in defaults.items())
     return x / (bias + alpha / size * summed) ** beta
 
 

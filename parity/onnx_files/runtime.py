@@ -142,7 +142,8 @@ def feed(session: Any, inputs: Sequence[Array], name: str) -> dict[str, Array]:
     """
     slots = session.get_inputs()
     if len(slots) != len(inputs):
-        raise ParityError(f"{name}: takes {len(slots)} inputs, was given {len(inputs)}")
+        wanted = ", ".join(f"{slot.name} {'x'.join(map(str, slot.shape))}" for slot in slots)
+        raise ParityError(f"{name}: takes {len(slots)} inputs ({wanted}), was given {len(inputs)}")
     fed = {}
     for slot, array in zip(slots, inputs, strict=True):
         dtype = dtype_of(slot.type)
