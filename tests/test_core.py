@@ -35,6 +35,7 @@ DOORS = {
     "parity/onnx_files/float64.py",
     "parity/onnx_files/description.py",
     "parity/backends/onnx_backend.py",
+    "parity/backends/onnx_recording.py",
     "parity/backends/paddle_float64.py",
     "parity/backends/paddle_backend.py",
     "parity/backends/paddle_export.py",

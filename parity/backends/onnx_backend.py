@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,56 +18,23 @@ import onnx
 import onnx.inliner
 from onnx import numpy_helper
 
+from parity.backends.onnx_recording import Recording
 from parity.errors import ParityError
-from parity.layers import terms
 from parity.numerics.arrays import Array
-from parity.numerics.fingerprint import fingerprint
+from parity.numerics.distance import distance
 from parity.onnx_files import runtime
-from parity.onnx_files.description import describe, layer_of
-from parity.onnx_files.float64 import Nudge, evaluate
-from parity.onnx_files.layout import TO_LAST, channels_first, turned
-from parity.onnx_files.model_file import read, write
+from parity.onnx_files.float64 import Nudge, evaluate, needs
+from parity.onnx_files.layout import channels_first, turned
+from parity.onnx_files.model_file import ROUNDING, File, read, write
 from parity.temporary import temporary_folder
 from parity.tracing.backend import OnProgress
-from parity.tracing.record import input_digest, measured_noise
-from parity.tracing.trace import Call, Noise, TraceWriter
+from parity.tracing.record import input_digest
+from parity.tracing.trace import Trace
 from parity.weights.state import State
 
 NAME = "onnx"
 
-_ROUNDING = ("QuantizeLinear", "DynamicQuantizeLinear")
-# A rounding before a grid of 256 steps may become a step: by how much it grows.
-_STEP = 1 << 16
 _threads = 1
-
-
-@dataclass(frozen=True)
-class File:
-    """A model file that has been read and checked.
-
-    Attributes:
-        path: Its path.
-        model: Its content, weights included, local functions inlined.
-        device: The device that runs it.
-        level: How far the runtime rewrites it, one of `runtime.LEVELS`.
-        nodes: The node of each call of the last trace, by layer and number.
-    """
-
-    path: Path
-    model: onnx.ModelProto
-    device: str = "cpu"
-    level: str = "all"
-    nodes: dict[tuple[str, int], onnx.NodeProto] = field(default_factory=dict)
-
-    @property
-    def opset(self) -> int:
-        """Return the version of ONNX's own operators."""
-        return next((each.version for each in self.model.opset_import if each.domain in ("", "ai.onnx")), 1)
-
-    @property
-    def grids(self) -> bool:
-        """Return whether tensors of the file are rounded to grids of integers."""
-        return any(node.op_type in _ROUNDING for node in self.model.graph.node)
 
 
 def load(path: Path) -> File:
@@ -182,7 +149,7 @@ def record(
         float32 |= zip(inner, runtime.run(session(network, inner), fed, name)[len(graph.output) :], strict=True)
     wide = {slot: array.astype(np.float64) if array.dtype.kind == "f" else array for slot, array in fed.items()}
     last = any(array.shape != given.shape for array, given in zip(fed.values(), inputs, strict=True))
-    recording = _Recording(network, wide, float32, path, last)
+    recording = Recording(network, wide, float32, path, last)
     single = set[str]()
     exact = evaluate(network.model, wide, name=name, single=single)
     # A step of a grid is far larger than a rounding: where a file has grids, moving its constants shows nothing.
@@ -201,127 +168,46 @@ def record(
     )
 
 
-class _Recording:
-    """Writes the Trace of a file, one node at a time.
+def losses(
+    network: File, reference: Trace, pairs: Sequence[tuple[str, int, str, int, str, str]]
+) -> list[tuple[float, float]]:
+    """Return how far nodes of the file are from the layers they stand for, on the layers' own inputs, in float64.
 
     Args:
-        network: The file; it is told which node each call is.
-        inputs: Its inputs by name, floating ones in float64.
-        float32: What the runtime computed, by the tensor's name; each array is dropped after its use.
-        path: Of the Trace.
-        channels_last: Whether it takes pictures as (N, H, W, C); outputs that it turns to that are recorded before.
+        network: The file of the last trace.
+        reference: The recorded network.
+        pairs: Layer and number of the first node and of the last; names of the reference's input and output.
+
+    Returns:
+        For each pair the distance of its outputs: on the input as it is, and on the input as the file rounds it.
+
+    Raises:
+        ParityError: If a node cannot be evaluated.
     """
-
-    def __init__(
-        self,
-        network: File,
-        inputs: Mapping[str, Array],
-        float32: dict[str, Array],
-        path: Path | str,
-        channels_last: bool,
-    ):
-        graph = network.model.graph
-        self._channels_last, self._first = channels_last, dict[str, str]()
-        self._nodes, self._opset = network.nodes, network.opset
-        self._nodes.clear()
-        self._inputs, self._outputs = list(inputs), [output.name for output in graph.output]
-        self._float32, self._writer = float32, TraceWriter(path)
-        self._keys = {name: self._writer.add(array) for name, array in inputs.items()}
-        self._shapes = {name: array.shape for name, array in inputs.items()}
-        self._weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-        self._held = {tensor.name: tensor for tensor in graph.initializer}
-        self._kernels = dict[tuple[str, int], tuple[int, ...]]()  # of weights that the graph computes
-        self._noises, self._errors = dict[str, Noise](), dict[str, float]()
-        self._counts, self._calls = dict[str, int](), list[Call]()
-
-    def add(self, node: onnx.NodeProto, arrays: Mapping[str, Array], moved: Mapping[str, Array]) -> bool:
-        """Write a node's outputs.
-
-        Args:
-            node: The next node of the graph.
-            arrays: Its outputs in float64, by name.
-            moved: The same outputs, computed from nudged constants.
-
-        Returns:
-            Whether the node is a call of the Trace: it is not if it computes a constant or a copy.
-        """
-        operands = node.input[:1] if node.op_type == "CastLike" else node.input  # its second gives only its dtype
-        if all(name in self._weights for name in operands):  # a constant, or a constant given another shape: a bias
-            self._weights |= {name: array.shape for name, array in arrays.items()}
-            self._kernels |= {
-                (name, axis): fingerprint(array, axis)
-                for name, array in arrays.items()
-                for axis in (0, 1)
-                if array.dtype.kind == "f" and array.ndim > 1
-            }
-            return False
-        if node.op_type in _ROUNDING and node.input[0] in self._keys and node.output[0] not in self._outputs:
-            # It is no call; the one that gives floats again is.
-            self._keys[node.output[0]] = self._keys[node.input[0]]
-            self._shapes[node.output[0]] = arrays[node.output[0]].shape
-            return False
-        copied = self._keys.get(node.input[0]) if node.op_type == "Identity" else None
-        for name, array in arrays.items():
-            if name in self._float32 and (array.dtype == np.float64 or name in self._outputs):
-                self._noises[name] = measured_noise(self._float32.pop(name), array)
-                self._keys[name] = copied or self._writer.add(array)
-        if self._channels_last and _turns_last(node) and node.input[0] in self._noises:
-            self._first[node.output[0]] = node.input[0]
-        written = [name for name in arrays if name in self._noises]
-        self._shapes |= {name: array.shape for name, array in arrays.items()}
-        if not written or copied is not None:
-            return False
-        label = layer_of(node)
-        number = self._counts[label] = self._counts.get(label, -1) + 1
-        self._nodes[label, number] = node
-        read = [name for name in node.input if name in self._keys]
-        before, after = self._shapes[read[0] if read else written[0]], self._shapes[written[0]]
-        kind, config = describe(node, self._weights, self._opset, after)
-        self._errors |= {name: Nudge.allowance(moved[name], arrays[name]) if moved else 0.0 for name in written}
-        longest = _STEP if read and node.op_type == "DequantizeLinear" else terms(config, before, after)
-        self._calls.append(
-            Call(
-                layer=label, number=number, kind=kind, leaf=True, config=config,
-                inputs=tuple(self._keys[name] for name in read), outputs=tuple(self._keys[name] for name in written),
-                noise=tuple(self._noises[name] for name in written), terms=longest,
-                replayable=False, gradients={}, gradient_noise={},
-                known_error=max(self._errors[name] for name in written), kernel=self._kernel(node),
-            )
-        )  # fmt: skip
-        return True
-
-    def _kernel(self, node: onnx.NodeProto) -> tuple[int, ...]:
-        """Return the fingerprint of a node's weight, empty without one."""
-        turned = node.op_type in ("ConvTranspose", "MatMul") or (
-            node.op_type == "Gemm" and not any(each.name == "transB" and each.i for each in node.attribute)
-        )
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or node.input[1] not in self._weights:
-            return ()
-        name, axis = node.input[1], int(turned)
-        if name in self._held:
-            return fingerprint(numpy_helper.to_array(self._held[name]), axis)
-        return self._kernels.get((name, axis), ())
-
-    def close(self, manifest: Mapping[str, Any]) -> None:
-        """Write the call of the whole file and the manifest."""
-        labels = tuple(name for name in self._outputs if name in self._noises)
-        outputs = [self._first.get(name, name) for name in labels]
-        self._calls.append(
-            Call(
-                layer="", number=0, kind="File", leaf=False, config={},
-                inputs=tuple(self._keys[name] for name in self._inputs),
-                outputs=tuple(self._keys[name] for name in outputs),
-                noise=tuple(self._noises[name] for name in outputs), terms=1, replayable=False,
-                gradients={}, gradient_noise={},
-                known_error=max((self._errors[name] for name in self._outputs if name in self._errors), default=0.0),
-                labels=labels,
-            )
-        )  # fmt: skip
-        self._writer.close(manifest, self._calls)
+    graph, found = network.model.graph, list[tuple[float, float]]()
+    writers = {name: i for i, node in enumerate(graph.node) for name in node.output}
+    for layer, number, last_layer, last_number, before, after in pairs:
+        given, end = network.nodes[layer, number].input[0], network.nodes[last_layer, last_number].output[0]
+        source = given
+        while source in writers and graph.node[writers[source]].op_type in (*ROUNDING, "DequantizeLinear"):
+            source = graph.node[writers[source]].input[0]
+        expected, x = reference.tensor(after), reference.tensor(before)
+        gaps = [distance(_between(network, writers, start, end, x), expected).relative for start in (given, source)]
+        found.append((gaps[0], gaps[1]))
+    return found
 
 
-def _turns_last(node: onnx.NodeProto) -> bool:
-    return node.op_type == "Transpose" and any(tuple(each.ints) == TO_LAST for each in node.attribute)
+def _between(network: File, writers: Mapping[str, int], start: str, end: str, array: Array) -> Array:
+    """Return the tensor `end` in float64, computed from an array in place of the tensor `start`."""
+    nodes, wanted, needed = network.model.graph.node, [end], set[int]()
+    while wanted:
+        name = wanted.pop()
+        if name != start and name in writers and writers[name] not in needed:
+            needed.add(writers[name])
+            wanted += needs(nodes[writers[name]])
+    some = [nodes[i] for i in sorted(needed)]
+    *_, (_, made) = evaluate(network.model, {start: array}, name=str(network.path), nodes=some)
+    return made[end]
 
 
 def _weights(graph: onnx.GraphProto) -> set[str]:
@@ -356,5 +242,6 @@ def _manifest(network: File, deployed: Any) -> dict[str, Any]:
         "providers": deployed.get_providers(),
         "optimisation": network.level,
         "opset": opsets,
+        "grids": network.grids,
         "producer": f"{network.model.producer_name} {network.model.producer_version}".strip(),
     }

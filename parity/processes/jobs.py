@@ -170,6 +170,19 @@ class Replay(Job[tuple[tuple[str, int, Distance | str], ...]]):
 
 
 @dataclass(frozen=True)
+class Losses(Job[tuple[tuple[float, float], ...]]):
+    """Measure nodes of the ONNX file of the last trace alone, on a reference's inputs: see `onnx_backend.losses`.
+
+    Attributes:
+        reference: The reference's trace.
+        pairs: Layer and number of the first node and of the last; names of the reference's input and output.
+    """
+
+    reference: Path
+    pairs: tuple[tuple[str, int, str, int, str, str], ...]
+
+
+@dataclass(frozen=True)
 class Outline(Job[outline.Outline]):
     """Run a network once for its shapes, on an input (N, C, H, W): `parity.analysis.outline`."""
 

@@ -145,6 +145,11 @@ class Session:
         return tuple((layer, number, gap) for (layer, number), gap in gaps.items())
 
     @do.register
+    def _losses(self, job: jobs.Losses) -> tuple[tuple[float, float], ...]:
+        with Trace(job.reference) as reference:
+            return tuple(cast(Any, self.backend).losses(self.network, reference, job.pairs))
+
+    @do.register
     def _outline(self, job: jobs.Outline) -> Outline:
         _ = self.backend.use("cpu", job.threads)
         network = self._build(job.network)

@@ -22,6 +22,7 @@ from parity.processes.models import Model
 from parity.processes.pool import Options, Workers
 from parity.processes.questions import described_weights, setup
 from parity.processes.workers import Worker, ask, wait
+from parity.runs.lower_precision import with_losses
 from parity.temporary import temporary_folder
 from parity.tracing.trace import Trace
 from parity.weights.state import State
@@ -91,6 +92,9 @@ def compare_models(
                 return comparison
             if "onnx" in (model.backend for model in models) and other_weights(reference, candidate):
                 return _of_other_weights(comparison)
+            file = pool[1]
+            if file is not None and comparison.candidate.get("grids") and not comparison.reference.get("grids"):
+                return with_losses(comparison, reference, candidate, file, options.timeout)
             return _find_culprits(comparison, reference, candidate, pool, folder, options)
 
 
