@@ -10,6 +10,7 @@ import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from onnx import numpy_helper
 
 from parity.backends.onnx_recording import Recording
 from parity.errors import ParityError
+from parity.json_codec import encode
 from parity.numerics.arrays import Array
 from parity.numerics.distance import distance
 from parity.onnx_files import runtime
 from parity.onnx_files.float64 import Nudge, evaluate, needs
+from parity.onnx_files.free_sizes import FreeSize, free_sizes, inputs_at, problem, same_pictures
 from parity.onnx_files.layout import channels_first, turned
 from parity.onnx_files.model_file import ROUNDING, File, read, write
 from parity.temporary import temporary_folder
@@ -141,6 +144,11 @@ def record(
     floats = [array.astype(np.float32) if array.dtype.kind == "f" else array for array in inputs]
     fed = runtime.feed(deployed, turned(deployed.get_inputs(), floats), name)
     float32 = dict(zip([output.name for output in graph.output], runtime.run(deployed, fed, name), strict=True))
+    outputs = list(float32.values())
+    tried = [
+        replace(free, error=problem(free, deployed, fed, outputs, name, partial(_first_other, network, fed, free)))
+        for free in free_sizes(deployed.get_inputs(), fed)
+    ]
     if progress is not None:
         progress("float32", 1, 2)
     inner = [o for node in graph.node if node.op_type != "Constant" for o in node.output if o and o not in float32]
@@ -161,11 +169,44 @@ def record(
     # Whoever exported the file may have noted whose weights they are.
     key = "parity.state_sha256"
     source: dict[str, Any] = {"state_sha256": metadata[key]} if key in metadata else {"weights_of": "file"}
+    source["free_sizes"] = [encode(free) for free in tried]
     if single:
         source["in_float32"] = sorted(single)
     recording.close(
         {**_manifest(network, deployed), "input_sha256": input_digest(inputs), **(manifest or {}), **source}
     )
+
+
+def _first_other(network: File, fed: Mapping[str, Array], free: FreeSize) -> str:
+    """Return, as text, the first node whose output does not grow with the number of pictures; "" if none is found."""
+    nodes = network.model.graph.node
+    inner = [name for node in nodes if node.op_type != "Constant" for name in node.output if name]
+    exposed = session(network, inner)
+    more = dict(zip(fed, inputs_at(free, list(fed.values())), strict=True))
+    names = [output.name for output in exposed.get_outputs()]
+    before, after = [
+        dict(zip(names, runtime.run(exposed, dict(each), str(network.path)), strict=True)) for each in (fed, more)
+    ]
+    for node in nodes:
+        for name in node.output:
+            counted = name in before and before[name].dtype.kind == "f"
+            if (
+                counted
+                and not np.array_equal(before[name], after[name])
+                and not same_pictures(before[name], after[name])
+            ):
+                return f", first behind node {node.name or name!r} ({node.op_type})"
+    return ""
+
+
+def file_outputs(network: File, inputs: Sequence[Array]) -> list[Array]:
+    """Return the outputs of the file, by the runtime.
+
+    Raises:
+        ParityError: If it cannot take the inputs.
+    """
+    deployed, name = session(network), str(network.path)
+    return runtime.run(deployed, runtime.feed(deployed, turned(deployed.get_inputs(), inputs), name), name)
 
 
 def losses(

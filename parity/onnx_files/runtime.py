@@ -124,7 +124,10 @@ def reason(error: Exception) -> str:
     """Return ONNX Runtime's message on one line, without its file names and signatures."""
     message = " ".join(str(error).split())
     message = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", message)
-    message = re.sub(r"^/onnxruntime_src/\S+ .*?\) (?=[A-Z])", "", message)
+    node = r"^Non-zero status code returned while running (\w+) node\. Name:'([^']*)' Status Message: "
+    message = re.sub(node, r"node '\2' (\1): ", message)
+    message = re.sub(r"/onnxruntime_src/\S+ .*? was false\. ", "", message)
+    message = re.sub(r"/onnxruntime_src/\S+ .*?\) (?=[A-Z])", "", message)
     message = re.sub(r"^Load model from .*? failed: ?", "", message)
     return message[:400] or type(error).__name__
 

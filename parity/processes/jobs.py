@@ -170,6 +170,14 @@ class Replay(Job[tuple[tuple[str, int, Distance | str], ...]]):
 
 
 @dataclass(frozen=True)
+class FileOutputs(Job[None]):
+    """Write the outputs of the ONNX file of the last trace on an input (.npy), by the runtime, as 0.npy, ..."""
+
+    input: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
 class Losses(Job[tuple[tuple[float, float], ...]]):
     """Measure nodes of the ONNX file of the last trace alone, on a reference's inputs: see `onnx_backend.losses`.
 

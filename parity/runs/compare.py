@@ -22,6 +22,7 @@ from parity.processes.models import Model
 from parity.processes.pool import Options, Workers
 from parity.processes.questions import described_weights, setup
 from parity.processes.workers import Worker, ask, wait
+from parity.runs.files import with_file_notes, with_free_sizes
 from parity.runs.lower_precision import with_losses
 from parity.temporary import temporary_folder
 from parity.tracing.trace import Trace
@@ -88,7 +89,8 @@ def compare_models(
             _save_traces(name, models, paths, options.save_trace)
         with Trace(paths[0]) as reference, Trace(paths[1]) as candidate:
             comparison = judge(name, reference, candidate, options.threads * len(busy) or 1, options.values_only)
-            if comparison.ok:
+            comparison = with_free_sizes(with_file_notes(comparison), models, pool, folder, options.timeout)
+            if comparison.ok or comparison.culprits:
                 return comparison
             if "onnx" in (model.backend for model in models) and other_weights(reference, candidate):
                 return _of_other_weights(comparison)
