@@ -34,6 +34,7 @@ DOORS = {
     "parity/onnx_files/model_file.py",
     "parity/onnx_files/float64.py",
     "parity/onnx_files/description.py",
+    "parity/onnx_files/halves.py",
     "parity/backends/onnx_backend.py",
     "parity/backends/onnx_recording.py",
     "parity/backends/paddle_float64.py",

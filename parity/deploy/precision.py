@@ -103,7 +103,9 @@ def lower(
             raise
         except Exception as error:  # the quantiser has no exception of its own
             raise ParityError(f"{source}: cannot be brought to {precision}: {runtime.reason(error)}") from error
-        measured = report(precision, full, Classifier.open(part, "cpu", threads), images, source, part, rounds)
+        low = Classifier.open(part, "cpu", threads)
+        judged = _in_halves(part, threads) if precision == "fp16" else low
+        measured = report(precision, full, low, judged, images, source, part, rounds)
         _describe(part, metadata, measured)
         return replace(measured, size=part.stat().st_size / source.stat().st_size, float32_nodes=single)
 
@@ -178,6 +180,18 @@ def _fp16(source: Path, target: Path, images: Array, full: Classifier) -> tuple[
     half.graph.sort()  # the converter appends its casts, in whatever order
     onnx.save(ir.to_proto(half), target)
     return single
+
+
+def _in_halves(path: Path, threads: int) -> Classifier:
+    """Return the classifier of a half-precision file that rounds each result to half precision."""
+    import onnx
+
+    from parity.onnx_files.halves import rounded
+    from parity.onnx_files.model_file import write
+
+    with temporary_folder() as folder:
+        write(rounded(onnx.load(path)), folder / path.name)
+        return Classifier.open(folder / path.name, "cpu", threads)
 
 
 def _join_single(graph: ir.Graph) -> None:
@@ -273,6 +287,7 @@ def report(
     precision: str,
     full: Classifier,
     low: Classifier,
+    judged: Classifier,
     images: Array,
     full_path: Path,
     low_path: Path,
@@ -280,13 +295,15 @@ def report(
 ) -> Report:
     """Return how the outputs, size and speed of the file of lower precision compare with the full one.
 
+    `low` is timed. `judged` is the same file in a form whose outputs are those of its precision.
+
     Raises:
         ParityError: If either cannot be run, or the outputs in lower precision are not finite.
     """
     n = full.batch or 8
     batches = [images[start : start + n] for start in range(0, len(images), n)]
     expected = np.concatenate([full.logits(batch) for batch in batches]).astype(np.float64)
-    actual = np.concatenate([low.logits(batch) for batch in batches]).astype(np.float64)
+    actual = np.concatenate([judged.logits(batch) for batch in batches]).astype(np.float64)
     if not np.isfinite(actual).all():
         raise ParityError(
             f"{full.name}: in {precision} its outputs are not finite: its numbers exceed the format's range"
