@@ -143,7 +143,8 @@ def other_sizes(height: int, width: int) -> Iterator[tuple[int, tuple[int, int]]
     """Yield sizes to try, not square, each with the number that height and width are multiples of."""
     yield 1, (height + 33, width + 22)  # odd in one axis where the first is even
     for step in (2, 4, 8, 16, 32, 64):
-        yield step, (-(-height // step) * step + step, -(-width // step) * step + 2 * step)
+        high, wide = (-(-height // step) + 1) * step, (-(-width // step) + 2) * step
+        yield step, (high, wide + step if wide == high else wide)
 
 
 def _finished(
