@@ -95,7 +95,8 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1, va
 
 
 def _label(call: Call) -> str:
-    return call.layer + (f" (call {call.number})" if call.number else "")
+    settings = str(call.config.get("node", "")).partition(" (")[2]  # how a file's node resizes
+    return call.layer + (f" (call {call.number})" if call.number else "") + (f" ({settings}" if settings else "")
 
 
 def _problems(reference: Trace, candidate: Trace, alignment: Alignment, unpaired: Sequence[Call]) -> list[str]:

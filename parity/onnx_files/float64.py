@@ -6,8 +6,9 @@ onnx.reference, which is slow and, for some operators, wrong (docs/differences.m
 runtime's float32 of that node. Where it has none, or another, the float32 is taken, and the node is named. A mistake
 here cannot make a false pass: it would appear as noise of the runtime's float32 run, which is compared with this one.
 
-Files of old opsets are not converted up first: onnx's version converter writes other functions (Resize of opset 10
-with the coordinates of opset 11; onnx/onnx#8480).
+Files of old opsets are not converted up first. Of the operators in tests/onnx_files/test_opsets.py, onnx 1.17's version
+converter makes other functions of linear Upsample (7 to 9) and of Resize 10 (it gets opset 11's coordinates;
+onnx/onnx#8480), and gives up at BatchNormalization with spatial=0.
 
 Why the loop is not `onnx.reference.ReferenceEvaluator` with our kernels as its `new_ops`: measured so on the exporters'
 files at 224 x 224, one thread, it took 2.7 times as long for ResNet-50 and 1.5 times for DenseNet-121. It holds every

@@ -122,6 +122,14 @@ def test_the_attribute_of_a_resize_is_named(word, tmp_path):
     assert f"{word} differs: reference={settings[word]}, candidate={others[word]}" in result.culprits[0].explanation
 
 
+def test_a_resize_without_a_partner_is_listed_with_its_coordinates(tmp_path):
+    scale = {"sc": np.array([1, 1, 2, 2], np.float32)}
+    resize = 'u = Resize <mode = "linear", coordinate_transformation_mode = "pytorch_half_pixel"> (x, , sc)'
+    one = traced(f"c1 = Conv <{SAME}> (x, a)\n y = Relu (c1)", tmp_path / "one.onnx")
+    other = traced(f"{resize}\n c1 = Conv <{SAME}> (u, a)\n y = Relu (c1)", tmp_path / "other.onnx", scale)
+    assert judge("resized", one, other).unmatched["candidate"] == ("Resize:u (linear, pytorch_half_pixel)",)
+
+
 def test_a_folded_batch_norm_is_no_difference_of_kinds(tmp_path):
     scale = NORMS["g2"] / np.sqrt(NORMS["v2"] + 1e-5)
     held = {"w": WEIGHTS["b"] * scale.reshape(-1, 1, 1, 1), "w.b": NORMS["b2"] - NORMS["m2"] * scale}
