@@ -126,7 +126,16 @@ def export(
     stem = file_stem(name) if name is not None else usual
     make_folder(Path(out))
     source = None if calibrate is None else Path(calibrate)
-    request = Request(Path(out), size, opset, dynamic_size, raw, tuple(precision), source, asked)
+    request = Request(
+        Path(out),
+        size,
+        opset,
+        dynamic_size,
+        raw=raw,
+        precisions=tuple(precision),
+        calibrate=source,
+        preparation=asked,
+    )
     with workers:
         return tuple(export_models(stem, models, request, workers.options, workers))
 

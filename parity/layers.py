@@ -233,7 +233,8 @@ def evaluated(kind: str, config: Config, rank: int) -> tuple[str, dict[str, Any]
     if kind == "Upsample":
         if isinstance(settings.get("scale_factor"), (int, float)):
             settings["scale_factor"] = [settings["scale_factor"]] * (rank - 2)
-        unused = {"nearest": ("align_corners", "align_mode"), "bicubic": ("align_mode",)}.get(settings["mode"], ())
+        mode = settings.get("mode", "")
+        unused = {"nearest": ("align_corners", "align_mode"), "bicubic": ("align_mode",)}.get(mode, ())
         unused = (*unused, "align_mode") if settings.get("align_corners") else unused
         settings = {word: value for word, value in settings.items() if word not in unused}
     return kind, settings
@@ -272,7 +273,7 @@ def differing_settings(
     candidate_kind, actual = evaluated(*candidate, rank)
     if reference_kind != candidate_kind:  # of one kind, and not one function: Paddle's Dropout in its other mode
         return ["kind" if reference[0] != candidate[0] else "mode"], []
-    words = sorted(expected.keys() & actual.keys() - {"node", "constant"})
+    words = sorted(expected.keys() & actual.keys() - {"node", "constant", "attributes"})
     training = sorted({*known(reference[0]).training} & reference[1].keys() & candidate[1].keys())
     return (
         [word for word in words if not _same(expected[word], actual[word])],

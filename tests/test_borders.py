@@ -39,7 +39,10 @@ ONNX_DOORS = {
     "parity/deploy/exported.py": {"onnx"},
     "parity/onnx_files/model_file.py": {"onnx"},
     "parity/onnx_files/float64.py": {"onnx"},
+    "parity/onnx_files/description.py": {"onnx"},
+    "parity/onnx_files/halves.py": {"onnx"},
     "parity/backends/onnx_backend.py": {"onnx"},
+    "parity/backends/onnx_recording.py": {"onnx"},
     "parity/deploy/precision.py": {"onnx", "onnx_ir", "onnxruntime"},  # the quantiser is a part of onnxruntime
     "parity/onnx_files/runtime.py": {"onnxruntime"},
     "parity/backends/paddle_export.py": {"paddle2onnx"},

@@ -6,60 +6,38 @@ file states it. `parity/judging/pairing.py` pairs them.
 
 from __future__ import annotations
 
-import ast
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx.inliner
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
+from parity.backends.onnx_recording import Recording
 from parity.errors import ParityError
-from parity.layers import terms
+from parity.json_codec import encode
 from parity.numerics.arrays import Array
+from parity.numerics.distance import distance
 from parity.onnx_files import runtime
-from parity.onnx_files.float64 import Nudge, evaluate
-from parity.onnx_files.model_file import read, write
+from parity.onnx_files.float64 import Nudge, evaluate, needs
+from parity.onnx_files.free_sizes import FreeSize, free_sizes, inputs_at, problem, same_pictures
+from parity.onnx_files.layout import channels_first, turned
+from parity.onnx_files.model_file import ROUNDING, File, read, write
 from parity.temporary import temporary_folder
 from parity.tracing.backend import OnProgress
 from parity.tracing.inputs import Inputs, input_digest, ordered
-from parity.tracing.record import measured_noise
-from parity.tracing.trace import Call, Noise, TraceWriter
+from parity.tracing.trace import Trace
 from parity.weights.state import State
 
 NAME = "onnx"
 
-# torch's name for an operator; any other keeps its own name.
-_KINDS = {
-    "Conv": "Conv2d", "ConvTranspose": "ConvTranspose2d", "Gemm": "Linear", "BatchNormalization": "BatchNorm2d",
-    "MaxPool": "MaxPool2d", "AveragePool": "AvgPool2d", "GlobalAveragePool": "AdaptiveAvgPool2d",
-    "GlobalMaxPool": "AdaptiveMaxPool2d", "Relu": "ReLU", "LeakyRelu": "LeakyReLU", "PRelu": "PReLU", "Elu": "ELU",
-    "HardSigmoid": "Hardsigmoid", "HardSwish": "Hardswish", "Selu": "SELU", "Celu": "CELU",
-    "Gelu": "GELU", "Reshape": "Flatten", "LRN": "LocalResponseNorm", "Resize": "Upsample",
-}  # fmt: skip
 _threads = 1
-
-
-@dataclass(frozen=True)
-class File:
-    """A model file that has been read and checked.
-
-    Attributes:
-        path: Its path.
-        model: Its content, weights included, local functions inlined.
-        device: The device that runs it.
-        level: How far the runtime rewrites it, one of `runtime.LEVELS`.
-    """
-
-    path: Path
-    model: onnx.ModelProto
-    device: str = "cpu"
-    level: str = "all"
 
 
 def load(path: Path) -> File:
@@ -94,10 +72,10 @@ def place(network: File, device: str) -> File:
 
 
 def input_shape(network: File) -> list[int | None]:
-    """Return the shape of the file's first input, None where it is dynamic."""
+    """Return the shape of the file's first input, None where it is dynamic; of a picture as (N, C, H, W)."""
     initial = {tensor.name for tensor in network.model.graph.initializer}
     first = next(value for value in network.model.graph.input if value.name not in initial)
-    return [dim.dim_value or None for dim in first.type.tensor_type.shape.dim]
+    return channels_first([dim.dim_value or None for dim in first.type.tensor_type.shape.dim])
 
 
 def get_state(network: File) -> State:
@@ -138,7 +116,7 @@ def runner(network: File, way: str, array: Array) -> Callable[[], Any]:
         ParityError: If the input does not fit the file.
     """
     deployed, name = session(network), str(network.path)
-    fed = runtime.feed(deployed, [array], name)
+    fed = runtime.feed(deployed, turned(deployed.get_inputs(), [array]), name)
     return lambda: runtime.run(deployed, fed, name)
 
 
@@ -165,8 +143,13 @@ def record(
     deployed = session(network)
     arrays = ordered(inputs, [each.name for each in deployed.get_inputs()], name)
     floats = [array.astype(np.float32) if array.dtype.kind == "f" else array for array in arrays]
-    fed = runtime.feed(deployed, floats, name)
+    fed = runtime.feed(deployed, turned(deployed.get_inputs(), floats), name)
     float32 = dict(zip([output.name for output in graph.output], runtime.run(deployed, fed, name), strict=True))
+    outputs = list(float32.values())
+    tried = [
+        replace(free, error=problem(free, deployed, fed, outputs, name, partial(_first_other, network, fed, free)))
+        for free in free_sizes(deployed.get_inputs(), fed)
+    ]
     if progress is not None:
         progress("float32", 1, 2)
     inner = [o for node in graph.node if node.op_type != "Constant" for o in node.output if o and o not in float32]
@@ -174,97 +157,99 @@ def record(
         # The session's outputs are the file's own first. No variable keeps them: each is freed after its use.
         float32 |= zip(inner, runtime.run(session(network, inner), fed, name)[len(graph.output) :], strict=True)
     wide = {slot: array.astype(np.float64) if array.dtype.kind == "f" else array for slot, array in fed.items()}
-    recording = _Recording(graph, wide, float32, path)
-    exact = evaluate(network.model, wide, name=name)
-    nudged = evaluate(network.model, wide, Nudge(_weights(graph)), name=name)
-    for done, ((node, arrays), (_, moved)) in enumerate(zip(exact, nudged, strict=True)):
-        if recording.add(node, arrays, moved) and progress is not None:
+    last = any(array.shape != given.shape for array, given in zip(fed.values(), arrays, strict=True))
+    recording = Recording(network, wide, float32, path, last)
+    single = set[str]()
+    exact = evaluate(network.model, wide, name=name, single=single)
+    # A step of a grid is far larger than a rounding: where a file has grids, moving its constants shows nothing.
+    nudged = None if network.grids else evaluate(network.model, wide, Nudge(_weights(graph)), name=name)
+    for done, (node, arrays) in enumerate(exact):
+        if recording.add(node, arrays, next(nudged)[1] if nudged else {}) and progress is not None:
             progress("float64", done + 1, len(graph.node))
     metadata = {entry.key: entry.value for entry in network.model.metadata_props}
     # Whoever exported the file may have noted whose weights they are.
     key = "parity.state_sha256"
-    source = {"state_sha256": metadata[key]} if key in metadata else {"weights_of": "file"}
+    source: dict[str, Any] = {"state_sha256": metadata[key]} if key in metadata else {"weights_of": "file"}
+    source["free_sizes"] = [encode(free) for free in tried]
+    if single:
+        source["in_float32"] = sorted(single)
     recording.close(
         {**_manifest(network, deployed), "input_sha256": input_digest(inputs), **(manifest or {}), **source}
     )
 
 
-class _Recording:
-    """Writes the Trace of a file, one node at a time.
+def _first_other(network: File, fed: Mapping[str, Array], free: FreeSize) -> str:
+    """Return, as text, the first node whose output does not grow with the number of pictures; "" if none is found."""
+    nodes = network.model.graph.node
+    inner = [name for node in nodes if node.op_type != "Constant" for name in node.output if name]
+    exposed = session(network, inner)
+    more = dict(zip(fed, inputs_at(free, list(fed.values())), strict=True))
+    names = [output.name for output in exposed.get_outputs()]
+    before, after = [
+        dict(zip(names, runtime.run(exposed, dict(each), str(network.path)), strict=True)) for each in (fed, more)
+    ]
+    for node in nodes:
+        for name in node.output:
+            counted = name in before and before[name].dtype.kind == "f"
+            if (
+                counted
+                and not np.array_equal(before[name], after[name])
+                and not same_pictures(before[name], after[name])
+            ):
+                return f", first behind node {node.name or name!r} ({node.op_type})"
+    return ""
+
+
+def file_outputs(network: File, inputs: Sequence[Array]) -> list[Array]:
+    """Return the outputs of the file, by the runtime.
+
+    Raises:
+        ParityError: If it cannot take the inputs.
+    """
+    deployed, name = session(network), str(network.path)
+    return runtime.run(deployed, runtime.feed(deployed, turned(deployed.get_inputs(), inputs), name), name)
+
+
+def losses(
+    network: File, reference: Trace, pairs: Sequence[tuple[str, int, str, int, str, str]]
+) -> list[tuple[float, float]]:
+    """Return how far nodes of the file are from the layers they stand for, on the layers' own inputs, in float64.
 
     Args:
-        graph: The file's.
-        inputs: Its inputs by name, floating ones in float64.
-        float32: What the runtime computed, by the tensor's name; each array is dropped after its use.
-        path: Of the Trace.
+        network: The file of the last trace.
+        reference: The recorded network.
+        pairs: Layer and number of the first node and of the last; names of the reference's input and output.
+
+    Returns:
+        For each pair the distance of its outputs: on the input as it is, and on the input as the file rounds it.
+
+    Raises:
+        ParityError: If a node cannot be evaluated.
     """
+    graph, found = network.model.graph, list[tuple[float, float]]()
+    writers = {name: i for i, node in enumerate(graph.node) for name in node.output}
+    for layer, number, last_layer, last_number, before, after in pairs:
+        given, end = network.nodes[layer, number].input[0], network.nodes[last_layer, last_number].output[0]
+        source = given
+        while source in writers and graph.node[writers[source]].op_type in (*ROUNDING, "DequantizeLinear"):
+            source = graph.node[writers[source]].input[0]
+        expected, x = reference.tensor(after), reference.tensor(before)
+        gaps = [distance(_between(network, writers, start, end, x), expected).relative for start in (given, source)]
+        found.append((gaps[0], gaps[1]))
+    return found
 
-    def __init__(
-        self, graph: onnx.GraphProto, inputs: Mapping[str, Array], float32: dict[str, Array], path: Path | str
-    ):
-        self._inputs, self._outputs = list(inputs), [output.name for output in graph.output]
-        self._float32, self._writer = float32, TraceWriter(path)
-        self._keys = {name: self._writer.add(array) for name, array in inputs.items()}
-        self._shapes = {name: array.shape for name, array in inputs.items()}
-        self._weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-        self._noises, self._errors = dict[str, Noise](), dict[str, float]()
-        self._counts, self._calls = dict[str, int](), list[Call]()
 
-    def add(self, node: onnx.NodeProto, arrays: Mapping[str, Array], moved: Mapping[str, Array]) -> bool:
-        """Write a node's outputs.
-
-        Args:
-            node: The next node of the graph.
-            arrays: Its outputs in float64, by name.
-            moved: The same outputs, computed from nudged constants.
-
-        Returns:
-            Whether the node is a call of the Trace: it is not if it computes a constant or a copy.
-        """
-        operands = node.input[:1] if node.op_type == "CastLike" else node.input  # its second gives only its dtype
-        if all(name in self._weights for name in operands):  # a constant, or a constant given another shape: a bias
-            self._weights |= {name: array.shape for name, array in arrays.items()}
-            return False
-        copied = self._keys.get(node.input[0]) if node.op_type == "Identity" else None
-        for name, array in arrays.items():
-            if name in self._float32 and array.dtype == np.float64:
-                self._noises[name] = measured_noise(self._float32.pop(name), array)
-                self._keys[name] = copied or self._writer.add(array)
-        written = [name for name in arrays if name in self._noises]
-        self._shapes |= {name: array.shape for name, array in arrays.items()}
-        if not written or copied is not None:
-            return False
-        label = layer_of(node)
-        number = self._counts[label] = self._counts.get(label, -1) + 1
-        kind, config = _describe(node, self._weights)
-        read = [name for name in node.input if name in self._keys]
-        before, after = self._shapes[read[0] if read else written[0]], self._shapes[written[0]]
-        self._errors |= {name: Nudge.allowance(moved[name], arrays[name]) for name in written}
-        self._calls.append(
-            Call(
-                layer=label, number=number, kind=kind, leaf=True, config=config,
-                inputs=tuple(self._keys[name] for name in read), outputs=tuple(self._keys[name] for name in written),
-                noise=tuple(self._noises[name] for name in written), terms=terms(config, before, after),
-                replayable=False, gradients={}, gradient_noise={},
-                known_error=max(self._errors[name] for name in written),
-            )
-        )  # fmt: skip
-        return True
-
-    def close(self, manifest: Mapping[str, Any]) -> None:
-        """Write the call of the whole file and the manifest."""
-        outputs = [name for name in self._outputs if name in self._noises]
-        self._calls.append(
-            Call(
-                layer="", number=0, kind="File", leaf=False, config={},
-                inputs=tuple(self._keys[name] for name in self._inputs),
-                outputs=tuple(self._keys[name] for name in outputs),
-                noise=tuple(self._noises[name] for name in outputs), terms=1, replayable=False,
-                gradients={}, gradient_noise={},
-                known_error=max((self._errors[name] for name in self._outputs if name in self._errors), default=0.0),
-            )
-        )  # fmt: skip
-        self._writer.close(manifest, self._calls)
+def _between(network: File, writers: Mapping[str, int], start: str, end: str, array: Array) -> Array:
+    """Return the tensor `end` in float64, computed from an array in place of the tensor `start`."""
+    nodes, wanted, needed = network.model.graph.node, [end], set[int]()
+    while wanted:
+        name = wanted.pop()
+        if name != start and name in writers and writers[name] not in needed:
+            needed.add(writers[name])
+            wanted += needs(nodes[writers[name]])
+    some = [nodes[i] for i in sorted(needed)]
+    *_, (_, made) = evaluate(network.model, {start: array}, name=str(network.path), nodes=some)
+    return made[end]
 
 
 def _weights(graph: onnx.GraphProto) -> set[str]:
@@ -277,58 +262,6 @@ def _weights(graph: onnx.GraphProto) -> set[str]:
         if node.op_type == "Constant" and attribute.name == "value"
     }
     return {name for name, dims in sizes.items() if math.prod(dims) > 1}
-
-
-def layer_of(node: onnx.NodeProto) -> str:
-    """Return the dotted path of a node's layer if its exporter states it; else a name for the node itself."""
-    metadata = {entry.key: entry.value for entry in node.metadata_props}
-    try:
-        scopes = ast.literal_eval(metadata.get("pkg.torch.onnx.name_scopes", "[]"))
-    except (ValueError, SyntaxError):
-        scopes = []
-    if isinstance(scopes, list) and len(scopes) > 2 and isinstance(scopes[-2], str):
-        return scopes[-2]  # the last is the operation's
-    return node.name or f"{node.op_type}:{node.output[0]}"
-
-
-def _describe(node: onnx.NodeProto, weights: Mapping[str, tuple[int, ...]]) -> tuple[str, dict[str, Any]]:
-    """Return a node's neutral kind and configuration, as far as it has them.
-
-    `constant` is the number of elements of the constant operand of an addition or multiplication: a bias, a scale.
-    """
-    settings = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    kind = _KINDS.get(node.op_type, node.op_type)
-    dims = [weights[name] for name in node.input if name in weights]
-    config: dict[str, Any] = {"node": f"{node.op_type} {node.name or node.output[0]}"}
-    if node.op_type in ("MatMul", "Gemm") and dims and len(dims[0]) == 2:
-        kind = "Linear"
-        out, features = dims[0] if settings.get("transB") else dims[0][::-1]
-        config |= {"in_features": features, "out_features": out}
-    elif node.op_type == "Resize":
-        config["mode"] = settings.get("mode", b"nearest").decode()
-    elif node.op_type == "ReduceMean":
-        kind = "AdaptiveAvgPool2d"
-    elif node.op_type in ("Add", "Sub", "Mul", "Div") and len(dims) == 1:
-        config["constant"] = math.prod(dims[0])
-    elif node.op_type in ("Conv", "MaxPool", "AveragePool") and len(kernel := settings.get("kernel_shape", [])) == 2:
-        config["kernel_size"] = list(kernel)
-        config["stride"] = list(settings.get("strides", [1, 1]))
-        pads = list(settings.get("pads", [0, 0, 0, 0]))
-        if "auto_pad" not in settings or settings["auto_pad"] == b"NOTSET":
-            config["padding"] = pads[:2] if pads[:2] == pads[2:] else pads
-        if node.op_type == "Conv":
-            group = settings.get("group", 1)
-            config["dilation"] = list(settings.get("dilations", [1, 1]))
-            if dims:
-                config |= {"groups": group, "out_channels": dims[0][0], "in_channels": dims[0][1] * group}
-        else:
-            config["ceil_mode"] = bool(settings.get("ceil_mode", 0))
-            if node.op_type == "AveragePool":
-                config["count_include_pad"] = bool(settings.get("count_include_pad", 0))
-    elif node.op_type == "BatchNormalization":
-        config["eps"] = float(str(np.float32(settings.get("epsilon", 1e-5))))  # the decimal, not its float32
-        config |= {"num_features": dims[0][0]} if dims else {}
-    return kind, config
 
 
 def _manifest(network: File, deployed: Any) -> dict[str, Any]:
@@ -351,5 +284,6 @@ def _manifest(network: File, deployed: Any) -> dict[str, Any]:
         "providers": deployed.get_providers(),
         "optimisation": network.level,
         "opset": opsets,
+        "grids": network.grids,
         "producer": f"{network.model.producer_name} {network.model.producer_version}".strip(),
     }

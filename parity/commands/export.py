@@ -71,6 +71,12 @@ def export(
     dynamic_size: Annotated[
         bool, typer.Option("--dynamic-size", help="Leave height and width open; refused where the network cannot.")
     ] = False,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="H,W: a further size to prove a file of open size at, if not any size will do; may be repeated."
+        ),
+    ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Write the exporter's own graph.")] = False,
     precision: Annotated[
         list[str] | None,
@@ -127,6 +133,8 @@ def export(
     check_outputs(json)
     make_folder(out)
     size = _shape(shape) if shape else published
+    if probe and not dynamic_size:
+        raise ParityError("--probe names sizes for --dynamic-size; without it the file has one size")
     options = Options(
         weights=settled_weights(weights, models),
         layout=layout,
@@ -146,7 +154,17 @@ def export(
             from parity.deploy import export as exporting
         except ImportError as error:
             raise ParityError(f"{error}. {install('onnx')}") from error
-        request = exporting.Request(out, size, opset, dynamic_size, raw, tuple(precision or ()), calibrate, preparation)
+        request = exporting.Request(
+            out,
+            size,
+            opset,
+            dynamic_size,
+            tuple(_probe(each) for each in probe or ()),
+            raw,
+            precisions=tuple(precision or ()),
+            calibrate=calibrate,
+            preparation=preparation,
+        )
         try:
             files = exporting.export_models(name, models, request, options, workers, progress.update)
         finally:
@@ -187,6 +205,16 @@ def _show(file: Exported, quiet: bool) -> None:
     )
     for note in file.notes:
         say(f"{file.path}: note: {note}")
+
+
+def _probe(text: str) -> tuple[int, int]:
+    try:
+        height, width = map(int, text.split(","))
+    except ValueError:
+        height = width = 0
+    if min(height, width) < 1:
+        raise ParityError(f"--probe {text}: H,W, each at least 1; 256,320 for a picture")
+    return height, width
 
 
 def _shape(text: str) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ its name.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +32,7 @@ from parity.processes import jobs
 from parity.processes.models import Model
 from parity.processes.pool import Options, Workers
 from parity.processes.questions import described_weights, setup
+from parity.processes.workers import OnProgress as WorkerProgress
 from parity.processes.workers import Worker, answers, wait
 from parity.temporary import temporary_folder
 from parity.tracing.trace import Trace
@@ -48,6 +50,7 @@ class Request:
         shape: (C, H, W) of the example image.
         opset: Version of ONNX's operators.
         dynamic_size: Whether the image's height and width stay open.
+        probes: Further sizes (H, W) to prove it at then; without one, a size that the network takes is looked for.
         raw: Whether to write the exporter's own graph.
         precisions: Lower precisions to write as well, as NAME.SIDE.PRECISION.onnx.
         calibrate: Pictures for these; see `parity.deploy.precision.lower`.
@@ -58,6 +61,7 @@ class Request:
     shape: tuple[int, int, int]
     opset: int = 18
     dynamic_size: bool = False
+    probes: tuple[tuple[int, int], ...] = ()
     raw: bool = False
     precisions: tuple[str, ...] = ()
     calibrate: Path | None = None
@@ -101,17 +105,16 @@ def export_models(
     report = lambda worker, step, done, total: progress(worker.backend, f"records {step}", done, total)
     with temporary_folder() as folder:
         exports = [_Job(name, model, folder / model.backend, request, options, workers, progress) for model in models]
-        for number in range(len(exports[0].shapes)):
-            for job in exports:
-                job.trace(number)
+        _record(exports, request.shape[1:], options.timeout, report)
+        for size in request.probes:
             try:
-                _ = wait([job.worker for job in exports], options.timeout, report)
+                _record(exports, size, options.timeout, report)
             except ParityError as error:
-                if not number:
-                    raise
-                raise ParityError(f"--dynamic-size: at {exports[0].shapes[number][1:]}: {error}") from error
-            for job in exports:
-                job.check_traced(number)
+                raise ParityError(f"--probe {size[0]},{size[1]}: {error}") from error
+        if request.dynamic_size and not request.probes:
+            _record_another_size(exports, request.shape[1:], options.timeout, report)
+        for job in exports:
+            job.check_traced()
         for job in exports:
             job.export()
             job.progress("exports", 0, 1)
@@ -122,6 +125,57 @@ def export_models(
         for job in exports:
             files[job.model.backend] = job.place(files[job.model.backend])
         return [files[job.model.backend] for job in exports]
+
+
+def _record(exports: Sequence[_Job], size: tuple[int, int], timeout: float, report: WorkerProgress) -> None:
+    """Record every network on one image of a size.
+
+    Raises:
+        ParityError: If one of them cannot take it; none of them then has this size.
+    """
+    for job in exports:
+        job.trace(size)
+    failures = list[ParityError]()
+    for job in exports:  # a worker that is left alone would answer the next question with this answer
+        try:
+            _ = wait([job.worker], timeout, report)
+        except ParityError as error:
+            failures.append(error)
+    if failures:
+        for job in exports:
+            job.forget()
+        raise failures[0]
+
+
+def _record_another_size(
+    exports: Sequence[_Job], size: tuple[int, int], timeout: float, report: WorkerProgress
+) -> None:
+    """Record every network at a second size that all of them take: any size, or multiples of 2, 4, and so on to 64.
+
+    Raises:
+        ParityError: If they take none of these; that of the first.
+    """
+    first: ParityError | None = None
+    for step, second in other_sizes(*size):
+        try:
+            _record(exports, second, timeout, report)
+        except ParityError as error:
+            first = first or ParityError(f"--dynamic-size: at {second}, and at multiples of 2 to 64: {error}. "
+                                         "Name a size that it takes with --probe H,W")  # fmt: skip
+            continue
+        for job in exports:
+            job.sizes_taken = f"multiples of {step}" if step > 1 else ""
+        return
+    assert first is not None
+    raise first
+
+
+def other_sizes(height: int, width: int) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield sizes to try, not square, each with the number that height and width are multiples of."""
+    yield 1, (height + 33, width + 22)  # odd in one axis where the first is even
+    for step in (2, 4, 8, 16, 32, 64):
+        high, wide = (-(-height // step) + 1) * step, (-(-width // step) + 2) * step
+        yield step, (high, wide + step if wide == high else wide)
 
 
 def _finished(
@@ -164,18 +218,10 @@ class _Job:
         self.progress: precision.OnProgress = partial(on_progress, model.backend)
         self.temporary = temporary
         self.worker: Worker = workers.get(model.backend)
-        channels, height, width = request.shape
-        self.shapes = [(channels, height, width)]
-        if request.dynamic_size:  # not square; and odd in one axis where the first is even
-            self.shapes.append((channels, height + 33, width + 22))
-        self.inputs: list[tuple[Path, Path]] = []
-        for number, shape in enumerate(self.shapes):
-            for batch in BATCHES:
-                folder = temporary / f"size{number}" / f"batch{batch}"
-                folder.mkdir(parents=True)
-                image = (projection((batch, *shape)) * np.sqrt(3.0)).astype(np.float32)  # standard deviation 1
-                np.save(folder / "input.npy", image)
-                self.inputs.append((folder / "input.npy", folder))
+        self.inputs: list[tuple[Path, Path]] = []  # of each size, one for each number of images
+        self.sizes = list[tuple[int, int]]()
+        self.sizes_taken = ""
+        temporary.mkdir()
         self.weights = described_weights(options)
         # Its final name: a file refers by name to the file that holds its tensors.
         (temporary / "canonical").mkdir()
@@ -183,28 +229,47 @@ class _Job:
         self.metadata: Mapping[str, str] = {}
         self.notes: tuple[str, ...] = ()
 
-    def trace(self, number: int) -> None:
-        """Record the network on one image of size `number`."""
-        folder = self.temporary / f"size{number}" / "batch1"
+    def trace(self, size: tuple[int, int]) -> None:
+        """Record the network on one image of a size (H, W), and keep inputs of this size."""
+        whole = self.temporary / f"size{len(self.sizes)}"
+        self.sizes.append(size)
+        for batch in BATCHES:
+            folder = whole / f"batch{batch}"
+            folder.mkdir(parents=True)
+            image = projection((batch, self.request.shape[0], *size)) * np.sqrt(3.0)  # standard deviation 1
+            np.save(folder / "input.npy", image.astype(np.float32))
+            self.inputs.append((folder / "input.npy", folder))
+        folder = whole / "batch1"
         on_cpu = replace(self.options, device="cpu")
         network = setup(self.name, self.model, self.weights, on_cpu)
         self.worker.submit(jobs.Trace(network, (folder / "input.npy",), folder / "trace"))
 
-    def check_traced(self, number: int) -> None:
+    def forget(self) -> None:
+        """Drop the last size."""
+        _ = self.sizes.pop()
+        del self.inputs[-len(BATCHES) :]
+        shutil.rmtree(self.temporary / f"size{len(self.sizes)}")
+
+    def check_traced(self) -> None:
         """Refuse layers that the exporter gets wrong at the recorded sizes; keep the notes on the others."""
         request, sentences = self.request, dict[str, list[str]]()
-        with Trace(self.temporary / f"size{number}" / "batch1" / "trace") as trace:
-            if wrappers := trace.manifest.get("wrappers"):
-                self.notes = (f"taken off the network before it was exported: {', '.join(wrappers)}",)
-            told = [f"weights: {note}" for note in trace.manifest.get("weights_notes", ())]
-            for call in trace.calls:
-                size = trace.shape(call.inputs[0])[2:] if call.inputs else None
-                case = Case(call.kind, call.config, size, request.opset, request.dynamic_size)
-                for fault, setting in met(case, self.model.backend):
-                    sentences.setdefault(fault.handling, []).append(sentence(fault, call.layer, case, setting))
+        told = list[str]()
+        for number in range(len(self.sizes)):
+            with Trace(self.temporary / f"size{number}" / "batch1" / "trace") as trace:
+                if wrappers := trace.manifest.get("wrappers"):
+                    told.append(f"taken off the network before it was exported: {', '.join(wrappers)}")
+                told += [f"weights: {note}" for note in trace.manifest.get("weights_notes", ())]
+                for call in trace.calls:
+                    size = trace.shape(call.inputs[0])[2:] if call.inputs else None
+                    case = Case(call.kind, call.config, size, request.opset, request.dynamic_size)
+                    for fault, setting in met(case, self.model.backend):
+                        sentences.setdefault(fault.handling, []).append(sentence(fault, call.layer, case, setting))
         if refused := sentences.get("refused"):
             raise ParityError(f"{self.model.backend}:{self.name}: {'; '.join(dict.fromkeys(refused))}")
-        self.notes = tuple(dict.fromkeys((*self.notes, *told, *sentences.get("noted", ()))))
+        self.notes = tuple(dict.fromkeys((*told, *sentences.get("noted", ()))))
+        if self.sizes_taken:
+            proved = " and ".join(f"{height} x {width}" for height, width in self.sizes)
+            self.notes += (f"height and width are free, in {self.sizes_taken}: proved at {proved}",)
 
     def export(self) -> None:
         """Ask the worker to run the exporter."""

@@ -83,7 +83,8 @@ def lower(
         except Exception as error:  # the quantiser has no exception of its own
             raise ParityError(f"{source}: cannot be brought to {precision}: {runtime.reason(error)}") from error
         low, batch = Classifier.open(part, "cpu", threads), full.batch or 1
-        measured = report(precision, full, low, judged, source, part, rounds, progress)
+        evaluated = _in_halves(part, threads) if precision == "fp16" else low
+        measured = report(precision, full, low, evaluated, judged, source, part, rounds, progress)
         measured = replace(
             measured,
             judged_on="the project's photograph, turned and mirrored" if calibrate is None else str(calibrate),
@@ -195,6 +196,18 @@ def _fp16(source: Path, target: Path, images: Array, full: Classifier, progress:
     return single
 
 
+def _in_halves(path: Path, threads: int) -> Classifier:
+    """Return the classifier of a half-precision file that rounds each result to half precision."""
+    import onnx
+
+    from parity.onnx_files.halves import rounded
+    from parity.onnx_files.model_file import write
+
+    with temporary_folder() as folder:
+        write(rounded(onnx.load(path)), folder / path.name)
+        return Classifier.open(folder / path.name, "cpu", threads)
+
+
 def _join_single(graph: ir.Graph) -> None:
     """Let neighbours that stay in float32 read each other: the converter casts to half and back between them."""
     import onnx_ir as ir
@@ -289,6 +302,7 @@ def report(
     precision: str,
     full: Classifier,
     low: Classifier,
+    judged: Classifier,
     images: Array,
     full_path: Path,
     low_path: Path,
@@ -297,13 +311,15 @@ def report(
 ) -> Report:
     """Return how the outputs, size and speed of the file of lower precision compare with the full one.
 
+    `low` is timed. `judged` is the same file in a form whose outputs are those of its precision.
+
     Raises:
         ParityError: If either cannot be run, or the outputs in lower precision are not finite.
     """
     n = full.batch or 8
     batches = [images[start : start + n] for start in range(0, len(images), n)]
     expected = np.concatenate([full.logits(batch) for batch in batches]).astype(np.float64)
-    actual = np.concatenate([low.logits(batch) for batch in batches]).astype(np.float64)
+    actual = np.concatenate([judged.logits(batch) for batch in batches]).astype(np.float64)
     if not np.isfinite(actual).all():
         raise ParityError(
             f"{full.name}: in {precision} its outputs are not finite: its numbers exceed the format's range"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from parity.functions import caller_of
 from parity.judging.bounds import allowance, growth
 from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
 from parity.judging.judge import describe_settings
-from parity.layers import KINDS, differing_settings
+from parity.layers import KINDS, differing_settings, is_weighted
 from parity.numerics.arrays import Array, same_bits
 from parity.numerics.distance import Distance
 from parity.tracing.replay import Replay
@@ -119,7 +120,12 @@ def _differences(
     differences += [f"{partner.config['node']} in the file"] if "node" in partner.config else []
     rank = len(reference.shape(call.inputs[0])) if call.inputs else 4
     settings = _settings(call, partner, rank) if call.leaf else []
+    if "node" in call.config or "node" in partner.config:  # exporters write layers as other operators, and join them
+        settings = [word for word in settings if word != "kind"]
+    folded = [each.kind for each, other in ((call, partner), (partner, call)) if _is_folded(each, other)]
+    differences += [f"the {kind} is folded into it" for kind in folded]
     differences += describe_settings(settings, call, partner, names)
+    differences += _attributes(call.config.get("attributes", {}), partner.config.get("attributes", {}), names)
     reference_trains, candidate_trains = (each.config.get("training", False) for each in (call, partner))
     if reference_trains != candidate_trains:
         name = names[1] if candidate_trains else names[0]
@@ -127,6 +133,19 @@ def _differences(
     if states is not None and call.leaf:
         differences += _weights(call.layer, partner.layer, *states)
     return differences
+
+
+def _attributes(expected: Mapping[str, Any], actual: Mapping[str, Any], names: tuple[str, str]) -> list[str]:
+    """Return the attributes that differ of two files' nodes."""
+    return [
+        f"{word} differs: {names[0]}={expected[word]}, {names[1]}={actual[word]}"
+        for word in expected
+        if word in actual and expected[word] != actual[word]
+    ]
+
+
+def _is_folded(call: Call, partner: Call) -> bool:
+    return call.kind.startswith("BatchNorm") and "node" in partner.config and is_weighted(partner.config)
 
 
 def _settings(call: Call, partner: Call, rank: int) -> list[str]:

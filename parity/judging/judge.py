@@ -19,6 +19,7 @@ from parity.functions import caller_of, commutes, is_function
 from parity.judging.bounds import allowance, bound, folding, growth
 from parity.judging.comparison import PASSES, SAME_OUTPUT, VERDICTS, Comparison, Divergence, Layer, names_of
 from parity.judging.pairing import Alignment, align, output_pairs, tensor_pairs
+from parity.judging.units import other_weights
 from parity.layers import differing_settings, has_weights
 from parity.numerics.arrays import Array
 from parity.numerics.distance import ROUNDOFF32, Distance, distance, root_mean_square, scales
@@ -119,7 +120,8 @@ def _is_settled(call: Call, layers: Sequence[Layer]) -> bool:
 
 
 def _label(call: Call) -> str:
-    return call.layer + (f" (call {call.number})" if call.number else "")
+    settings = str(call.config.get("node", "")).partition(" (")[2]  # how a file's node resizes
+    return call.layer + (f" (call {call.number})" if call.number else "") + (f" ({settings}" if settings else "")
 
 
 def _problems(reference: Trace, candidate: Trace, alignment: Alignment, unpaired: Sequence[Call]) -> list[str]:
@@ -148,7 +150,9 @@ def _notes(reference: Trace, candidate: Trace, alignment: Alignment, layers: Seq
     notes = []
     # A file's weights have other names, or are folded: unless its exporter noted their source, hashes prove nothing.
     known_source = all(trace.manifest.get("weights_of", "network") == "network" for trace in (reference, candidate))
-    if known_source and _differ("state_sha256", reference, candidate):
+    # Files name weights as their exporter did, so equal ones may have different hashes.
+    alike = alignment.by_order and not other_weights(reference, candidate)
+    if known_source and not alike and _differ("state_sha256", reference, candidate):
         notes.append("the two have different weights")
     if not known_source and any(layer.verdict not in PASSES for layer in layers):
         notes.append("a file does not say whose weights it holds: are they the weights of the other? See --weights")

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -23,7 +24,38 @@ LIMIT = (1 << 31) - (1 << 24)
 # The most nodes and calls that local functions may expand to. ONNX Runtime's time grows with the square: 16,384 nodes
 # open in 4 s, this many in a minute, 2^25 (a file of 1.7 kB) never; no network of ours has 1,000.
 CALLED = 1 << 16
+# Operators that round floats to integers.
+ROUNDING = ("QuantizeLinear", "DynamicQuantizeLinear")
 _SMALL = 1 << 8  # bytes; smaller tensors stay in the file, so that shapes can be inferred
+
+
+@dataclass(frozen=True)
+class File:
+    """A model file that has been read and checked.
+
+    Attributes:
+        path: Its path.
+        model: Its content, weights included, local functions inlined.
+        device: The device that runs it.
+        level: How far the runtime rewrites it, one of `runtime.LEVELS`.
+        nodes: The node of each call of the last trace, by layer and number.
+    """
+
+    path: Path
+    model: onnx.ModelProto
+    device: str = "cpu"
+    level: str = "all"
+    nodes: dict[tuple[str, int], onnx.NodeProto] = field(default_factory=dict)
+
+    @property
+    def opset(self) -> int:
+        """Return the version of ONNX's own operators."""
+        return next((each.version for each in self.model.opset_import if each.domain in ("", "ai.onnx")), 1)
+
+    @property
+    def grids(self) -> bool:
+        """Return whether tensors of the file are rounded to grids of integers."""
+        return any(node.op_type in ROUNDING for node in self.model.graph.node)
 
 
 def read(path: Path, strict: bool = True) -> onnx.ModelProto:

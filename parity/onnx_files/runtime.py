@@ -124,7 +124,10 @@ def reason(error: Exception) -> str:
     """Return ONNX Runtime's message on one line, without its file names and signatures."""
     message = " ".join(str(error).split())
     message = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", message)
-    message = re.sub(r"^/onnxruntime_src/\S+ .*?\) (?=[A-Z])", "", message)
+    node = r"^Non-zero status code returned while running (\w+) node\. Name:'([^']*)' Status Message: "
+    message = re.sub(node, r"node '\2' (\1): ", message)
+    message = re.sub(r"/onnxruntime_src/\S+ .*? was false\. ", "", message)
+    message = re.sub(r"/onnxruntime_src/\S+ .*?\) (?=[A-Z])", "", message)
     message = re.sub(r"^Load model from .*? failed: ?", "", message)
     return message[:400] or type(error).__name__
 
@@ -142,7 +145,8 @@ def feed(session: Any, inputs: Sequence[Array], name: str) -> dict[str, Array]:
     """
     slots = session.get_inputs()
     if len(slots) != len(inputs):
-        raise ParityError(f"{name}: takes {len(slots)} inputs, was given {len(inputs)}")
+        wanted = ", ".join(f"{slot.name} {'x'.join(map(str, slot.shape))}" for slot in slots)
+        raise ParityError(f"{name}: takes {len(slots)} inputs ({wanted}), was given {len(inputs)}")
     fed = {}
     for slot, array in zip(slots, inputs, strict=True):
         dtype = dtype_of(slot.type)

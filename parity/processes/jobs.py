@@ -203,6 +203,27 @@ class Overwriting(Job[tuple[str, ...]]):
 
 
 @dataclass(frozen=True)
+class FileOutputs(Job[None]):
+    """Write the outputs of the ONNX file of the last trace on an input (.npy), by the runtime, as 0.npy, ..."""
+
+    input: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Losses(Job[tuple[tuple[float, float], ...]]):
+    """Measure nodes of the ONNX file of the last trace alone, on a reference's inputs: see `onnx_backend.losses`.
+
+    Attributes:
+        reference: The reference's trace.
+        pairs: Layer and number of the first node and of the last; names of the reference's input and output.
+    """
+
+    reference: Path
+    pairs: tuple[tuple[str, int, str, int, str, str], ...]
+
+
+@dataclass(frozen=True)
 class Outline(Job[outline.Outline]):
     """Run a network once for its shapes, on an input (N, C, H, W): `parity.analysis.outline`."""
 

@@ -185,6 +185,17 @@ class Session:
             return tuple(overwriting(self.backend, self.network, self.inputs, other, job.limit))
 
     @do.register
+    def _file_outputs(self, job: jobs.FileOutputs) -> None:
+        inputs = [np.load(job.input, allow_pickle=False)]
+        for i, array in enumerate(cast(Any, self.backend).file_outputs(self.network, inputs)):
+            np.save(job.folder / f"{i}.npy", array)
+
+    @do.register
+    def _losses(self, job: jobs.Losses) -> tuple[tuple[float, float], ...]:
+        with Trace(job.reference) as reference:
+            return tuple(cast(Any, self.backend).losses(self.network, reference, job.pairs))
+
+    @do.register
     def _outline(self, job: jobs.Outline) -> Outline:
         _ = self.backend.use("cpu", job.threads)
         network = self._build(job.network)

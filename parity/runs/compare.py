@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,18 @@ import numpy as np
 from parity.atomic import atomic, check_folder, make_folder
 from parity.atomic import check_writable as check_writable
 from parity.errors import ParityError
-from parity.judging.comparison import Comparison
+from parity.judging.comparison import Comparison, Culprit
 from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
+from parity.judging.units import other_weights
 from parity.numerics.arrays import Array
 from parity.processes import jobs
 from parity.processes.models import Model
 from parity.processes.pool import Options, Workers
 from parity.processes.questions import described_weights, setup, with_constants
 from parity.processes.workers import Worker, ask, wait
+from parity.runs.files import with_file_notes, with_free_sizes
+from parity.runs.lower_precision import with_losses
 from parity.runs.reasons import with_notes, with_order, with_overwriting
 from parity.temporary import temporary_folder
 from parity.tracing.inputs import Inputs
@@ -88,8 +92,9 @@ def compare_models(
             _save_traces(name, models, paths, options.save_trace)
         with Trace(paths[0]) as reference, Trace(paths[1]) as candidate:
             comparison = judge(name, reference, candidate, options.threads * len(busy) or 1, options.values_only)
-            if not comparison.ok:
-                comparison = _find_culprits(comparison, reference, candidate, pool, folder, options)
+            comparison = with_free_sizes(with_file_notes(comparison), models, pool, folder, options.timeout)
+            if not comparison.ok and not comparison.culprits:
+                comparison = _explained(comparison, reference, candidate, pool, folder, options)
             return with_notes(comparison)
 
 
@@ -108,6 +113,24 @@ def _check(models: tuple[Model, Model], options: Options) -> None:
         raise ParityError("--num-classes is for networks of the zoo; a callable chooses its own")
     if options.save_trace is not None:
         check_folder(options.save_trace)
+
+
+def _explained(
+    comparison: Comparison,
+    reference: Trace,
+    candidate: Trace,
+    pool: list[Worker | None],
+    folder: Path,
+    options: Options,
+) -> Comparison:
+    """Return a comparison that is not ok with its reasons."""
+    file = pool[1]
+    is_file = [manifest.get("framework") == "onnx" for manifest in (comparison.reference, comparison.candidate)]
+    if any(is_file) and other_weights(reference, candidate):
+        return _of_other_weights(comparison)
+    if file is not None and comparison.candidate.get("grids") and not comparison.reference.get("grids"):
+        return with_losses(comparison, reference, candidate, file, options.timeout)
+    return _find_culprits(comparison, reference, candidate, pool, folder, options)
 
 
 def _find_culprits(
@@ -139,6 +162,15 @@ def _find_culprits(
         return list(ask(worker, jobs.Overwriting((candidate, reference)[side].path, limit), options.timeout))
 
     return with_overwriting(explanation, tried)
+
+
+def _of_other_weights(comparison: Comparison) -> Comparison:
+    """Return the comparison with the one thing to say of it: nothing is known of any layer."""
+    manifests = comparison.reference, comparison.candidate
+    given = next((each["weights"] for each in manifests if each.get("framework") != "onnx" and "weights" in each), "")
+    whose = f"the ones given (weights: {given})" if given else "those of the other file"
+    reason = f"the file's weights are not {whose}: name the right ones with --weights"
+    return replace(comparison, first_divergence=None, culprits=(Culprit("", reason),))
 
 
 def _save_traces(name: str, models: tuple[Model, Model], paths: list[Path], folder: Path) -> None:

@@ -18,9 +18,10 @@ import numpy as np
 
 from parity.errors import ParityError, in_layer
 from parity.functions import CONTRACTIONS, FUNCTIONS, MARK, MOVES, caller_of, function_of, is_function
-from parity.layers import Config, check_input, terms
+from parity.layers import Config, check_input, known, terms
 from parity.numerics.arrays import Array
 from parity.numerics.distance import distance
+from parity.numerics.fingerprint import fingerprint
 from parity.numerics.fixed_random import projection
 from parity.tracing.backend import Backend, OnProgress
 from parity.tracing.inputs import Arguments, Inputs, as_bound, bound, input_digest, mapped
@@ -107,6 +108,7 @@ class _Begun(NamedTuple):
     names: tuple[str, ...]
     replayable: bool
     position: int
+    kernel: tuple[int, ...] = ()
 
 
 class _Watched(NamedTuple):
@@ -177,7 +179,7 @@ class _Recorder:
             if leaf and inputs:
                 check_input(name, kind, config, tuple(inputs[0].shape))
             replayable = bool(inputs) and not kwargs and all(map(self.backend.is_tensor, args))
-            begun = self._begin(name, kind, config, inputs, replayable)
+            begun = self._begin(name, kind, config, inputs, replayable, _kernel(self.backend, kind, layer))
             self.stack.append(opened)
             try:
                 result = forward(*args, **kwargs)
@@ -221,11 +223,13 @@ class _Recorder:
             self.in_function = False
         return result
 
-    def _begin(self, name: str, kind: str, config: Config, inputs: list[Any], replayable: bool) -> _Begun:
+    def _begin(
+        self, name: str, kind: str, config: Config, inputs: list[Any], replayable: bool, kernel: tuple[int, ...] = ()
+    ) -> _Begun:
         number = self.counts.get(name, 0)
         self.counts[name] = number + 1
         names = tuple(self._store(tensor, name or kind) for tensor in inputs) if self.precision == "float64" else ()
-        return _Begun(name, number, kind, config, inputs, names, replayable, len(self.calls))
+        return _Begun(name, number, kind, config, inputs, names, replayable, len(self.calls), kernel)
 
     def _end(self, begun: _Begun, result: Any, leaf: bool) -> dict[str, Any] | None:
         """Record a call that has returned; return its entry, None for a function that only this precision calls."""
@@ -255,6 +259,7 @@ class _Recorder:
             "outputs": tuple(self._store(tensor, begun.name or begun.kind) for tensor in outputs),
             "shapes": shapes,
             "labels": keys(result, self.backend.is_tensor),
+            "kernel": begun.kernel,
             "terms": _terms(begun.name, begun.config, before, shapes[0] if shapes else ()),
             "replayable": begun.replayable,
         }
@@ -334,6 +339,15 @@ class _Recorder:
         for entry in entries:
             del entry["shapes"]
         self.writer.close(manifest, [Call(**{**defaults, **entry}) for entry in entries])
+
+
+def _kernel(backend: Backend, kind: str, layer: Any) -> tuple[int, ...]:
+    """Return the fingerprint of a layer's weight; empty for a layer that has none."""
+    weight = getattr(layer, "weight", None) if known(kind).weighted else None
+    if not backend.is_tensor(weight):
+        return ()
+    array = backend.neutral(layer, "weight", backend.to_numpy(weight))
+    return fingerprint(array, axis=1 if "Transpose" in kind else 0)
 
 
 @contextlib.contextmanager

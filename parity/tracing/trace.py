@@ -57,6 +57,7 @@ class Call:
         gradient_noise: The float32 noise of each.
         known_error: The error that the backend knows its own float64 to have here, as a distance; else 0.
         labels: The key of each output where the network returns a mapping: "out", "aux.0"; else empty.
+        kernel: The fingerprint of its weight, where it sums products of weights: `parity.numerics.fingerprint`.
     """
 
     layer: str
@@ -73,6 +74,7 @@ class Call:
     gradient_noise: Mapping[str, Noise]
     known_error: float = 0.0
     labels: tuple[str, ...] = ()
+    kernel: tuple[int, ...] = ()
 
     @property
     def key(self) -> tuple[str, int]:

@@ -2,13 +2,16 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from parity import ParityError
 from parity.deploy import precision
+from parity.deploy.classify import Classifier
 from parity.deploy.precision import lower
+from parity.onnx_files.halves import rounded
 
 PICTURES = np.random.default_rng(0).standard_normal((4, 3, 8, 8)).astype(np.float32)
 
@@ -56,6 +59,39 @@ def test_what_exceeds_half_precision_is_named_and_stays_in_float32(tmp_path, ima
     monkeypatch.setattr(precision, "_beyond_half", lambda *_: ())  # as it was: nothing in the file's run shows it
     _ = lower(tmp_path / "full.onnx", tmp_path / "wrong.onnx", "fp16", images, rounds=1)
     assert not np.allclose(as_halves(tmp_path / "wrong.onnx"), expected, rtol=0.02, atol=2e-4)
+
+
+def test_the_report_of_a_file_that_overflows_shows_it_though_the_runtime_does_not(tmp_path, images, monkeypatch):
+    """Beyond 65504 a half is infinite: the sum's root is too, and everything divided by it is 0."""
+    normed(tmp_path / "full.onnx", 60)
+    monkeypatch.setattr(precision, "_beyond_half", lambda *_: ())
+    report = lower(tmp_path / "full.onnx", tmp_path / "half.onnx", "fp16", images, rounds=1)
+    assert report.worst > 0.5, report
+    monkeypatch.setattr(precision, "_in_halves", lambda path, threads: Classifier.open(path, "cpu", threads))
+    assert lower(tmp_path / "full.onnx", tmp_path / "half.onnx", "fp16", images, rounds=1).worst < 0.01
+
+
+def test_what_half_precision_loses_is_in_the_report(tmp_path, images):
+    """1 + 1/4096 is 1 as a half; the difference is all that the file gives."""
+    body = [
+        helper.make_node("GlobalAveragePool", ["image"], ["p"], "pool"),
+        helper.make_node("Mul", ["p", "tiny"], ["t"], "small"),
+        helper.make_node("Add", ["t", "one"], ["a"], "large"),
+        helper.make_node("Sub", ["a", "one"], ["d"], "back"),
+        helper.make_node("Flatten", ["d"], ["logits"], "flatten"),
+    ]
+    held = [numpy_helper.from_array(np.float32(value), name) for name, value in (("tiny", 1e-4), ("one", 1))]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("image", ["n", 3, 8, 8]), ("logits", ["n", 3]))
+    ]
+    graph = helper.make_graph(body, "g", values[:1], values[1:], held)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), tmp_path / "l.onnx")
+    report = lower(tmp_path / "l.onnx", tmp_path / "half.onnx", "fp16", images, rounds=1)
+    assert report.worst > 0.5
+    made = ReferenceEvaluator(str(tmp_path / "half.onnx")).run(None, {"image": PICTURES})[0]
+    halves = onnxruntime.InferenceSession(rounded(onnx.load(tmp_path / "half.onnx")).SerializeToString())
+    np.testing.assert_array_equal(halves.run(None, {"image": PICTURES})[0], made)
 
 
 def test_what_fits_half_precision_is_in_half_precision(tmp_path, images):

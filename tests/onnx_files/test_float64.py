@@ -11,7 +11,7 @@ from graphs import numbers, shapeless
 from onnx import helper, numpy_helper
 from onnx_nodes import one_node
 
-from parity import ParityError
+from parity import ParityError, Trace
 from parity.backends import onnx_backend
 from parity.onnx_files.float64 import Nudge, evaluate
 
@@ -190,7 +190,7 @@ def test_a_loop_is_evaluated_in_float64_with_our_kernels():
     np.testing.assert_allclose(shown, theirs.numpy(), rtol=1e-3, atol=1e-4)
 
 
-def test_a_node_without_float64_is_reported_with_the_real_file(tmp_path):
+def test_a_node_without_float64_is_evaluated_in_float32_and_the_trace_says_so(tmp_path):
     """ONNX Runtime has BiasGelu for float32 alone, and onnx.reference lacks it."""
     node = helper.make_node("BiasGelu", ["x0", "b"], ["y"], domain="com.microsoft")
     model = onnx.load(one_node(tmp_path / "odd.onnx", node, (2, 4)))
@@ -198,9 +198,19 @@ def test_a_node_without_float64_is_reported_with_the_real_file(tmp_path):
     model.graph.initializer.append(numpy_helper.from_array(np.ones(4, np.float32), "b"))
     onnx.save(model, tmp_path / "odd.onnx")
     file = onnx_backend.load(tmp_path / "odd.onnx")
-    with pytest.raises(ParityError) as caught:
-        onnx_backend.record(file, [np.ones((2, 4), np.float32)], tmp_path / "trace")
-    assert str(caught.value).startswith(f"{tmp_path}/odd.onnx: node 'y' (BiasGelu) cannot be evaluated in float64: ")
+    onnx_backend.record(file, [np.ones((2, 4), np.float32)], tmp_path / "trace")
+    with Trace(tmp_path / "trace") as trace:
+        assert trace.manifest["in_float32"] == ["'y' (BiasGelu)"]
+        (call, _) = trace.calls
+        expected = torch.nn.functional.gelu(torch.full((2, 4), 2.0, dtype=torch.float64)).numpy()
+        np.testing.assert_allclose(trace.tensor(call.outputs[0]), expected, rtol=1e-6)
+
+
+def test_what_neither_has_is_reported_with_the_real_file(tmp_path):
+    node = helper.make_node("NoSuchOperator", ["x0"], ["y"], domain="some.domain")
+    model = onnx.load(one_node(tmp_path / "odd.onnx", node, (2, 4)))
+    with pytest.raises(ParityError, match=r"odd\.onnx: node 'y' \(NoSuchOperator\) cannot be evaluated in float64: "):
+        _ = list(evaluate(model, {"x0": np.ones((2, 4))}, name="odd.onnx"))
 
 
 def test_values_are_freed_after_their_last_use():

@@ -39,13 +39,15 @@ EXAMPLES = [
     jobs.Shape(Path("a.onnx")),
     jobs.Export(Path("x.npy"), Path("a.onnx"), 18, False),
     jobs.Outputs(((Path("x.npy"), Path("folder")),)),
+    jobs.FileOutputs(Path("x.npy"), Path("folder")),
+    jobs.Losses(Path("t"), (("a", 0, "b", 1, "t0", "t1"),)),
 ]
 
 
 def test_every_job_has_a_method_that_returns_its_answer():
     handlers = vars(Session)["do"].dispatcher.registry
     assert set(handlers) - {object} == set(jobs.JOBS.values())
-    assert len(jobs.JOBS) == 15
+    assert len(jobs.JOBS) == 17
     for kind in jobs.JOBS.values():
         (promised,) = typing.get_args(kind.__orig_bases__[0])
         returned = typing.get_type_hints(handlers[kind])["return"]
