@@ -218,7 +218,9 @@ def evaluated(kind: str, config: Config, rank: int) -> tuple[str, dict[str, Any]
     if kind == "Upsample":
         if isinstance(settings.get("scale_factor"), (int, float)):
             settings["scale_factor"] = [settings["scale_factor"]] * (rank - 2)
-        unused = {"nearest": ("align_corners", "align_mode"), "bicubic": ("align_mode",)}.get(settings.get("mode"), ())
+        unused = {"nearest": ("align_corners", "align_mode"), "bicubic": ("align_mode",)}.get(
+            settings.get("mode", ""), ()
+        )
         unused = (*unused, "align_mode") if settings.get("align_corners") else unused
         settings = {word: value for word, value in settings.items() if word not in unused}
     return kind, settings
