@@ -127,7 +127,7 @@ def test_a_resize_without_a_partner_is_listed_with_its_coordinates(tmp_path):
     resize = 'u = Resize <mode = "linear", coordinate_transformation_mode = "pytorch_half_pixel"> (x, , sc)'
     one = traced(f"c1 = Conv <{SAME}> (x, a)\n y = Relu (c1)", tmp_path / "one.onnx")
     other = traced(f"{resize}\n c1 = Conv <{SAME}> (u, a)\n y = Relu (c1)", tmp_path / "other.onnx", scale)
-    assert judge("resized", one, other).unmatched["candidate"] == ("Resize:u (linear, pytorch_half_pixel)",)
+    assert judge("resized", one, other).unmatched["candidate"][0] == "Resize:u (linear, pytorch_half_pixel)"
 
 
 def test_a_folded_batch_norm_is_no_difference_of_kinds(tmp_path):
