@@ -28,7 +28,10 @@ _OPTIMIZER_ENDING = re.compile(
 # What torch.compile, FSDP and activation checkpointing put into a name, wherever they wrap a part of the network; and
 # `module` of DataParallel.
 _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module")
-_MOST_LAYERS = 100_000  # of one pickled network, whose layers may hold one another
+# A file may nest what it holds as deeply as it is long, and name it at every level.
+_MOST_LAYERS = 20_000  # of one pickled network, whose layers may hold one another
+_DEEPEST = 32  # mappings inside one another, and first parts of names that are stripped
+_SHOWN = 12  # keys in a message
 
 
 def candidates(tree: Any) -> dict[str, Tensors]:
@@ -37,10 +40,10 @@ def candidates(tree: Any) -> dict[str, Tensors]:
     A pickled nn.Module counts as one: its parameters are data, and none of its code is needed to read them.
     """
     found, seen = dict[str, Tensors](), set[int]()
-    waiting: list[tuple[str, Any]] = [("", tree)]
+    waiting: list[tuple[str, Any, int]] = [("", tree, 0)]
     while waiting:
-        key, node = waiting.pop()
-        if id(node) in seen:
+        key, node, depth = waiting.pop()
+        if id(node) in seen or depth > _DEEPEST:
             continue
         seen.add(id(node))
         if is_module(node):
@@ -50,7 +53,11 @@ def candidates(tree: Any) -> dict[str, Tensors]:
         tensors = {name: leaf for name, value in entries.items() if (leaf := _leaf(value)) and isinstance(name, str)}
         if tensors and not is_optimizer(tensors):
             found[key] = tensors
-        inside = [(f"{key}.{name}" if key else name, value) for name, value in entries.items() if isinstance(name, str)]
+        inside = [
+            (f"{key}.{name}" if key else name, value, depth + 1)
+            for name, value in entries.items()
+            if isinstance(name, str)
+        ]
         waiting += reversed(inside)
     named = {key: tensors for key, tensors in found.items() if any(map(_is_weights_name, tensors))}
     return named or found  # {"state_dict": {...}, "rng_state": a tensor}: the first alone
@@ -98,10 +105,10 @@ def _of_module(module: Foreign) -> Tensors:
     return found
 
 
-def _members(value: Any) -> list[Any]:
+def _members(value: Any) -> set[str]:
     """Return what is in a set, which protocol 2 makes of a list."""
     inside = value.arguments[0] if isinstance(value, Foreign) and value.arguments else value
-    return [each for each in inside if isinstance(each, str)] if isinstance(inside, (list, tuple)) else []
+    return {each for each in inside if isinstance(each, str)} if isinstance(inside, (list, tuple)) else set()
 
 
 def choose(
@@ -132,7 +139,7 @@ def choose(
             return "", joined
     if len(fitting) == 1:
         return fitting[0], found[fitting[0]]
-    shown = ", ".join(f"{brief(name)} ({len(tensors)} tensors)" for name, tensors in found.items())
+    shown = _listed(f"{brief(name)} ({len(tensors)} tensors)" for name, tensors in found.items())
     example = next(name for name in (*fitting, *found) if name)
     raise ParityError(f"it holds several sets of weights: {shown}. Name one: --key {brief(example)}")
 
@@ -148,7 +155,7 @@ def _asked(found: Mapping[str, Tensors], key: str) -> tuple[str, Tensors]:
     known = dict.fromkeys(
         [name for name in found if name] + [group for each in found.values() for group in groups(each)]
     )
-    shown = ", ".join(brief(name) for name in list(known)[:12])
+    shown = _listed(map(brief, known))
     problem = "several there have that name" if exact or begun else "there is no such part"
     raise ParityError(f"--key {brief(key)}: {problem}; it holds {shown or 'one set of weights, without a name'}")
 
@@ -181,7 +188,7 @@ def unprefixed(names: Iterable[str], fits: Callable[[Iterable[str]], bool]) -> t
     for removed in ((), _WRAPPERS):
         whole = {name: ".".join(part for part in name.split(".") if part not in removed) for name in names}
         short, prefix = dict(whole), ""
-        while not fits(short.values()):
+        while not fits(short.values()) and prefix.count(".") < _DEEPEST:
             firsts = {name.partition(".")[0] for name in short.values()}
             if len(firsts) != 1 or not all("." in name for name in short.values()):
                 break
@@ -196,7 +203,7 @@ def unprefixed(names: Iterable[str], fits: Callable[[Iterable[str]], bool]) -> t
         if fits([name.partition(".")[2] for name in names if name.startswith(f"{group}.")])
     }
     if parts:
-        shown = ", ".join(f"{brief(group)}. ({count} tensors)" for group, count in groups(names).items())
+        shown = _listed(f"{brief(group)}. ({count} tensors)" for group, count in groups(names).items())
         raise ParityError(f"its names begin with {shown}. Name the part to take: --key {brief(next(iter(parts)))}")
     return {name: name for name in names}, ""
 
@@ -241,6 +248,12 @@ def in_words(value: Any) -> str:
 
 def _small(value: Any) -> str:
     return brief(value) if value is None or isinstance(value, (bool, int, float, str)) else "..."
+
+
+def _listed(words: Iterable[str]) -> str:
+    words = list(words)
+    more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+    return ", ".join(words[:_SHOWN]) + more
 
 
 def brief(value: Any) -> str:

@@ -131,11 +131,25 @@ def test_networks_that_hold_one_another_end(tmp_path):
 
 def test_dictionaries_that_hold_one_another_end(tmp_path):
     tree = {"weight": np.ones(2)}
-    for _ in range(40):
+    for _ in range(30):
         tree = {"a": tree, "b": tree}
     tree["own"] = tree
     (tmp_path / "w.pth").write_bytes(pickle.dumps(tree, 4))
     assert list(read_weights(tmp_path / "w.pth")) == ["weight"]
+
+
+def test_what_is_nested_deeper_than_any_checkpoint_is_not_searched(tmp_path):
+    """A file may nest mappings, and parts of a name, as deeply as it is long: their paths would take its square."""
+    for depth, found in ((20, True), (40, False)):
+        tree = {"weight": np.ones(2)}
+        for _ in range(depth):
+            tree = {"a": tree}
+        (tmp_path / "w.pth").write_bytes(pickle.dumps(tree, 4))
+        assert bool(
+            contents(tmp_path / "w.pth").sets if found else refused(tmp_path / "w.pth").startswith("it holds no")
+        )
+    (tmp_path / "w.pth").write_bytes(pickle.dumps({"a." * 10_000 + "b": np.ones(2)}, 4))
+    assert refused(tmp_path / "w.pth").startswith("unknown layout")
 
 
 def test_a_tensor_of_a_dtype_that_numpy_lacks_is_named(tmp_path):
