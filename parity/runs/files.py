@@ -60,7 +60,7 @@ def with_free_sizes(
                 continue
             said = f"{name} says that its {free.name} is free, but at {free.size} it does not work: "
             if other.backend in FRAMEWORKS and asked is not None:
-                problem = _against(free, worker, asked, folder / f"free{number}.{i}", folder / "input.npy", timeout)
+                problem = _against(free, worker, asked, folder / f"free{number}.{i}", folder / "input0.npy", timeout)
                 problems += [said + problem] if problem else []
             elif free.error and any(each.axes == free.axes and each.error for each in tried[1 - number]):
                 notes.append(said + free.error)
@@ -75,7 +75,7 @@ def with_free_sizes(
 
 def _against(free: FreeSize, file: Worker, network: Worker, folder: Path, first: Path, timeout: float) -> str:
     """Return why a file does not do at a second size what the network does, "" if it does or the network cannot."""
-    source = folder / "input.npy"
+    source = folder / "input0.npy"
     for each in (folder / "network", folder / "file"):
         each.mkdir(parents=True)
     (array,) = inputs_at(free, [np.load(first, allow_pickle=False)])

@@ -169,7 +169,7 @@ class _Recorder:
         """Return a layer's forward that records its calls."""
         kind, config = self.backend.describe(layer)
         leaf = id(layer) in self.leaves
-        own_forward = type(layer).forward.__module__.startswith(f"{self.backend.NAME}.")
+        own_forward = str(type(layer).forward.__module__).startswith(f"{self.backend.NAME}.")
         opened = _Open(name, layer, opaque=leaf and own_forward)
 
         def recorded(*args: Any, **kwargs: Any) -> Any:

@@ -41,8 +41,9 @@ def watched(
     wrapped = []
     try:
         for name, layer in layers:
+            wrapper = wrap(name, layer, layer.forward)
             wrapped.append((layer, layer.__dict__.get("forward")))  # None: it is the class's
-            layer.forward = wrap(name, layer, layer.forward)
+            layer.forward = wrapper
         yield
     finally:
         for layer, forward in wrapped:
