@@ -34,7 +34,7 @@ def by_name(reference: Trace, candidate: Trace) -> Alignment:
     partners = {call.key: call for call in candidate.calls if not is_function(call.layer)}
     pairs = [(call, partners[call.key]) for call in reference.calls if call.key in partners]
     named = frozenset(call.key for call, _ in pairs)
-    # A layer that computes by functions in the other network has that layer as its partner, or the function of its kind.
+    # The partner of a layer that computes by functions in the other network: that layer, or the function of its kind.
     rest = [(a, b) for a, b in pair_rest(reference, candidate, pairs) if a.key not in named or a.kind == b.kind]
     replaced = {call.key for call, _ in rest}
     pairs = [*(pair for pair in pairs if pair[0].key not in replaced), *rest]
