@@ -12,7 +12,7 @@ import numpy as np
 from parity.functions import caller_of
 from parity.judging.bounds import allowance, growth
 from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
-from parity.judging.judge import describe_settings
+from parity.judging.notes import describe_settings
 from parity.layers import KINDS, differing_settings, is_weighted
 from parity.numerics.arrays import Array, same_bits
 from parity.numerics.distance import Distance
@@ -66,7 +66,9 @@ def with_culprits(
             caller, kind = (caller_of(call.layer), "") if call.leaf else (call.layer, call.kind)
             differences.append(_forward(caller, kind, comparison, replayed))
         reasons[call.layer] = "; ".join(differences or ["its output differs", *comparison.notes])
-    culprits = tuple(Culprit(layer, reason) for layer, reason in reasons.items())
+    names = comparison.partners
+    aside = lambda layer: f"({names[layer]} in the candidate) " if names.get(layer, layer) != layer else ""
+    culprits = tuple(Culprit(layer, aside(layer) + reason) for layer, reason in reasons.items())
     return dataclasses.replace(comparison, culprits=culprits)
 
 

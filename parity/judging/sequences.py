@@ -8,13 +8,14 @@ paired in order, within the gap between two calls that have partners already.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from parity.layers import evaluated
 from parity.tracing.trace import Call, Trace
 
 Pairs = list[tuple[Call, Call]]
+Key = tuple[str, int]
 
 # Equal tensors have fingerprints within rounding of each other; those of others are apart by 0.3, so one in a million
 # pairs of others is taken for equal: such a pair has no harm, as the tensors themselves are compared.
@@ -41,20 +42,29 @@ class _Item:
         """Return what a pair of two calls is worth; 0 if they can be none."""
         worth = _KIND if self.kind == other.kind else 0
         if self.shape == other.shape:
-            worth += _SHAPE + (_RESULT if abs(self.fingerprint - other.fingerprint) < _NEAR else 0)
+            worth += _SHAPE + (_RESULT if near(self.fingerprint, other.fingerprint) else 0)
         return worth
 
 
-def pair_rest(reference: Trace, candidate: Trace, pairs: Pairs) -> Pairs:
+def near(one: float, other: float) -> bool:
+    """Return whether two fingerprints are those of one tensor, but for rounding."""
+    return abs(one - other) < _NEAR
+
+
+def pair_rest(
+    reference: Trace, candidate: Trace, pairs: Pairs, inside: tuple[Set[Key], Set[Key]] = (frozenset(), frozenset())
+) -> Pairs:
     """Return pairs of the innermost calls that are in no pair yet.
 
     Args:
         reference: The run held to be right.
         candidate: The other one.
         pairs: The pairs that are known.
+        inside: Keys of calls that are part of a pair.
     """
     anchors = [(a, b) for a, b in pairs if a.leaf and b.leaf]
-    rest, others = _items(reference, {a.key for a, _ in anchors}), _items(candidate, {b.key for _, b in anchors})
+    rest = _items(reference, inside[0] | {a.key for a, _ in anchors})
+    others = _items(candidate, inside[1] | {b.key for _, b in anchors})
     found = _by_result(rest, others)
     places = {call.key: i for i, call in enumerate(candidate.calls)}
     starts = {call.key: i for i, call in enumerate(reference.calls)}
@@ -67,7 +77,7 @@ def pair_rest(reference: Trace, candidate: Trace, pairs: Pairs) -> Pairs:
     return found
 
 
-def _items(trace: Trace, paired: set[tuple[str, int]]) -> list[_Item]:
+def _items(trace: Trace, paired: Set[Key]) -> list[_Item]:
     return [
         _Item(call, place, _kind(trace, call), trace.shape(call.outputs[0]), trace.fingerprints[call.outputs[0]])
         for place, call in enumerate(trace.calls)

@@ -5,11 +5,11 @@ weights are paired as nodes of the two graphs: by the shapes of their weights an
 them. Everything without weights is left out of the graphs, so it does not matter whether a ReLU is a layer or a
 function, or in which order the branches are called.
 
-A node's colour forward is a hash of what it holds and of the colours of the nodes that feed it; backward likewise
-(Weisfeiler and Lehman's refinement, along the data flow). Two nodes that alone have a colour are a pair. A mistake changes the
-forward colours behind it and the backward colours before it: the others still match, first by both colours, then by
-one. A pair has a colour of its own, so each pair found makes others unique. Where nothing is unique any more, a looser
-label is tried.
+A node's colour forward is a hash of what it holds and of the colours of the nodes that feed it; backward likewise.
+(This is the refinement of Weisfeiler and Lehman, along the data flow.) Two nodes that alone have a colour are a pair. A
+mistake changes the forward colours behind it and the backward colours before it: the others still match, first by both
+colours, then by one. A pair has a colour of its own, so each pair that is found makes others unique. Where nothing is
+unique any more, a looser label is tried.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from parity.layers import KINDS, is_weighted
+from parity.numerics.arrays import without_ones
 from parity.tracing.trace import Call
 
 Key = tuple[str, int]
@@ -60,7 +61,16 @@ def pair_layers(reference: Recorded, candidate: Recorded, known: Iterable[tuple[
         candidate: The other one.
         known: Pairs that are known: by a map, or by their results.
     """
-    graphs = _graph(reference), _graph(candidate)
+    found = _pair_nodes(_graph(reference), _graph(candidate), known)
+    if len(found) < sum(bool(call.weights) for call in reference.calls):
+        # Where one network normalises and the other does not, no context is the same but that of the sums.
+        found = _pair_nodes(_graph(reference, norms=False), _graph(candidate, norms=False), found.items()) | found
+        found = _pair_nodes(_graph(reference), _graph(candidate), found.items())
+    return found
+
+
+def _pair_nodes(reference: list[_Node], candidate: list[_Node], known: Iterable[tuple[Key, Key]]) -> dict[Key, Key]:
+    graphs = reference, candidate
     places = [{node.key: i for i, node in enumerate(graph)} for graph in graphs]
     pairs = {places[0][a]: places[1][b] for a, b in known if a in places[0] and b in places[1]}
     strictness = 0
@@ -69,6 +79,30 @@ def pair_layers(reference: Recorded, candidate: Recorded, known: Iterable[tuple[
         pairs |= found
         strictness = 0 if found and strictness else strictness + (not found)
     return {graphs[0][i].key: graphs[1][j].key for i, j in pairs.items()}
+
+
+def paired_owners(reference: Recorded, candidate: Recorded, layers: Mapping[str, str]) -> dict[str, str]:
+    """Return the candidate's layer of each of the reference's layers with weights, by name.
+
+    Args:
+        reference: The run held to be right.
+        candidate: The other one.
+        layers: Those that are known.
+    """
+    known = [(call.key, (layers[call.layer], call.number)) for call in reference.calls if call.layer in layers]
+    pairs = pair_layers(reference, candidate, [*known, *same_names(reference, candidate)])
+    owners = dict[str, str]()
+    for (layer, _), (partner, _) in pairs.items():
+        _ = owners.setdefault(layer, partner)
+    return owners
+
+
+def same_names(reference: Recorded, candidate: Recorded) -> list[tuple[Key, Key]]:
+    """Return the pairs of calls of the same name whose layers hold the same, if that is most of them: none else."""
+    held = [{call.key: _held(call) for call in each.calls if call.weights} for each in (reference, candidate)]
+    shared = [key for key, shapes in held[0].items() if held[1].get(key) == shapes]
+    most = 2 * len(shared) > min(map(len, held))
+    return [(key, key) for key in shared] if most else []
 
 
 def _unique(
@@ -129,17 +163,21 @@ def _colours(graph: list[_Node], pairs: Mapping[int, int], side: int, strictness
 
 
 def _hash(label: Hashable, edges: Sequence[_Edge], colours: Mapping[int, int], tagged: bool) -> int:
-    return hash((label, *sorted((colours.get(i, hash(("end", min(i, 0)))), repr(tag) if tagged else "") for i, tag in edges)))
+    return hash(
+        (label, *sorted((colours.get(i, hash(("end", min(i, 0)))), repr(tag) if tagged else "") for i, tag in edges))
+    )
 
 
-def _graph(recorded: Recorded) -> list[_Node]:
+def _graph(recorded: Recorded, norms: bool = True) -> list[_Node]:
     nodes = list[_Node]()
     root = recorded.calls[-1] if recorded.calls else None
-    origins = {name: {(-1 - i, (0,))} for i, name in enumerate(root.inputs if root else ())}
+    origins = dict[str, set[_Edge]]()
+    for i, name in enumerate(root.inputs if root else ()):
+        origins[name] = {(-1 - i, (0,))}
     last = set[_Edge]()  # what an operation that is not recorded, a copy, most likely works on
     for call in recorded.calls:
         read = [origins.get(name, last) for name in call.inputs]
-        if call.weights:
+        if call.weights and (norms or is_weighted(call.config)):
             edges = sorted({edge for each in read for edge in each}, key=repr)
             made: list[set[_Edge]] = [{(len(nodes), (i,) if i else (0,))} for i in range(len(call.outputs))]
             nodes.append(_Node(call.key, _labels(recorded, call), edges))
@@ -182,20 +220,20 @@ def _plus(position: int | str, offset: int) -> int | str:
 
 def _labels(recorded: Recorded, call: Call) -> tuple[Hashable, ...]:
     """Return what is known of a layer alone, as strict as in _LABELS."""
-    held = tuple(sorted(_without_ones(shape) for shape in call.weights.values()))
+    held = _held(call)
     largest = max(held, key=lambda shape: (len(shape), shape))
-    output = _without_ones(recorded.shape(call.outputs[0])[1:]) if call.outputs else ()
+    output = without_ones(recorded.shape(call.outputs[0])[1:]) if call.outputs else ()
     group = _group(call)
     labels = {"output": (group, held, output), "held": (group, held), "largest": (group, largest)}
     return tuple({**labels, "channels": (group, largest[:1]), "group": group}[word] for word in _LABELS)
 
 
+def _held(call: Call) -> tuple[tuple[int, ...], ...]:
+    return tuple(sorted(without_ones(shape) for shape in call.weights.values()))
+
+
 # The first of them with the tags of edges, and again without.
 _LABELS = ("output", "output", "held", "largest", "channels", "group")
-
-
-def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(size for size in shape if size != 1)
 
 
 def _group(call: Call) -> str:

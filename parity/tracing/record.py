@@ -138,6 +138,8 @@ class Recorder:
             self.writer = TraceWriter(path)
         self.owned = dict[str, dict[str, tuple[int, ...]]]()  # shapes of the tensors of each layer, by role
         for name, slot in backend.slots(network).items():
+            if slot.buffer:
+                continue  # a constant, which the other network may write out
             self.owned.setdefault(name.rpartition(".")[0], {})[slot.role] = slot.shape
         self.layers = list(backend.layers(network))
         self.leaves = leaves(backend, self.layers)
@@ -153,6 +155,7 @@ class Recorder:
         self.failure: tuple[Exception | None, str] = None, ""  # the last error out of a layer, and which
 
     def run(self, precision: str, arguments: Arguments) -> None:
+        """Run the network in a precision: "float64" and then "float32", or "sketch" alone, which stores nothing."""
         self.precision = precision
         self.counts = dict[str, int]()
         self.position = 0
@@ -355,6 +358,7 @@ class Recorder:
         ]
 
     def close(self, manifest: Mapping[str, Any]) -> None:
+        """Finish the Trace."""
         self.writer.close(manifest, self.recorded())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from parity.errors import ParityError
@@ -16,18 +17,25 @@ from parity.tracing.watch import flatten, inference_mode
 Replay = dict[tuple[str, int], Distance | str]
 
 
-def replay(backend: Backend, network: Any, reference: Trace) -> Replay:
+def replay(backend: Backend, network: Any, reference: Trace, partners: Mapping[str, str] | None = None) -> Replay:
     """Return the distance of each layer's float64 output from the reference's, given the reference's float64 input.
 
     Runs on failure only. A layer that was called with more than tensors (keywords, numbers) is left out.
+
+    Args:
+        backend: The network's backend.
+        network: The candidate.
+        reference: The reference's Trace.
+        partners: The network's layer of each of the reference's, where names differ.
     """
+    names = partners or {}
     layers = dict(backend.layers(network))
     results: Replay = {}
     with inference_mode(backend, network), backend.double(network), backend.autograd(False):
         for call in reference.calls:
-            if not call.replayable or call.layer not in layers:
+            layer = layers.get(names.get(call.layer, call.layer))
+            if not call.replayable or layer is None:
                 continue
-            layer = layers[call.layer]
             try:
                 if call.leaf:
                     kind, config = backend.describe(layer)
