@@ -78,6 +78,7 @@ def judge(
     # A layer without a node in a file is listed only: the outputs, which are always compared, show whether it matters.
     missing = [] if alignment.by_order else _missing(reference, candidate, paired_keys)
     agree = [_is_sound(layer, judged, alignment) for layer in judged]
+    agree = _without_mispaired(reference, alignment, judged, agree)
     judged = list(itertools.compress(judged, agree))
     for pair, agrees in zip(alignment.pairs, agree, strict=True):
         if not agrees:
@@ -113,6 +114,34 @@ def _is_sound(layer: Layer, layers: Sequence[Layer], alignment: Alignment) -> bo
     return (layer.layer, layer.call) in alignment.named or not _agrees(caller_of(layer.layer), layers)
 
 
+def _without_mispaired(
+    reference: Trace, alignment: Alignment, judged: Sequence[Layer], sound: Sequence[bool]
+) -> list[bool]:
+    """Return which pairs stay: where what is computed from their results agrees, they were none."""
+    if alignment.by_order:
+        return list(sound)
+    agrees = lambda layer: layer.verdict in PASSES and layer.inputs_agree and layer.leaf
+    good = {(layer.layer, layer.call) for layer in judged if agrees(layer)}
+    positions = {call.key: i for i, call in enumerate(reference.calls)}
+    stay = list[bool]()
+    for layer, keep in zip(judged, sound, strict=True):
+        key = layer.layer, layer.call
+        sure = not layer.leaf or key in good or key in alignment.named or layer.reason.endswith(SAME_OUTPUT)
+        stay.append(keep and (sure or not _reaches(reference.calls, positions[key], good)))
+    return stay
+
+
+def _reaches(calls: Sequence[Call], start: int, good: Set[tuple[str, int]]) -> bool:
+    """Return whether a call that agrees works on what comes of another call."""
+    reached = {*calls[start].outputs}
+    for call in calls[start + 1 :]:
+        if call.leaf and not reached.isdisjoint(call.inputs):
+            if call.key in good:
+                return True
+            reached |= {*call.outputs}
+    return False
+
+
 def _agrees(path: str, layers: Sequence[Layer]) -> bool:
     """Return whether every call of a layer agrees; if it has no partner, of the nearest one around it that has."""
     while True:
@@ -135,7 +164,7 @@ def _missing(reference: Trace, candidate: Trace, paired: Sequence[Set[tuple[str,
 
 
 def _is_settled(call: Call, layers: Sequence[Layer]) -> bool:
-    """Return whether a call is of a function, and the layer whose code makes it agrees: its partner has no interest."""
+    """Return whether a call is of a function, and the layer whose code makes it agrees."""
     return is_function(call.layer) and _agrees(caller_of(call.layer), layers)
 
 

@@ -8,6 +8,7 @@ paired in order, within the gap between two calls that have partners already.
 from __future__ import annotations
 
 import bisect
+from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
@@ -68,12 +69,13 @@ def pair_rest(
     found = _by_result(rest, others)
     places = {call.key: i for i, call in enumerate(candidate.calls)}
     starts = {call.key: i for i, call in enumerate(reference.calls)}
-    for gap, other_gap in _gaps(
-        [item for item in rest if item.call.key not in {a.key for a, _ in found}],
-        [item for item in others if item.call.key not in {b.key for _, b in found}],
-        [(starts[a.key], places[b.key]) for a, b in [*anchors, *found]],
-    ):
-        found += _in_order(gap, other_gap)
+    for behind in (True, False):  # behind the same call, then before the same: branches may be in another order
+        paired = {a.key for a, _ in found}, {b.key for _, b in found}
+        remaining = [item for item in rest if item.call.key not in paired[0]]
+        unpaired = [item for item in others if item.call.key not in paired[1]]
+        points = [(starts[a.key], places[b.key]) for a, b in [*anchors, *found]]
+        for gap, other_gap in _gaps(remaining, unpaired, points, behind):
+            found += _in_order(gap, other_gap)
     return found
 
 
@@ -107,17 +109,17 @@ def _by_result(rest: Sequence[_Item], others: Sequence[_Item]) -> Pairs:
 
 
 def _gaps(
-    rest: Sequence[_Item], others: Sequence[_Item], anchors: Sequence[tuple[int, int]]
+    rest: Sequence[_Item], others: Sequence[_Item], anchors: Sequence[tuple[int, int]], behind: bool
 ) -> Iterator[tuple[list[_Item], list[_Item]]]:
-    """Yield the unpaired calls behind each pair, up to the next one, of both networks."""
-    before, after = dict[int, list[_Item]](), dict[int, list[_Item]]()
+    """Yield the unpaired calls of both networks between two pairs: those `behind` the same one, or before the same."""
+    before, after = defaultdict[int, list[_Item]](list), defaultdict[int, list[_Item]](list)
     starts, ends = sorted(a for a, _ in anchors), sorted(anchors, key=lambda pair: pair[1])
     for item in rest:
-        i = bisect.bisect_left(starts, item.place)
-        before.setdefault(starts[i - 1] if i else -1, []).append(item)
+        i = bisect.bisect_left(starts, item.place) - behind
+        before[starts[i] if 0 <= i < len(starts) else -1].append(item)
     for item in others:
-        i = bisect.bisect_left(ends, item.place, key=lambda pair: pair[1])
-        after.setdefault(ends[i - 1][0] if i else -1, []).append(item)
+        i = bisect.bisect_left(ends, item.place, key=lambda pair: pair[1]) - behind
+        after[ends[i][0] if 0 <= i < len(ends) else -1].append(item)
     for start in sorted(before.keys() & after.keys()):
         yield before[start], after[start]
 

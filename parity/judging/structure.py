@@ -14,11 +14,13 @@ unique any more, a looser label is tried.
 
 from __future__ import annotations
 
+import difflib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from parity.errors import ParityError
 from parity.layers import KINDS, is_weighted
 from parity.numerics.arrays import without_ones
 from parity.tracing.trace import Call
@@ -95,6 +97,21 @@ def paired_owners(reference: Recorded, candidate: Recorded, layers: Mapping[str,
     for (layer, _), (partner, _) in pairs.items():
         _ = owners.setdefault(layer, partner)
     return owners
+
+
+def check_map(layers: Mapping[str, str], reference: Iterable[Call], candidate: Iterable[Call]) -> None:
+    """Return if every name of a map is that of a layer.
+
+    Raises:
+        ParityError: Naming those that are not, with near ones.
+    """
+    for role, names, calls in (("reference", layers.keys(), reference), ("candidate", layers.values(), candidate)):
+        paths = {call.layer for call in calls}
+        for name in names:
+            if name not in paths:
+                close = difflib.get_close_matches(name, paths, 1)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                raise ParityError(f"map: {name}: the {role} calls no such layer{hint}")
 
 
 def same_names(reference: Recorded, candidate: Recorded) -> list[tuple[Key, Key]]:

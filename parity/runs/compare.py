@@ -15,7 +15,7 @@ from parity.errors import ParityError
 from parity.judging.comparison import Comparison, Culprit
 from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
-from parity.judging.structure import paired_owners
+from parity.judging.structure import check_map, paired_owners
 from parity.judging.units import other_weights
 from parity.numerics.arrays import Array
 from parity.processes import jobs
@@ -126,6 +126,7 @@ def _carried(
     for worker, model in zip(workers, models, strict=True):
         worker.submit(jobs.Sketch(setup(name, model, jobs.OwnWeights(), options), inputs, names))
     original, port = wait(workers, options.timeout)
+    check_map(options.layers, original.calls, port.calls)
     owners = paired_owners(original, port, options.layers)
     if not owners:
         return weights

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from parity.backends.given import explained, network_in
+from parity.backends.given import explained, network_in, unregistered
 from parity.backends.load import load_backend
 from parity.errors import ParityError
 from parity.judging.comparison import Comparison
 from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
-from parity.judging.structure import paired_owners
+from parity.judging.structure import check_map, paired_owners
 from parity.runs.inputs import from_objects
 from parity.runs.reasons import with_notes, with_order, with_overwriting
 from parity.temporary import temporary_folder
@@ -123,9 +123,10 @@ def _transferred(
         if layers is None:
             return backends[1].set_state(networks[1], state, name)
     except ParityError:
-        if state.keys() == slots.keys():  # the names are the same: it is the shapes that differ
-            raise
+        if state.keys() == slots.keys() or any(map(unregistered, networks)):
+            raise  # it is not the names that differ, or no structure can show what the framework does not see
     original, port = (sketch(backend, network, inputs) for backend, network in zip(backends, networks, strict=True))
+    check_map(layers or {}, original.calls, port.calls)
     owners = paired_owners(original, port, layers or {})
     if not owners:
         return backends[1].set_state(networks[1], state, name)
