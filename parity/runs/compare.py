@@ -99,7 +99,7 @@ def compare_models(
             _save_traces(name, models, paths, options.save_trace)
         with Trace(paths[0]) as reference, Trace(paths[1]) as candidate:
             comparison = judge(
-                name, reference, candidate, options.threads * len(busy) or 1, options.values_only, options.layers
+                name, reference, candidate, options.threads * len(busy) or 1, options.values_only, layers
             )
             comparison = with_free_sizes(with_file_notes(comparison), models, pool, folder, options.timeout)
             if not comparison.ok and not comparison.culprits:
