@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial, singledispatchmethod
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +17,7 @@ from parity.errors import ParityError, UserCodeError, in_layer, place, said
 from parity.functions import is_function
 from parity.numerics.distance import Distance
 from parity.processes import jobs
+from parity.processes.spec import built
 from parity.temporary import temporary_folder
 from parity.tracing.inputs import Inputs
 from parity.tracing.overwriting import overwriting
@@ -107,7 +104,9 @@ class Session:
             classes = {} if source.num_classes is None else {"num_classes": source.num_classes}
             return self.backend.build(source.twin, **classes)
         try:
-            made = _made(source.spec)
+            made, notes = built(source.spec)
+        except ParityError as error:
+            raise type(error)(f"{self.backend.NAME}:{source.spec}: {error}") from error
         except Exception as error:
             line = f"{type(error).__name__}: {said(error)}{place(error)}"
             raise UserCodeError(f"{self.backend.NAME}:{source.spec}: {line}") from error
@@ -120,7 +119,7 @@ class Session:
                 f"{self.backend.NAME}:{source.spec}: returned an object of type {type(given.network).__name__}, "
                 "which is not a network"
             )
-        self.given = given.manifest
+        self.given = {**given.manifest, **({"built": notes} if notes else {})}
         return given.network
 
     @do.register
@@ -230,24 +229,6 @@ class Session:
         for source, folder in job.inputs:
             for i, array in enumerate(outputs64(self.backend, self.network, [np.load(source, allow_pickle=False)])):
                 np.save(folder / f"{i}.npy", array)
-
-
-def _made(spec: str) -> Any:
-    """Return what the callable of MODULE_OR_FILE.py:callable returns, or the network that this name stands for."""
-    module, _, name = spec.rpartition(":")
-    if module.endswith(".py"):
-        sys.path.insert(0, str(Path(module).resolve().parent))  # as for a script: files beside it can be imported
-        location = importlib.util.spec_from_file_location(Path(module).stem, module)
-        assert location is not None
-        assert location.loader is not None
-        loaded = importlib.util.module_from_spec(location)
-        _ = sys.modules.setdefault(location.name, loaded)
-        location.loader.exec_module(loaded)
-    else:
-        sys.path.insert(0, str(Path.cwd()))
-        loaded = importlib.import_module(module)
-    found = getattr(loaded, name)
-    return found if hasattr(found, "forward") and not isinstance(found, type) else found()
 
 
 def _seconds(call: Callable[[], Any]) -> float:

@@ -1,0 +1,113 @@
+"""SPECs: the text MODULE_OR_FILE.py:callable(arguments), and the network that it names."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from parity.backends.builder import called
+from parity.errors import ParityError
+
+# The shortest start before a colon, so that arguments may have colons; a file's name may have some too.
+_SPEC = re.compile(r"(?P<module>.+?):(?P<path>[^\W\d]\w*(?:\.[^\W\d]\w*)*)(?P<arguments>\(.*\))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class SpecText:
+    """A SPEC, taken apart.
+
+    Attributes:
+        module: A module's dotted name, or a file.
+        path: Dotted path of an attribute: "build", "Net.build".
+        args: Literals given by position; None where there are no brackets.
+        kwargs: Literals given by name.
+    """
+
+    module: str
+    path: str
+    args: tuple[Any, ...] | None
+    kwargs: Mapping[str, Any]
+
+    @property
+    def is_file(self) -> bool:
+        """Return whether the module is given by its file."""
+        return self.module.endswith(".py")
+
+
+def parse_spec(text: str) -> SpecText:
+    """Return the parts of MODULE_OR_FILE.py:callable or MODULE_OR_FILE.py:callable(literals). Nothing is run.
+
+    Raises:
+        ParityError: If it is not of this form, or an argument is no literal.
+    """
+    match = _SPEC.fullmatch(text)
+    if match is None:
+        raise ParityError(f"{text}: not MODULE_OR_FILE.py:callable, nor MODULE_OR_FILE.py:callable(name=literal, ...)")
+    arguments = match["arguments"]
+    if arguments is None:
+        return SpecText(match["module"], match["path"], None, {})
+    try:
+        call = ast.parse(f"f{arguments}", mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ParityError(f"{text}: the arguments are not Python: {getattr(error, 'msg', error)}") from error
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+        raise ParityError(f"{text}: one call, with its arguments in brackets")
+    args = tuple(_literal(text, node) for node in call.args)
+    kwargs = dict[str, Any]()
+    for word in call.keywords:
+        if word.arg is None or word.arg in kwargs:
+            raise ParityError(f"{text}: name each argument, once: {call.func.id}(name=literal)")
+        kwargs[word.arg] = _literal(text, word.value)
+    return SpecText(match["module"], match["path"], args, kwargs)
+
+
+def _literal(text: str, node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ParityError(
+            f"{text}: {ast.unparse(node)} is no literal: numbers, text, True, None, lists and dicts of them are; "
+            "nothing else is run. Write a callable without arguments in a file of your own"
+        ) from error
+
+
+def built(text: str) -> tuple[Any, list[str]]:
+    """Return what a SPEC names, called if it is no network yet, and notes on how it was called.
+
+    Raises:
+        ParityError: If it is no SPEC, or the callable does not take its arguments.
+        Exception: Whatever the user's own code raises.
+    """
+    spec = parse_spec(text)
+    found = reduce(getattr, spec.path.split("."), _module(spec))
+    if hasattr(found, "forward") and not isinstance(found, type):
+        if spec.args is not None:
+            raise ParityError(f"{spec.path} is a network already, and takes no arguments here")
+        return found, []
+    if not callable(found):
+        raise ParityError(f"{spec.path} is an object of type {type(found).__name__}, which is not a network")
+    return called(found, spec.args or (), spec.kwargs)
+
+
+def _module(spec: SpecText) -> Any:
+    if not spec.is_file:
+        sys.path.insert(0, str(Path.cwd()))
+        return importlib.import_module(spec.module)
+    path = Path(spec.module)
+    sys.path.insert(0, str(path.resolve().parent))  # as for a script: files beside it can be imported
+    location = importlib.util.spec_from_file_location(path.stem, spec.module)
+    assert location is not None
+    assert location.loader is not None
+    loaded: ModuleType = importlib.util.module_from_spec(location)
+    _ = sys.modules.setdefault(location.name, loaded)
+    location.loader.exec_module(loaded)
+    return loaded
