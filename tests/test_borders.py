@@ -290,7 +290,7 @@ FLOORS = (
     {"analysis", "backends", "judging"},
     {"commands/baselines", "processes"},
     {"deploy", "runs"},
-    {"api", "reports"},
+    {"api", "reports", "pytest_plugin"},
     {"commands"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -17,6 +17,7 @@ from parity.errors import ParityError, UserCodeError, in_layer, place, said
 from parity.functions import is_function
 from parity.numerics.distance import Distance
 from parity.processes import jobs
+from parity.processes.models import parse_single
 from parity.processes.spec import built
 from parity.temporary import temporary_folder
 from parity.tracing.inputs import Inputs
@@ -229,6 +230,22 @@ class Session:
         for source, folder in job.inputs:
             for i, array in enumerate(outputs64(self.backend, self.network, [np.load(source, allow_pickle=False)])):
                 np.save(folder / f"{i}.npy", array)
+
+
+def live(text: str) -> Any:
+    """Return the network that "torch:..." or "paddle:..." names, built in this process; a twin has random weights.
+
+    Raises:
+        ParityError: If it names none, or the user's code fails.
+        ModuleNotFoundError: If the framework is not installed.
+    """
+    model = parse_single(text)
+    session = Session(model.backend, lambda step, done, total: None)
+    if not model.twin:
+        return session._build(jobs.Spec(model.target))
+    network = session._build(jobs.Twin(model.target))
+    _ = session.backend.set_state(network, hardened_state(session.backend.slots(network)), text)
+    return network
 
 
 def _seconds(call: Callable[[], Any]) -> float:
