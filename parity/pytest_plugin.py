@@ -28,8 +28,8 @@ def _assert_parity(reference: Any, candidate: Any, inputs: Any, **options: Any) 
     from parity.processes.session import live
 
     try:
-        networks = [live(each) if isinstance(each, str) else each for each in (reference, candidate)]
-        result = parity.compare(*networks, inputs, **options)
+        first, second = (live(each) if isinstance(each, str) else each for each in (reference, candidate))
+        result = parity.compare(first, second, inputs, **options)
     except (ImportError, parity.ParityError) as error:
         if absent := _absent(error):
             pytest.skip(f"{absent} is not installed")

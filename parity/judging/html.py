@@ -61,7 +61,8 @@ def _cell(word: str, value: Any) -> str:
 
 
 def _badge(verdict: str) -> str:
-    style = f"background:{_COLOURS.get(verdict, "#57606a")};color:#fff;padding:0 6px;border-radius:3px"
+    colour = _COLOURS.get(verdict, "#57606a")  # another word is from a file
+    style = f"background:{colour};color:#fff;padding:0 6px;border-radius:3px"
     return f'<span style="{style}">{_text(verdict)}</span>'
 
 
