@@ -288,7 +288,7 @@ FLOORS = (
     {"weights"},
     {"tracing"},
     {"analysis", "backends", "judging"},
-    {"commands/baselines", "processes"},
+    {"commands/baselines", "processes", "repro"},
     {"deploy", "runs"},
     {"api", "reports", "pytest_plugin"},
     {"commands"},

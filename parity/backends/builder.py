@@ -18,8 +18,8 @@ _UNTRAINED: dict[str, Any] = {
 }
 
 
-def called(builder: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, list[str]]:
-    """Return what a callable returns, and a note where it was called without the trained weights that it asks for.
+def called(builder: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return what a callable returns, and the arguments it was given in place of trained weights that it asks for.
 
     Args:
         builder: A function or a class. Its parameters `pretrained`, `weights` and the like are given as False or None
@@ -30,11 +30,11 @@ def called(builder: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str
     Raises:
         ParityError: If it needs other arguments, or does not take these; naming them.
     """
-    name = getattr(builder, "__name__", type(builder).__name__)
+    name = _name(builder)
     try:
         signature = inspect.signature(builder)
     except (TypeError, ValueError):  # written in C
-        return builder(*args, **kwargs), []
+        return builder(*args, **kwargs), {}
     try:
         given = signature.bind_partial(*args, **kwargs).arguments
     except TypeError as error:
@@ -59,8 +59,17 @@ def called(builder: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str
     if positional:
         usual = _UNTRAINED[positional[0]]
         raise ParityError(f"{name}: takes {positional[0]} by position only; give it: {name}({usual})")
-    note = ", ".join(f"{word}={value}" for word, value in asked.items())
-    return builder(*args, **kwargs, **asked), [f"{name} was called with {note}"] if note else []
+    return builder(*args, **kwargs, **asked), asked
+
+
+def notes(builder: Callable[..., Any], asked: Mapping[str, Any]) -> list[str]:
+    """Return the note on a callable that was given arguments by `called`; none if it was given none."""
+    words = ", ".join(f"{word}={value}" for word, value in asked.items())
+    return [f"{_name(builder)} was called with {words}"] if words else []
+
+
+def _name(builder: Callable[..., Any]) -> str:
+    return getattr(builder, "__name__", type(builder).__name__)
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from parity.backends.builder import called
+from parity.backends.builder import called, notes
 from parity.errors import ParityError, place, said
 
 # What is known to call the network within it and nothing else, by class, and where that is. A user's own class may
@@ -72,10 +72,11 @@ def network_in(value: Any) -> Given:
     Raises:
         ParityError: If it cannot be called, or what is found cannot be run layer by layer.
     """
-    notes = list[str]()
+    told = list[str]()
     if isinstance(value, type) or (callable(value) and not _is_network(value) and _inner(value) is None):
         try:
-            value, notes = called(value, (), {})
+            made, asked = called(value, (), {})
+            value, told = made, notes(value, asked)
         except ParityError:
             raise
         except Exception as error:
@@ -86,7 +87,7 @@ def network_in(value: Any) -> Given:
     network, wrappers = _unwrapped(value)
     _refuse(network, type(network).__name__)
     if not _is_network(network):
-        return Given(network, tuple(wrappers), lambda: None, tuple(notes))
+        return Given(network, tuple(wrappers), lambda: None, tuple(told))
     replaced = list[tuple[dict[str, Any], str, Any]]()
 
     def undo() -> None:
@@ -106,7 +107,7 @@ def network_in(value: Any) -> Given:
     except ParityError:
         undo()
         raise
-    return Given(network, tuple(wrappers), undo, tuple(notes))
+    return Given(network, tuple(wrappers), undo, tuple(told))
 
 
 def _unwrapped(value: Any) -> tuple[Any, list[str]]:

@@ -30,6 +30,7 @@ class Options:
         values_only: Whether a layer passes when its settings differ and its output on this input does not.
         num_classes: Outputs of a twin; None for the published number.
         save_trace: Folder to save the Traces in.
+        repro: Folder for the reproduction of the first culprit.
     """
 
     weights: str = "random"
@@ -44,6 +45,7 @@ class Options:
     values_only: bool = False
     num_classes: int | None = None
     save_trace: Path | None = None
+    repro: Path | None = None
 
 
 def fair_share() -> int:

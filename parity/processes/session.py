@@ -13,6 +13,7 @@ from parity.analysis.outline import Outline, outline
 from parity.analysis.survey import SizeReport, survey
 from parity.backends.given import explained, network_in
 from parity.backends.load import load_backend
+from parity.backends.origin import Origin, Source, origin
 from parity.errors import ParityError, UserCodeError, in_layer, place, said
 from parity.functions import is_function
 from parity.numerics.distance import Distance
@@ -45,6 +46,7 @@ class Session:
         self.progress = progress
         self.network: Any = None
         self.given: Mapping[str, Any] = {}  # what a manifest says of how the network was given
+        self.source: Source | None = None  # how the network is built anew
         self.inputs: Inputs = []
         self.ways: dict[str, Callable[[], Any]] = {}
 
@@ -98,14 +100,16 @@ class Session:
         return state, notes
 
     def _build(self, source: jobs.Network) -> Any:
-        self.given = {}
+        self.given, self.source = {}, None
         if isinstance(source, jobs.ModelFile):
             return cast(Any, self.backend).load(source.file)
         if isinstance(source, jobs.Twin):
             classes = {} if source.num_classes is None else {"num_classes": source.num_classes}
+            words = "".join(f", {word}={value}" for word, value in classes.items())
+            self.source = Source(f"{self.backend.NAME}_cnn", "", f"build({source.twin!r}{words})")
             return self.backend.build(source.twin, **classes)
         try:
-            made, notes = built(source.spec)
+            made, notes, self.source = built(source.spec)
         except ParityError as error:
             raise type(error)(f"{self.backend.NAME}:{source.spec}: {error}") from error
         except Exception as error:
@@ -172,6 +176,10 @@ class Session:
     @do.register
     def _state(self, job: jobs.State) -> None:
         self.backend.get_state(self.network).save(job.path)
+
+    @do.register
+    def _layer_origin(self, job: jobs.LayerOrigin) -> Origin:
+        return origin(self.backend, self.network, job.layer, job.path, self.source)
 
     @do.register
     def _replay(self, job: jobs.Replay) -> tuple[tuple[str, int, Distance | str], ...]:

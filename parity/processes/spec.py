@@ -8,13 +8,14 @@ import importlib.util
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
-from parity.backends.builder import called
+from parity.backends.builder import called, notes
+from parity.backends.origin import Source
 from parity.errors import ParityError
 
 # The shortest start before a colon, so that arguments may have colons; a file's name may have some too.
@@ -80,22 +81,45 @@ def _literal(text: str, node: ast.expr) -> Any:
         ) from error
 
 
-def built(text: str) -> tuple[Any, list[str]]:
-    """Return what a SPEC names, called if it is no network yet, and notes on how it was called.
+class Built(NamedTuple):
+    """What a SPEC names.
+
+    Attributes:
+        network: It, or what it returns.
+        notes: On how it was called.
+        source: How it is built anew.
+    """
+
+    network: Any
+    notes: list[str]
+    source: Source
+
+
+def built(text: str) -> Built:
+    """Return what a SPEC names, called if it is no network yet.
 
     Raises:
         ParityError: If it is no SPEC, or the callable does not take its arguments.
         Exception: Whatever the user's own code raises.
     """
     spec = parse_spec(text)
-    found = reduce(getattr, spec.path.split("."), _module(spec))
+    module = _module(spec)
+    found = reduce(getattr, spec.path.split("."), module)
+    file = str(getattr(module, "__file__", None) or "")
+    installed = any(part in file for part in ("/site-packages/", "/dist-packages/"))
+    folder = Path(spec.module).resolve().parent if spec.is_file else Path.cwd()
+    source = Source(
+        Path(spec.module).stem if spec.is_file else spec.module, "" if installed else str(folder), spec.path
+    )
     if hasattr(found, "forward") and not isinstance(found, type):
         if spec.args is not None:
             raise ParityError(f"{spec.path} is a network already, and takes no arguments here")
-        return found, []
+        return Built(found, [], source)
     if not callable(found):
         raise ParityError(f"{spec.path} is an object of type {type(found).__name__}, which is not a network")
-    return called(found, spec.args or (), spec.kwargs)
+    network, asked = called(found, spec.args or (), spec.kwargs)
+    words = [*map(repr, spec.args or ()), *(f"{word}={value!r}" for word, value in {**spec.kwargs, **asked}.items())]
+    return Built(network, notes(found, asked), replace(source, code=f"{spec.path}({', '.join(words)})"))
 
 
 def _module(spec: SpecText) -> Any:

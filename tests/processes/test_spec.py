@@ -122,13 +122,17 @@ def test_a_builder_that_needs_something_else_is_told_in_one_line(file, text, wor
     ],
 )
 def test_trained_weights_are_not_asked_for_unless_the_user_does(file, text, notes):
-    assert built(f"{file}:{text}")[1] == notes
+    made = built(f"{file}:{text}")
+    assert made.notes == notes
+    if notes:
+        assert made.source.code == f"{text}({notes[0].partition(' with ')[2]})"
 
 
 def test_literals_are_given_by_position_and_by_name(file):
-    network, _ = built(f"{file}:net(0.5, names=['a:b(c)', {{'d': (1, None, True)}}])")
+    network, _, source = built(f"{file}:net(0.5, names=['a:b(c)', {{'d': (1, None, True)}}])")
     assert network[1].eps == 0.5
     assert network.names == ["a:b(c)", {"d": (1, None, True)}]
+    assert source.code == "net(0.5, names=['a:b(c)', {'d': (1, None, True)}])"
 
 
 def test_a_dotted_attribute_and_a_network_that_exists_are_found(file):
