@@ -51,7 +51,7 @@ def of_function(facts: Facts, code: str) -> str:
 
 def of_layer(facts: Facts, code: str, has_weights: bool) -> str:
     """Return the script that builds one of the framework's own layers by the expression `code`."""
-    return _script(facts, [], [f"layer = {code}", *_prepared(facts, has_weights)], "flat(layer(*x))")
+    return _script(facts, [], [f"layer = {code}", *_prepared(facts, has_weights)], "[layer(*x)]")
 
 
 def of_network(facts: Facts, layer: str, origin: Origin) -> str:

@@ -32,6 +32,7 @@ EXAMPLES = [
     *[jobs.Layers(network) for network in NETWORKS],
     *[jobs.Constants(network) for network in NETWORKS],
     jobs.State(Path("s")),
+    jobs.LayerOrigin("layer1.0", Path("weights.npz")),
     jobs.Replay(Path("t")),
     jobs.Overwriting(Path("t"), 1e-11),
     jobs.Outline(NETWORKS[0], (1, 3, 8, 8), 1),
@@ -47,7 +48,7 @@ EXAMPLES = [
 def test_every_job_has_a_method_that_returns_its_answer():
     handlers = vars(Session)["do"].dispatcher.registry
     assert set(handlers) - {object} == set(jobs.JOBS.values())
-    assert len(jobs.JOBS) == 17
+    assert len(jobs.JOBS) == 18
     for kind in jobs.JOBS.values():
         (promised,) = typing.get_args(kind.__orig_bases__[0])
         returned = typing.get_type_hints(handlers[kind])["return"]
