@@ -103,14 +103,8 @@ def built(text: str) -> Built:
         Exception: Whatever the user's own code raises.
     """
     spec = parse_spec(text)
-    module = _module(spec)
+    module, source = _module(spec)
     found = reduce(getattr, spec.path.split("."), module)
-    file = str(getattr(module, "__file__", None) or "")
-    installed = any(part in file for part in ("/site-packages/", "/dist-packages/"))
-    folder = Path(spec.module).resolve().parent if spec.is_file else Path.cwd()
-    source = Source(
-        Path(spec.module).stem if spec.is_file else spec.module, "" if installed else str(folder), spec.path
-    )
     if hasattr(found, "forward") and not isinstance(found, type):
         if spec.args is not None:
             raise ParityError(f"{spec.path} is a network already, and takes no arguments here")
@@ -122,16 +116,46 @@ def built(text: str) -> Built:
     return Built(network, notes(found, asked), replace(source, code=f"{spec.path}({', '.join(words)})"))
 
 
-def _module(spec: SpecText) -> Any:
+def _module(spec: SpecText) -> tuple[ModuleType, Source]:
+    """Import a SPEC's module; return it, and how to import it again, with the path of the SPEC as code."""
     if not spec.is_file:
         sys.path.insert(0, str(Path.cwd()))
-        return importlib.import_module(spec.module)
-    path = Path(spec.module)
-    sys.path.insert(0, str(path.resolve().parent))  # as for a script: files beside it can be imported
+        loaded = importlib.import_module(spec.module)
+        file = str(getattr(loaded, "__file__", None) or "")
+        installed = any(part in file for part in ("/site-packages/", "/dist-packages/"))
+        return loaded, Source(spec.module, "" if installed else str(Path.cwd()), spec.path)
+    path = Path(spec.module).resolve()
+    sys.path.insert(0, str(path.parent))  # as for a script: files beside it can be imported
+    sys.path.append(str(Path.cwd()))  # and, what is found nowhere else, from where the program was started
+    if levels := _levels(path):
+        return _in_package(path, levels, spec.path)
     location = importlib.util.spec_from_file_location(path.stem, spec.module)
     assert location is not None
     assert location.loader is not None
-    loaded: ModuleType = importlib.util.module_from_spec(location)
+    loaded = importlib.util.module_from_spec(location)
     _ = sys.modules.setdefault(location.name, loaded)
     location.loader.exec_module(loaded)
-    return loaded
+    return loaded, Source(path.stem, str(path.parent), spec.path)
+
+
+def _levels(path: Path) -> int:
+    """Return how many folders up a file's own relative imports go, `from . import x` one; 0 where it has none."""
+    try:
+        nodes = ast.walk(ast.parse(path.read_bytes()))
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return 0  # its import says what is wrong
+    return max((node.level for node in nodes if isinstance(node, ast.ImportFrom)), default=0)
+
+
+def _in_package(path: Path, levels: int, code: str) -> tuple[ModuleType, Source]:
+    """Import a file with relative imports as a part of its package, whose folders are found by their __init__.py."""
+    parts, top = [path.stem], path.parent
+    while levels or (top / "__init__.py").exists():
+        parts.insert(0, top.name)
+        top, levels = top.parent, max(0, levels - 1)
+    sys.path.insert(0, str(top))
+    name = ".".join(parts)
+    loaded = importlib.import_module(name)
+    if Path(loaded.__file__ or "").resolve() != path:
+        raise ParityError(f"{path}: this process has another module called {name}; give the two in two processes")
+    return loaded, Source(name, str(top), code)

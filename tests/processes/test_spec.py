@@ -177,3 +177,34 @@ def test_two_callables_of_one_framework_are_compared_with_their_arguments(file):
     broken = program("compare", f"torch:{file}:broken", f"torch:{file}:needs", "--input", "1,3,8,8", "-q")
     assert broken.returncode == 2
     assert len(broken.stderr.splitlines()) == 1
+
+
+def test_a_file_of_a_package_has_its_relative_imports(tmp_path):
+    folder = tmp_path / "zoo" / "nets"
+    folder.mkdir(parents=True)
+    (tmp_path / "zoo" / "__init__.py").write_text("")
+    (tmp_path / "zoo" / "width.py").write_text("WIDTH = 7\n")
+    (folder / "made.py").write_text("from ..width import WIDTH\nfrom .parts import conv\nnet = lambda: conv(WIDTH)\n")
+    (folder / "parts.py").write_text("from torch import nn\nconv = lambda width: nn.Conv2d(3, width, 1)\n")
+    done = program("compare", *[f"torch:{folder}/made.py:net"] * 2, "--input", "1,3,8,8", "-q")
+    assert (done.returncode, done.stderr) == (0, "")
+    other = tmp_path / "other" / "zoo" / "nets"
+    other.mkdir(parents=True)
+    (other / "made.py").write_text("from . import gone\n")
+    (other.parent / "__init__.py").write_text("")
+    code = f"""
+from parity.processes.spec import built
+assert built("{folder}/made.py:net").source.module == "zoo.nets.made"
+built("{other}/made.py:net")
+"""
+    one = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert one.stderr.splitlines()[-1].endswith("called zoo.nets.made; give the two in two processes")
+
+
+def test_a_file_finds_what_lies_where_the_program_was_started(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "shared_parts.py").write_text(CODE)
+    (tmp_path / "deep" / "made.py").write_text("from shared_parts import net\n")
+    code = "from parity.processes.spec import built; built('deep/made.py:net')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

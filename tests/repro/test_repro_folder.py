@@ -200,8 +200,9 @@ def test_a_layer_of_the_users_own_is_taken_out_of_the_network_that_the_spec_buil
 
 def test_a_live_layer_of_the_users_own_is_named_with_its_file(tmp_path, monkeypatch):
     _ = own(tmp_path, "torch")
+    (tmp_path / "made.py").rename(tmp_path / "made_live.py")
     monkeypatch.syspath_prepend(tmp_path)
-    import made  # pyright: ignore[reportMissingImports]
+    import made_live as made  # pyright: ignore[reportMissingImports]
 
     class Off(made.Scale):
         def forward(self, x):
@@ -212,7 +213,7 @@ def test_a_live_layer_of_the_users_own_is_named_with_its_file(tmp_path, monkeypa
     result = compare(reference, made.Net(), SHAPE, repro=tmp_path / "repro")
     assert result.notes[-1].endswith("shows it with torch alone") or "nothing written" in result.notes[-1]
     script = "\n".join(lines(tmp_path / "repro"))
-    assert f"# {tmp_path}/made.py:Scale is a class of your own: give it the arguments" in script
+    assert f"# {tmp_path}/made_live.py:Scale is a class of your own: give it the arguments" in script
     status, _, errors = alone(tmp_path / "repro", "paddle")
     assert status == 1
     assert "missing 1 required positional argument: 'by'" in errors  # it says what it cannot know
