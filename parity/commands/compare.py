@@ -44,7 +44,8 @@ def compare(
         str | None,
         typer.Argument(
             help="A zoo name (torch's twin and Paddle's), or the reference: torch:NAME, "
-            "torch:MODULE_OR_FILE.py:callable, paddle:..., onnx:FILE.onnx, trace:FILE.safetensors."
+            "torch:MODULE_OR_FILE.py:callable or callable(literals), paddle:..., onnx:FILE.onnx, "
+            "trace:FILE.safetensors."
         ),
     ] = None,
     candidate: Annotated[

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from parity import compare
-from parity.judging.comparison import Culprit, summary
+from parity.judging.comparison import VERDICTS, Culprit, summary
 
 VOID = {"br", "img", "meta", "link", "input"}
 EVIL = "<script>alert(1)</script>&\"'<!--\x1b[31m"
@@ -72,8 +72,11 @@ def test_names_from_a_users_file_are_text_and_nothing_else(different):
     assert "\x1b" not in evil._repr_html_()
 
 
-def test_the_page_is_self_contained_and_takes_its_colours_from_the_notebook(different):
-    page = Reader(different._repr_html_())
+@pytest.mark.parametrize("verdict", [*VERDICTS, "of a file"])
+def test_the_page_is_self_contained_and_takes_its_colours_from_the_notebook(different, verdict):
+    layers = tuple(replace(layer, verdict=verdict) for layer in different.layers)
+    page = Reader(replace(different, verdict=verdict, layers=layers)._repr_html_())
+    assert verdict in page.text
     assert set(page.tags) <= {"div", "p", "strong", "span", "table", "tr", "th", "td", "details", "summary"}
     for style in page.styles:
         assert "url(" not in style

@@ -24,7 +24,7 @@ tnn, pnn = torch.nn, paddle.nn
 tf, pf = torch.nn.functional, paddle.nn.functional
 
 
-def planted(backend, network, inputs, folder, name):
+def planted(backend, network, inputs, folder, name, verdict="different"):
     """Reproduce a call of a right network as if it were the culprit; return the script's folder."""
     network.eval()
     backend.set_state(network, hardened_state(backend.slots(network)))
@@ -34,10 +34,10 @@ def planted(backend, network, inputs, folder, name):
         right = judge("net", trace, trace)
         assert right.ok
         layers = tuple(
-            dataclasses.replace(row, verdict="different", distance=1.0, partner=row.layer) if row.layer == name else row
+            dataclasses.replace(row, verdict=verdict, distance=1.0, partner=row.layer) if row.layer == name else row
             for row in right.layers
         )
-        wrong = dataclasses.replace(right, verdict="different", layers=layers, culprits=(Culprit(name, "planted"),))
+        wrong = dataclasses.replace(right, verdict=verdict, layers=layers, culprits=(Culprit(name, "planted"),))
         find = lambda layer, path: origin(backend, network, layer, path, None)
         result = with_repro(wrong, trace, trace, find, folder / "repro")
     return result.notes[-1]
@@ -254,3 +254,24 @@ def test_a_function_of_paddle_is_called_as_it_was(name, tmp_path):
     inputs = [IMAGE, IMAGE[::-1].copy()] if name in TWO else [IMAGE]
     network = functional(pnn.Layer, PADDLE_FUNCTIONS[name])
     _ = reproduces(paddle_backend, network, inputs, tmp_path, f"{name}()", limit=1e-5)
+
+
+@pytest.mark.parametrize("backend, made", [(torch_backend, TORCH_LAYERS[0]), (paddle_backend, PADDLE_LAYERS[0])])
+def test_a_layer_that_is_imprecise_is_run_in_float32_against_its_bound(backend, made, tmp_path):
+    nn = tnn if backend is torch_backend else pnn
+    note = planted(backend, nn.Sequential(made[0]()), made[1], tmp_path, "0", "precision")
+    assert "shows it" in note
+    source, status, worst = run(tmp_path / "repro")
+    assert "astype('float32')" in source
+    assert status == 0
+    assert 1e-9 < worst < 1e-5
+
+
+def test_a_layer_in_training_mode_is_run_so(tmp_path):
+    network = tnn.Sequential(tnn.BatchNorm2d(4))
+    record_mode = network.eval
+    network.eval = lambda: record_mode() and network[0].train() and network
+    _ = planted(torch_backend, network, IMAGE, tmp_path, "0")
+    source, status, _ = run(tmp_path / "repro")
+    assert "_ = layer.train()" in source
+    assert status == 0

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import paddle
@@ -12,7 +13,7 @@ from program import SMALL, TORCH
 from program import run as program
 
 from parity import ParityError, compare
-from parity.repro.folder import check_repro
+from parity.repro.folder import check_repro, with_repro
 
 SHAPE = (1, 3, 8, 8)
 ALONE = """
@@ -259,6 +260,15 @@ def test_a_recorded_trace_has_no_weights_to_write(tmp_path):
     assert done.returncode == 1, done.stderr
     assert "note: --repro: nothing written: the candidate is a recorded trace, which holds no weights" in done.stdout
     assert not (tmp_path / "r").exists()
+
+
+def test_an_onnx_file_is_no_framework_to_report_to(tmp_path):
+    result = replace(compare(torch_net(), torch_net(1e-3), SHAPE), candidate={"framework": "onnx"})
+    told = with_repro(result, None, None, None, tmp_path / "r")
+    assert told.notes[-1] == (
+        "--repro: nothing written: the candidate is no network of torch or Paddle; give such a network second"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_option_is_for_one_network(tmp_path):
