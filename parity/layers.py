@@ -107,6 +107,16 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("MSELoss", "L1Loss", "SmoothL1Loss", "BCELoss", "BCEWithLogitsLoss"), Kind(("reduction",))),
     "KLDivLoss": Kind(("reduction", "log_target")),
 }
+# Paddle's name of a setting, where it differs from the neutral one.
+PADDLE_WORDS = {
+    "eps": "epsilon",
+    "dim": "axis",
+    "start_dim": "start_axis",
+    "end_dim": "stop_axis",
+    "min_val": "min",
+    "max_val": "max",
+    "lambd": "threshold",
+}
 _UNKNOWN = Kind()
 _PAIRS = {"kernel_size", "stride", "padding", "dilation", "output_padding", "output_size"}
 
@@ -116,10 +126,16 @@ def known(kind: str) -> Kind:
     return KINDS.get(kind, _UNKNOWN)
 
 
-def pair(value: Any, word: str) -> Any:
-    """Return a setting as JSON holds it; one that counts pixels as a list with a number for each axis."""
+def pair(value: Any, word: str, kind: str = "") -> Any:
+    """Return a setting as JSON holds it; one that counts pixels as a list with a number for each axis.
+
+    Args:
+        value: As a framework has it.
+        word: Neutral name of the setting.
+        kind: Neutral kind of the layer, which says how many axes there are: "Conv3d"; else two.
+    """
     if word in _PAIRS and isinstance(value, int):
-        return [value, value]
+        return [value] * int(kind[-2] if kind[-2:] in ("1d", "3d") else 2)
     return list(value) if isinstance(value, (tuple, list)) else value
 
 

@@ -288,9 +288,9 @@ FLOORS = (
     {"weights"},
     {"tracing"},
     {"analysis", "backends", "judging"},
-    {"commands/baselines", "processes"},
+    {"commands/baselines", "processes", "repro"},
     {"deploy", "runs"},
-    {"api", "reports"},
+    {"api", "reports", "pytest_plugin"},
     {"commands"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

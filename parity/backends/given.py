@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from parity.backends.builder import called, notes
 from parity.errors import ParityError, place, said
 
 # What is known to call the network within it and nothing else, by class, and where that is. A user's own class may
@@ -46,16 +47,22 @@ class Given(NamedTuple):
         network: The network, without its wrappers, and without those of the layers in it.
         wrappers: Their classes, with the layer's dotted path where it is not the network: "DataParallel (backbone)".
         undo: Puts the wrappers within the network back.
+        built: Notes on how a callable was called for it.
     """
 
     network: Any
     wrappers: tuple[str, ...]
     undo: Callable[[], None]
+    built: tuple[str, ...] = ()
 
     @property
     def manifest(self) -> dict[str, Any]:
         """Return what a manifest says of how the network was given; nothing of one given as it is."""
-        entries = {"wrappers": list(self.wrappers), "unregistered": unregistered(self.network)}
+        entries = {
+            "built": list(self.built),
+            "wrappers": list(self.wrappers),
+            "unregistered": unregistered(self.network),
+        }
         return {word: value for word, value in entries.items() if value}
 
 
@@ -65,9 +72,13 @@ def network_in(value: Any) -> Given:
     Raises:
         ParityError: If it cannot be called, or what is found cannot be run layer by layer.
     """
+    told = list[str]()
     if isinstance(value, type) or (callable(value) and not _is_network(value) and _inner(value) is None):
         try:
-            value = value()
+            made, asked = called(value, (), {})
+            value, told = made, notes(value, asked)
+        except ParityError:
+            raise
         except Exception as error:
             name = getattr(value, "__name__", type(value).__name__)
             raise ParityError(
@@ -76,7 +87,7 @@ def network_in(value: Any) -> Given:
     network, wrappers = _unwrapped(value)
     _refuse(network, type(network).__name__)
     if not _is_network(network):
-        return Given(network, tuple(wrappers), lambda: None)
+        return Given(network, tuple(wrappers), lambda: None, tuple(told))
     replaced = list[tuple[dict[str, Any], str, Any]]()
 
     def undo() -> None:
@@ -96,7 +107,7 @@ def network_in(value: Any) -> Given:
     except ParityError:
         undo()
         raise
-    return Given(network, tuple(wrappers), undo)
+    return Given(network, tuple(wrappers), undo, tuple(told))
 
 
 def _unwrapped(value: Any) -> tuple[Any, list[str]]:

@@ -31,7 +31,7 @@ from parity.backends.paddle_runner import WAYS as WAYS
 from parity.backends.paddle_runner import runner as runner
 from parity.backends.stand_in import TensorPlace, stand_ins
 from parity.errors import ParityError
-from parity.layers import known, pair
+from parity.layers import PADDLE_WORDS, known, pair
 from parity.numerics.arrays import Array, same_bits
 from parity.weights.fit import fitted
 from parity.weights.names import neutral_role
@@ -39,16 +39,6 @@ from parity.weights.state import Slot, State, partner, paths
 
 NAME = "paddle"
 
-# Paddle's name of a setting, where it differs from the neutral one; the attribute may start with an underscore.
-_SPELLING = {
-    "eps": "epsilon",
-    "dim": "axis",
-    "start_dim": "start_axis",
-    "end_dim": "stop_axis",
-    "min_val": "min",
-    "max_val": "max",
-    "lambd": "threshold",
-}
 _KINDS = {
     **{f"Conv{n}DTranspose": f"ConvTranspose{n}d" for n in (1, 2, 3)},
     **dict.fromkeys(("Silu", "Swish"), "SiLU"),
@@ -122,10 +112,10 @@ def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
     kind = _kind(layer)
     config = {}
     for word in known(kind).settings:
-        paddle_word = _SPELLING.get(word, word)
+        paddle_word = PADDLE_WORDS.get(word, word)  # the attribute may start with an underscore
         for attribute in (paddle_word, f"_{paddle_word}"):
             if attribute in layer.__dict__:
-                config[word] = pair(layer.__dict__[attribute], word)
+                config[word] = pair(layer.__dict__[attribute], word, kind)
     if kind == "Linear":
         config = dict(zip(("in_features", "out_features"), map(int, layer.weight.shape), strict=True))
     elif kind == "BatchNorm":  # the old one, with an activation inside; False is its default for "as in training"
@@ -147,6 +137,8 @@ def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
             config["dilation"] = [1, 1]
     elif kind == "Dropout" and layer.mode != "upscale_in_train":
         config["mode"] = layer.mode
+    elif kind == "UpsamplingBilinear2d":
+        config |= {"mode": "bilinear", "align_corners": True, "align_mode": 0}
     elif kind == "GELU":
         config["approximate"] = "tanh" if config["approximate"] else "none"
     return kind, {**config, "training": layer.training}

@@ -44,7 +44,8 @@ def compare(
         str | None,
         typer.Argument(
             help="A zoo name (torch's twin and Paddle's), or the reference: torch:NAME, "
-            "torch:MODULE_OR_FILE.py:callable, paddle:..., onnx:FILE.onnx, trace:FILE.safetensors."
+            "torch:MODULE_OR_FILE.py:callable or callable(literals), paddle:..., onnx:FILE.onnx, "
+            "trace:FILE.safetensors."
         ),
     ] = None,
     candidate: Annotated[
@@ -76,6 +77,14 @@ def compare(
     paddle_python: PaddlePython = None,
     onnx_python: OnnxPython = None,
     save_trace: Annotated[Path | None, typer.Option(help="Folder to save both traces in.")] = None,
+    repro: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for the first culprit's input, weights and expected output, and a script that shows the "
+            "difference with the candidate's framework alone.",
+        ),
+    ] = None,
     all_layers: Annotated[
         bool, typer.Option("--all-layers", help="One row for each layer, not for each stage.")
     ] = False,
@@ -112,8 +121,11 @@ def compare(
         num_classes=num_classes,
         layers={} if map_ is None else read_map(map_),
         save_trace=save_trace,
+        repro=repro,
     )
     if every:
+        if repro is not None:
+            raise ParityError("--all --repro: this reproduces one network's difference; name the network")
         if model is not None or input_ or weights not in ("auto", "random") or num_classes is not None:
             raise ParityError("--all takes every network as published: no model, --input, --weights or --num-classes")
         return _sweep(options, json, quiet, verbose)

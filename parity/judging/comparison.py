@@ -9,6 +9,7 @@ from typing import Any
 
 from parity.functions import counted
 from parity.json_codec import decode, encode
+from parity.judging.html import page
 from parity.printable import printable
 
 SCHEMA = 1
@@ -134,6 +135,34 @@ class Comparison:
             raise ValueError(f"no comparison of schema {SCHEMA}")
         _ = fields.pop("ok", None)  # follows from the verdict
         return decode(cls, fields)
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return one row for each layer call that holds no other, and one for the network: for `pandas.DataFrame`.
+
+        The keys are layer, call, kind, output (a shape), float64 and allowed (distances), each network's noise and its
+        bound (units of roundoff, 2**-24), and verdict: those of docs/contract.md.
+        """
+        first, second = self.names
+        return [
+            {
+                "layer": layer.layer or "(network)",
+                "call": layer.call,
+                "kind": layer.kind,
+                "output": layer.shape,
+                "float64": layer.distance,
+                "allowed": layer.allowance,
+                first: layer.noise[0],
+                second: layer.noise[1],
+                "bound": layer.bound,
+                "verdict": layer.verdict,
+            }
+            for layer in self.layers
+            if layer.leaf or layer.layer == ""
+        ]
+
+    def _repr_html_(self) -> str:
+        """Return the verdict, the reasons and the table as HTML, which notebooks show."""
+        return page(self.verdict, summary(self), lines(self), self.table())
 
     def __repr__(self) -> str:
         counts = f"layer calls: {len(self.layers)}, culprits: {len(self.culprits)}"

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar, get_args
 
 from parity.analysis import outline
 from parity.analysis.survey import SizeReport
+from parity.backends.origin import Origin
 from parity.errors import ParityError
 from parity.json_codec import DecodeError, decode, encode
 from parity.numerics.distance import Distance
@@ -200,6 +201,14 @@ class Constants(Job[tuple[str, ...]]):
 class State(Job[None]):
     """Write the weights of the network of the last trace to `path`, as a State file."""
 
+    path: Path
+
+
+@dataclass(frozen=True)
+class LayerOrigin(Job[Origin]):
+    """Say where a layer of the last trace's network comes from, and write its weights (.npz): `backends.origin`."""
+
+    layer: str
     path: Path
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from parity.atomic import check_writable as check_writable
 from parity.errors import ParityError
+from parity.processes.spec import parse_spec
 from parity.zoo import NETWORKS, near
 
 FRAMEWORKS = ("torch", "paddle")
@@ -21,7 +22,7 @@ class Model:
 
     Attributes:
         backend: "torch", "paddle", "onnx", or "trace".
-        target: A zoo name, MODULE_OR_FILE.py:callable, or the path of the ONNX file or the trace.
+        target: A zoo name, MODULE_OR_FILE.py:callable(literals), or the path of the ONNX file or the trace.
     """
 
     backend: str
@@ -32,8 +33,12 @@ class Model:
         """Return what to call it: a callable by its own name, or by its file's where it only says that it builds."""
         if self.backend not in FRAMEWORKS:
             return Path(self.target).name
-        module, _, name = self.target.rpartition(":")
-        return (Path(module).stem if module.endswith(".py") else module.rpartition(".")[2]) if name in _BUILDS else name
+        if self.twin:
+            return self.target
+        spec = parse_spec(self.target)
+        owner, _, name = spec.path.rpartition(".")
+        module = Path(spec.module).stem if spec.is_file else spec.module
+        return (owner or module).rpartition(".")[2] if name in _BUILDS else name
 
     @property
     def twin(self) -> bool:
@@ -59,6 +64,8 @@ def parse_model(text: str) -> Model:
         )
     if ":" not in target and target not in NETWORKS:
         raise ParityError(unknown_network(target, backend))
+    if ":" in target:
+        _ = parse_spec(target)
     return Model(backend, target)
 
 

@@ -31,6 +31,7 @@ class Options:
         num_classes: Outputs of a twin; None for the published number.
         layers: The candidate's layer of a layer of the reference, where names and structure do not show it.
         save_trace: Folder to save the Traces in.
+        repro: Folder for the reproduction of the first culprit.
     """
 
     weights: str = "random"
@@ -46,6 +47,7 @@ class Options:
     num_classes: int | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
     save_trace: Path | None = None
+    repro: Path | None = None
 
 
 def fair_share() -> int:

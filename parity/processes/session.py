@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial, singledispatchmethod
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,10 +13,13 @@ from parity.analysis.outline import Outline, outline
 from parity.analysis.survey import SizeReport, survey
 from parity.backends.given import explained, network_in
 from parity.backends.load import load_backend
+from parity.backends.origin import Origin, Source, origin
 from parity.errors import ParityError, UserCodeError, in_layer, place, said
 from parity.functions import is_function
 from parity.numerics.distance import Distance
 from parity.processes import jobs
+from parity.processes.models import parse_single
+from parity.processes.spec import built
 from parity.temporary import temporary_folder
 from parity.tracing.inputs import Inputs
 from parity.tracing.overwriting import overwriting
@@ -49,6 +48,7 @@ class Session:
         self.progress = progress
         self.network: Any = None
         self.given: Mapping[str, Any] = {}  # what a manifest says of how the network was given
+        self.source: Source | None = None  # how the network is built anew
         self.inputs: Inputs = []
         self.ways: dict[str, Callable[[], Any]] = {}
 
@@ -106,14 +106,18 @@ class Session:
         return state, notes
 
     def _build(self, source: jobs.Network) -> Any:
-        self.given = {}
+        self.given, self.source = {}, None
         if isinstance(source, jobs.ModelFile):
             return cast(Any, self.backend).load(source.file)
         if isinstance(source, jobs.Twin):
             classes = {} if source.num_classes is None else {"num_classes": source.num_classes}
+            words = "".join(f", {word}={value}" for word, value in classes.items())
+            self.source = Source(f"{self.backend.NAME}_cnn", "", f"build({source.twin!r}{words})")
             return self.backend.build(source.twin, **classes)
         try:
-            made = _made(source.spec)
+            made, notes, self.source = built(source.spec)
+        except ParityError as error:
+            raise type(error)(f"{self.backend.NAME}:{source.spec}: {error}") from error
         except Exception as error:
             line = f"{type(error).__name__}: {said(error)}{place(error)}"
             raise UserCodeError(f"{self.backend.NAME}:{source.spec}: {line}") from error
@@ -126,7 +130,7 @@ class Session:
                 f"{self.backend.NAME}:{source.spec}: returned an object of type {type(given.network).__name__}, "
                 "which is not a network"
             )
-        self.given = given.manifest
+        self.given = {**given.manifest, **({"built": notes} if notes else {})}
         return given.network
 
     @do.register
@@ -178,6 +182,10 @@ class Session:
     @do.register
     def _state(self, job: jobs.State) -> None:
         self.backend.get_state(self.network).save(job.path)
+
+    @do.register
+    def _layer_origin(self, job: jobs.LayerOrigin) -> Origin:
+        return origin(self.backend, self.network, job.layer, job.path, self.source)
 
     @do.register
     def _names(self, job: jobs.Names) -> Mapping[str, tuple[int, ...]]:
@@ -252,22 +260,20 @@ class Session:
                 np.save(folder / f"{i}.npy", array)
 
 
-def _made(spec: str) -> Any:
-    """Return what the callable of MODULE_OR_FILE.py:callable returns, or the network that this name stands for."""
-    module, _, name = spec.rpartition(":")
-    if module.endswith(".py"):
-        sys.path.insert(0, str(Path(module).resolve().parent))  # as for a script: files beside it can be imported
-        location = importlib.util.spec_from_file_location(Path(module).stem, module)
-        assert location is not None
-        assert location.loader is not None
-        loaded = importlib.util.module_from_spec(location)
-        _ = sys.modules.setdefault(location.name, loaded)
-        location.loader.exec_module(loaded)
-    else:
-        sys.path.insert(0, str(Path.cwd()))
-        loaded = importlib.import_module(module)
-    found = getattr(loaded, name)
-    return found if hasattr(found, "forward") and not isinstance(found, type) else found()
+def live(text: str) -> Any:
+    """Return the network that "torch:..." or "paddle:..." names, built in this process; a twin has random weights.
+
+    Raises:
+        ParityError: If it names none, or the user's code fails.
+        ModuleNotFoundError: If the framework is not installed.
+    """
+    model = parse_single(text)
+    session = Session(model.backend, lambda step, done, total: None)
+    if not model.twin:
+        return session._build(jobs.Spec(model.target))
+    network = session._build(jobs.Twin(model.target))
+    _ = session.backend.set_state(network, hardened_state(session.backend.slots(network)), text)
+    return network
 
 
 def _seconds(call: Callable[[], Any]) -> float:

@@ -23,6 +23,7 @@ from parity.processes.models import FRAMEWORKS, Model
 from parity.processes.pool import Options, Workers
 from parity.processes.questions import described_weights, network, setup, with_constants
 from parity.processes.workers import Worker, ask, wait
+from parity.repro.folder import FindOrigin, check_repro, with_repro
 from parity.runs.files import with_file_notes, with_free_sizes
 from parity.runs.lower_precision import with_losses
 from parity.runs.reasons import with_notes, with_order, with_overwriting
@@ -104,7 +105,10 @@ def compare_models(
             comparison = with_free_sizes(with_file_notes(comparison), models, pool, folder, options.timeout)
             if not comparison.ok and not comparison.culprits:
                 comparison = _explained(comparison, reference, candidate, pool, folder, options)
-            return with_notes(comparison)
+            comparison = with_notes(comparison)
+            return (
+                comparison if options.repro is None else _reproduced(comparison, reference, candidate, pool[1], options)
+            )
 
 
 def _carried(
@@ -153,6 +157,20 @@ def _check(models: tuple[Model, Model], options: Options) -> None:
         raise ParityError("--num-classes is for networks of the zoo; a callable chooses its own")
     if options.save_trace is not None:
         check_folder(options.save_trace)
+    if options.repro is not None:
+        check_repro(options.repro)
+
+
+def _reproduced(
+    comparison: Comparison, reference: Trace, candidate: Trace, worker: Worker | None, options: Options
+) -> Comparison:
+    """Return the comparison with a note on the folder that reproduces its first culprit."""
+    assert options.repro is not None
+    find: FindOrigin = None
+    if worker is not None and worker.backend != "onnx":
+        found = worker
+        find = lambda layer, path: ask(found, jobs.LayerOrigin(layer, path), options.timeout)
+    return with_repro(comparison, reference, candidate, find, options.repro)
 
 
 def _explained(

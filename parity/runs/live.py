@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from parity.backends.given import explained, network_in, unregistered
 from parity.backends.load import load_backend
+from parity.backends.origin import origin
 from parity.errors import ParityError
 from parity.judging.comparison import Comparison
 from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
 from parity.judging.structure import check_map, paired_owners
+from parity.repro.folder import check_repro, with_repro
 from parity.runs.inputs import from_objects
 from parity.runs.reasons import with_notes, with_order, with_overwriting
 from parity.temporary import temporary_folder
@@ -49,6 +52,7 @@ def compare(
     gradients: bool = False,
     values_only: bool = False,
     layers: Mapping[str, str] | None = None,
+    repro: str | Path | None = None,
 ) -> Comparison:
     """Return whether two live networks compute the same function, layer by layer.
 
@@ -67,6 +71,8 @@ def compare(
         transfer: Copy the reference's weights into the candidate first; False takes both as they are.
         gradients: Also compare gradients by layer outputs and parameters.
         values_only: Let layers pass whose settings differ as long as their output on this input does not.
+        repro: A folder, for the input, weights, expected output and a script that shows the first culprit's difference
+            with the candidate's framework alone; a new or empty one, or one of an earlier comparison.
         layers: The candidate's layer of a layer of the reference, by name, where the two are of other names and the
             structure does not show it.
 
@@ -84,6 +90,8 @@ def compare(
         >>> result.first_divergence.layer, [culprit.layer for culprit in result.culprits]
         ('1', ['1'])
     """
+    if repro is not None:
+        check_repro(Path(repro))
     given = from_objects(inputs)
     with contextlib.ExitStack() as stack:
         sides = [network_in(network) for network in (reference, candidate)]
@@ -110,7 +118,11 @@ def compare(
         replayed = replay(backends[1], networks[1], expected, comparison.partners)
         explanation = with_order(with_culprits(comparison, expected, actual, replayed, states), expected, actual)
         tried = lambda i, limit: overwriting(backends[i], networks[i], given, traces[1 - i], limit)
-        return with_notes(with_overwriting(explanation, tried))
+        comparison = with_notes(with_overwriting(explanation, tried))
+        if repro is None:
+            return comparison
+        find = lambda layer, path: origin(backends[1], networks[1], layer, path, None)
+        return with_repro(comparison, expected, actual, find, Path(repro))
 
 
 def _transferred(

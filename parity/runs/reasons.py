@@ -17,6 +17,7 @@ def with_notes(comparison: Comparison) -> Comparison:
     """Return the comparison with notes: wrappers taken off, weights that were made to fit, layers not registered."""
     notes, culprits = list[str](), list[Culprit]()
     for role, manifest in zip(_ROLES, (comparison.reference, comparison.candidate), strict=True):
+        notes += [f"in the {role}, {sentence}" for sentence in manifest.get("built", ())]
         if wrappers := manifest.get("wrappers"):
             notes.append(f"taken off the {role} before it was compared: {', '.join(wrappers)}")
         told = manifest.get("weights_notes")  # of a user's trace, anything
