@@ -516,7 +516,7 @@ INSIDE = [
         ),
         "bn2 has its statistics at their defaults",
     ),
-    ("drop", lambda self, x: x * 0.75, "kind differs: reference=Dropout, candidate=Mul (proved"),
+    ("drop", lambda self, x: x * 0.75, "drop.mul() (Mul by 0.75) is applied"),
     ("drop", lambda self, x: torch.from_numpy(x.numpy() * 0.75), "drop scales by 1 - p = 0.75 at inference"),
     ("fc", lambda self, x: TF.linear(x, self.weight.T, self.bias), "the weight of fc is transposed"),
 ]
