@@ -122,6 +122,8 @@ class Experiments:
         """
         if partner is None or not (call.leaf and partner.leaf) or call.layer in self.agreeing:
             return False
+        if call.kind != partner.kind:  # paired by their place, perhaps by mistake
+            return False
         right, target = self._whole(call, partner), self._target(partner)
         if right is None or target is None or self.work < 2 * right.cost() or not self._is_sound(right, call):
             return False
@@ -143,7 +145,8 @@ class Experiments:
         for call, partner in self.pairs:
             inner = call.leaf and partner.leaf
             ends = (call.inputs, partner.inputs) if inner else (call.outputs, partner.outputs)
-            judged = len(ends[0]) == len(ends[1]) and not self._is_harmless(call.layer)
+            sure = call.kind == partner.kind or call.layer == partner.layer or not inner  # else paired by their place
+            judged = sure and len(ends[0]) == len(ends[1]) and not self._is_harmless(call.layer)
             if judged and (words := self._misread(call, partner, ends, partners)) is not None:
                 owner = caller_of(call.layer) if inner else call.layer
                 found.append(Glue(owner, call.layer if inner else "", *words))
