@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-import numpy as np
 
 from parity.functions import caller_of
 from parity.judging.bounds import allowance, growth
 from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
+from parity.judging.experiments import Experiments, OnTry
+from parity.judging.mistakes import recognised
 from parity.judging.notes import describe_settings
 from parity.layers import KINDS, differing_settings, is_weighted
 from parity.numerics.arrays import Array, same_bits, same_but_ones
@@ -22,8 +23,30 @@ from parity.tracing.trace import Call, Trace
 States = tuple[Mapping[str, Array], Mapping[str, Array]]
 
 
+@dataclass(frozen=True)
+class _Differences:
+    """What differs between two paired calls.
+
+    Attributes:
+        sentences: In words.
+        settings: The candidate's settings that differ, "kind" among them.
+        weights: The candidate's tensors that differ, by role; None for one that it lacks.
+        known: Whether each is of a kind that an experiment can repeat.
+    """
+
+    sentences: list[str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, Array | None] = field(default_factory=dict)
+    known: bool = True
+
+
 def with_culprits(
-    comparison: Comparison, reference: Trace, candidate: Trace, replayed: Replay, states: States | None
+    comparison: Comparison,
+    reference: Trace,
+    candidate: Trace,
+    replayed: Replay,
+    states: States | None,
+    on_try: OnTry | None = None,
 ) -> Comparison:
     """Return the comparison with its culprits.
 
@@ -33,24 +56,31 @@ def with_culprits(
         candidate: Likewise.
         replayed: What each layer of the candidate computes from the reference's inputs; empty if it could not be run.
         states: Weights of the reference and of the candidate, if available.
+        on_try: Called with what an experiment tries, how many were done, and how many there may be.
     """
+    experiments = Experiments(comparison, reference, candidate, states and states[0], on_try)
     candidate_calls = {call.key: call for call in candidate.calls}
     partners = {
         (layer.layer, layer.call): candidate_calls.get((layer.partner, layer.partner_call))
         for layer in comparison.layers
     }
     judged = {(layer.layer, layer.call): layer for layer in comparison.layers}
-    differing = [call for call in reference.calls if replayed and _differs(call, reference, replayed, judged)]
+    unplayed = lambda call: call.key not in replayed and experiments.differs(call, partners.get(call.key))
+    calls = reference.calls if replayed else []
+    differing = [call for call in calls if _differs(call, reference, replayed, judged) or unplayed(call)]
     reasons: dict[str, str] = {}
     for call in differing:
         if not call.leaf and any(is_within(other.layer, call.layer) for other in differing):
             continue  # a layer within it is the culprit
-        differences = _differences(call, partners.get(call.key), reference, comparison.names, states)
+        found = _differences(call, partners.get(call.key), reference, comparison.names, states)
+        differences = list(found.sentences)
         if isinstance(result := replayed.get(call.key), str):
             differences.append(f"it cannot take the reference's input: {result}")
         if not differences and not call.leaf:
             differences = [_forward(call.layer, call.kind, comparison, replayed)]
-        _ = reasons.setdefault(call.layer, "; ".join(differences) or _unknown(call, result, judged))
+        if call.layer not in reasons:
+            words = "; ".join(differences) or _unknown(call, result, judged)
+            reasons[call.layer] = words + _proof(call, partners.get(call.key), found, experiments)
     for layer in comparison.layers:  # what a float64 replay does not show
         if layer.verdict == "different" and layer.reason.endswith(SAME_OUTPUT):
             _ = reasons.setdefault(layer.layer, layer.reason)
@@ -61,15 +91,44 @@ def with_culprits(
     divergence = comparison.first_divergence
     if divergence is not None and not reasons:
         call = next(call for call in reference.calls if call.key == (divergence.layer, divergence.call))
-        differences = _differences(call, partners.get(call.key), reference, comparison.names, states)
-        if divergence.where == "between":
-            caller, kind = (caller_of(call.layer), "") if call.leaf else (call.layer, call.kind)
-            differences.append(_forward(caller, kind, comparison, replayed))
-        reasons[call.layer] = "; ".join(differences or ["its output differs", *comparison.notes])
+        found = _differences(call, partners.get(call.key), reference, comparison.names, states)
+        words = _of_divergence(call, divergence.where, found, comparison, replayed)
+        reasons[call.layer] = words + _proof(call, partners.get(call.key), found, experiments)
+    _add_glue(reasons, experiments)
     names = comparison.partners
     aside = lambda layer: f"({names[layer]} in the candidate) " if names.get(layer, layer) != layer else ""
     culprits = tuple(Culprit(layer, aside(layer) + reason) for layer, reason in reasons.items())
     return dataclasses.replace(comparison, culprits=culprits)
+
+
+def _of_divergence(call: Call, where: str, found: _Differences, comparison: Comparison, replayed: Replay) -> str:
+    """Return the reason at the first divergence, where no layer is a culprit by itself."""
+    differences = list(found.sentences)
+    if where == "between":
+        caller, kind = (caller_of(call.layer), "") if call.leaf else (call.layer, call.kind)
+        differences.append(_forward(caller, kind, comparison, replayed))
+    return "; ".join(differences or ["its output differs", *comparison.notes])
+
+
+def _proof(call: Call, partner: Call | None, found: _Differences, experiments: Experiments) -> str:
+    """Return what an experiment adds to a reason: the proof of what is known, or a mistake that was guessed."""
+    if partner is None or not (call.leaf and partner.leaf and found.known):
+        return ""
+    return experiments.shown(call, partner, found.settings, found.weights)
+
+
+def _add_glue(reasons: dict[str, str], experiments: Experiments) -> None:
+    """Add to the reasons what is wrong between calls; a new one only where it is proved."""
+    for glue in experiments.glue():
+        within = [name for name in reasons if name == glue.owner or is_within(glue.owner, name)]
+        if glue.before in reasons:
+            within = [glue.before]
+        if within:
+            name = max(within, key=len)
+            place = "" if name in (glue.owner, glue.before) else f"{glue.owner}: "
+            reasons[name] = f"{reasons[name]}; {place}{glue.words}"
+        elif glue.proved:
+            reasons[glue.owner] = glue.words
 
 
 def _differs(call: Call, reference: Trace, replayed: Replay, judged: Mapping[tuple[str, int], Layer]) -> bool:
@@ -114,27 +173,34 @@ def _forward(layer: str, kind: str, comparison: Comparison, replayed: Replay) ->
 
 def _differences(
     call: Call, partner: Call | None, reference: Trace, names: tuple[str, str], states: States | None
-) -> list[str]:
+) -> _Differences:
     """Return the differences of two paired calls in kind, configuration and weights."""
     if partner is None:
-        return ["it has no partner of that name in the candidate"]
-    differences = [f"{call.config['node']} in the reference"] if "node" in call.config else []
-    differences += [f"{partner.config['node']} in the file"] if "node" in partner.config else []
+        return _Differences(["it has no partner of that name in the candidate"], known=False)
+    sentences = [f"{call.config['node']} in the reference"] if "node" in call.config else []
+    sentences += [f"{partner.config['node']} in the file"] if "node" in partner.config else []
     rank = len(reference.shape(call.inputs[0])) if call.inputs else 4
     settings = _settings(call, partner, rank) if call.leaf else []
     if "node" in call.config or "node" in partner.config:  # exporters write layers as other operators, and join them
         settings = [word for word in settings if word != "kind"]
     folded = [each.kind for each, other in ((call, partner), (partner, call)) if _is_folded(each, other)]
-    differences += [f"the {kind} is folded into it" for kind in folded]
-    differences += describe_settings(settings, call, partner, names)
-    differences += _attributes(call.config.get("attributes", {}), partner.config.get("attributes", {}), names)
+    sentences += [f"the {kind} is folded into it" for kind in folded]
+    sentences += describe_settings(settings, call, partner, names)
+    attributes = _attributes(call.config.get("attributes", {}), partner.config.get("attributes", {}), names)
+    sentences += attributes
+    changes = {word: partner.kind if word == "kind" else partner.config.get(word) for word in settings}
+    if "mode" in changes and call.kind == "Dropout":
+        changes["p"] = partner.config.get("p")
     reference_trains, candidate_trains = (each.config.get("training", False) for each in (call, partner))
     if reference_trains != candidate_trains:
         name = names[1] if candidate_trains else names[0]
-        differences.append(f"in training mode in {name}: call .eval() on the network")
-    if states is not None and call.leaf:
-        differences += _weights(call.layer, partner.layer, *states)
-    return differences
+        sentences.append(f"in training mode in {name}: call .eval() on the network")
+        changes["training"] = candidate_trains
+    known = not folded and not attributes
+    if states is None or not call.leaf:
+        return _Differences(sentences, changes, known=known)
+    weights = _weights(call, partner, *states)
+    return replace(weights, sentences=sentences + weights.sentences, settings=changes, known=known and weights.known)
 
 
 def _attributes(expected: Mapping[str, Any], actual: Mapping[str, Any], names: tuple[str, str]) -> list[str]:
@@ -154,45 +220,34 @@ def _settings(call: Call, partner: Call, rank: int) -> list[str]:
     """Return the settings that make two layers different functions."""
     differ, in_training = differing_settings((call.kind, call.config), (partner.kind, partner.config), rank)
     training = call.config.get("training") or partner.config.get("training")
-    unknown = ["kind"] if call.kind != partner.kind and not {call.kind, partner.kind} <= KINDS.keys() else []
-    return [*unknown, *differ, *(in_training if training else [])]
+    other = call.kind != partner.kind
+    unknown = ["kind"] if other and not {call.kind, partner.kind} <= KINDS.keys() else []
+    # What a kind implies, as ReflectionPad2d its mode, is no setting of either.
+    implied = [word for word in differ if other and word not in call.config and word not in partner.config]
+    differ = ["kind" if word in implied else word for word in differ]
+    return [*unknown, *dict.fromkeys(differ), *(in_training if training else [])]
 
 
-def _weights(layer: str, partner: str, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> list[str]:
-    names = [(name, f"{partner}.{name.rpartition('.')[2]}".removeprefix(".")) for name in reference]
-    pairs = [(name, other) for name, other in names if name.rpartition(".")[0] == layer and other in candidate]
-    reshaped = lambda name, array: (
-        array.reshape(reference[name].shape) if same_but_ones(array.shape, reference[name].shape) else array
+def _weights(call: Call, partner: Call, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> _Differences:
+    """Return the differences of two paired layers' weights."""
+    ours, theirs = (
+        {name.rpartition(".")[2]: name for name in state if name.rpartition(".")[0] == layer}
+        for state, layer in ((reference, call.layer), (candidate, partner.layer))
     )
-    differ = [pair for pair in pairs if not same_bits(reference[pair[0]], reshaped(pair[0], candidate[pair[1]]))]
-    return [f"{name.rpartition('.')[2]} {_how(name, reference, candidate[other])}" for name, other in differ]
+    sentences, tensors, known = list[str](), dict[str, Array | None](), True
+    for role, name in ours.items():
+        if role not in theirs:
+            if theirs and call.kind == partner.kind:
+                sentences.append(f"{role} is absent in the candidate")
+                tensors[role] = None
+        elif not same_bits(reference[name], actual := _in_shape(candidate[theirs[role]], reference[name])):
+            words, is_known = recognised(name, reference, actual)
+            sentences.append(f"{role} {words}")
+            tensors[role] = actual
+            known = known and is_known
+    return _Differences(sentences, weights=tensors, known=known)
 
 
-def _how(name: str, reference: Mapping[str, Array], actual: Array) -> str:
-    """Return how a weight of the candidate differs from the reference's: the common porting mistakes."""
-    expected = reference[name]
-    if same_but_ones(actual.shape, expected.shape):
-        actual = actual.reshape(expected.shape)
-    if actual.shape != expected.shape:
-        return f"has another shape: {expected.shape}, {actual.shape}"
-    if expected.ndim == 2 and same_bits(actual, expected.T):
-        return "is transposed"
-    others = [other for other in reference if other != name and same_bits(reference[other], actual)]
-    if others and len(np.unique(actual)) > 1:
-        return f"holds the reference's {others[0]}"
-    if np.unique(actual).size == 1 and np.unique(expected).size > 1:
-        return f"was not copied: all of it is {actual.flat[0]:g}"
-    if same_bits(np.sort(expected, axis=None), np.sort(actual, axis=None)):
-        for axis in range(expected.ndim):
-            if _rows(expected, axis) == _rows(actual, axis):
-                return f"has the right numbers, permuted along axis {axis}"
-        return "has the right numbers in another order"
-    gap = np.abs(actual.astype(np.float64) - expected)
-    index = np.unravel_index(int(gap.argmax()), gap.shape)
-    count = int(np.count_nonzero(gap))
-    worst = f"worst at {tuple(map(int, index))}: {expected[index]:.9g}, {actual[index]:.9g}"
-    return f"differs in {count} of {gap.size} elements; {worst}"
-
-
-def _rows(array: Array, axis: int) -> list[bytes]:
-    return sorted(np.ascontiguousarray(row).tobytes() for row in np.moveaxis(array, axis, 0))
+def _in_shape(actual: Array, expected: Array) -> Array:
+    """Return a tensor in another's shape if only ones differ: a 1x1 convolution's weight for a linear layer's."""
+    return actual.reshape(expected.shape) if same_but_ones(actual.shape, expected.shape) else actual

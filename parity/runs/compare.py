@@ -104,7 +104,7 @@ def compare_models(
             )
             comparison = with_free_sizes(with_file_notes(comparison), models, pool, folder, options.timeout)
             if not comparison.ok and not comparison.culprits:
-                comparison = _explained(comparison, reference, candidate, pool, folder, options)
+                comparison = _explained(comparison, reference, candidate, pool, folder, options, on_progress)
             comparison = with_notes(comparison)
             return (
                 comparison if options.repro is None else _reproduced(comparison, reference, candidate, pool[1], options)
@@ -180,6 +180,7 @@ def _explained(
     pool: list[Worker | None],
     folder: Path,
     options: Options,
+    on_progress: OnProgress | None,
 ) -> Comparison:
     """Return a comparison that is not ok with its reasons."""
     file = pool[1]
@@ -188,7 +189,7 @@ def _explained(
         return _of_other_weights(comparison)
     if file is not None and comparison.candidate.get("grids") and not comparison.reference.get("grids"):
         return with_losses(comparison, reference, candidate, file, options.timeout)
-    return _find_culprits(comparison, reference, candidate, pool, folder, options)
+    return _find_culprits(comparison, reference, candidate, pool, folder, options, on_progress)
 
 
 def _find_culprits(
@@ -198,19 +199,23 @@ def _find_culprits(
     pool: list[Worker | None],
     folder: Path,
     options: Options,
+    on_progress: OnProgress | None,
 ) -> Comparison:
     replayed, states = {}, None
     if pool[1] is not None and pool[1].backend != "onnx":  # a file has no layers to call
         gaps = ask(pool[1], jobs.Replay(reference.path, comparison.partners), options.timeout)
         replayed = {(layer, number): gap for layer, number, gap in gaps}
     networks = [worker for worker in pool if worker is not None and worker.backend != "onnx"]  # a file renames weights
-    if len(networks) == 2 and reference.manifest["state_sha256"] != candidate.manifest["state_sha256"]:
-        paths = folder / "reference.state", folder / "candidate.state"
-        for worker, path in zip(networks, paths, strict=True):
+    if len(networks) == 2:
+        same = reference.manifest["state_sha256"] == candidate.manifest["state_sha256"]
+        paths = [folder / "reference.state", folder / "candidate.state"][: 1 if same else 2]
+        asked = networks[: len(paths)]
+        for worker, path in zip(asked, paths, strict=True):
             worker.submit(jobs.State(path))
-        _ = wait(networks, options.timeout)
-        states = State.load(paths[0]), State.load(paths[1])
-    explanation = with_culprits(comparison, reference, candidate, replayed, states)
+        _ = wait(asked, options.timeout)
+        states = State.load(paths[0]), State.load(paths[-1])
+    on_try = on_progress and (lambda words, done, total: on_progress("reasons:", f"trying {words}", done, total))
+    explanation = with_culprits(comparison, reference, candidate, replayed, states, on_try)
     explanation = with_order(explanation, reference, candidate)
 
     def tried(side: int, limit: float) -> list[str]:
