@@ -308,6 +308,27 @@ def parameters(layer: nn.Layer) -> dict[str, Any]:
     }
 
 
+def frozen(layer: nn.Layer) -> list[str]:
+    """Return the roles of a layer's own parameters that are not trained; statistics are none."""
+    roles = {neutral_role(_kind(layer), role): tensor for role, tensor in layer._parameters.items()}
+    return [
+        role
+        for role, tensor in roles.items()
+        if tensor is not None and tensor.stop_gradient and not role.startswith("running_")
+    ]
+
+
+def leaf(tensor: Any) -> Any:
+    """Return the tensor, of which gradients can be asked for from now on."""
+    tensor.stop_gradient = False
+    return tensor
+
+
+def is_tracked(tensor: Any) -> bool:
+    """Return whether a gradient can reach what a tensor was computed from."""
+    return not tensor.stop_gradient
+
+
 def gradients(outputs: list[Any], cotangents: list[Array], inputs: list[Any]) -> list[Any]:
     """Return the gradients of sum(output * cotangent) for each of the inputs, None where one has none."""
     pairs = [

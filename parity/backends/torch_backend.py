@@ -274,6 +274,21 @@ def parameters(layer: nn.Module) -> dict[str, torch.Tensor]:
     return {role: tensor for role, tensor in layer.named_parameters(recurse=False) if tensor.requires_grad}
 
 
+def frozen(layer: nn.Module) -> list[str]:
+    """Return the roles of a layer's own parameters that are not trained."""
+    return [role for role, tensor in layer.named_parameters(recurse=False) if not tensor.requires_grad]
+
+
+def leaf(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor, of which gradients can be asked for from now on."""
+    return tensor.requires_grad_()
+
+
+def is_tracked(tensor: torch.Tensor) -> bool:
+    """Return whether a gradient can reach what a tensor was computed from."""
+    return tensor.requires_grad
+
+
 def gradients(outputs: list[Any], cotangents: list[Array], inputs: list[Any]) -> list[Any]:
     """Return the gradients of sum(output * cotangent) for each of the inputs, None where one has none."""
     pairs = [(o, torch.from_numpy(c).to(o)) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]

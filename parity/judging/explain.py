@@ -59,7 +59,7 @@ def with_culprits(
             _ = reasons.setdefault(layer.layer, layer.reason)
             break
     divergence = comparison.first_divergence
-    if divergence is not None and not reasons:
+    if divergence is not None and divergence.where != "backward" and not reasons:
         call = next(call for call in reference.calls if call.key == (divergence.layer, divergence.call))
         differences = _differences(call, partners.get(call.key), reference, comparison.names, states)
         if divergence.where == "between":
@@ -67,7 +67,8 @@ def with_culprits(
             differences.append(_forward(caller, kind, comparison, replayed))
         reasons[call.layer] = "; ".join(differences or ["its output differs", *comparison.notes])
     culprits = tuple(Culprit(layer, reason) for layer, reason in reasons.items())
-    return dataclasses.replace(comparison, culprits=culprits)
+    gradients = () if comparison.gradients is None else comparison.gradients.culprits
+    return dataclasses.replace(comparison, culprits=(*culprits, *gradients))
 
 
 def _differs(call: Call, reference: Trace, replayed: Replay, judged: Mapping[tuple[str, int], Layer]) -> bool:

@@ -11,47 +11,25 @@ import math
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
 from parity.functions import caller_of, commutes, is_function
-from parity.judging.bounds import allowance, bound, folding, growth
+from parity.judging.bounds import bound, growth
 from parity.judging.comparison import PASSES, SAME_OUTPUT, VERDICTS, Comparison, Divergence, Layer, names_of
+from parity.judging.gradients import judge_gradients, zero_in_exact_arithmetic
 from parity.judging.pairing import Alignment, align, output_pairs, tensor_pairs
+from parity.judging.tensors import Reach, TensorResult
 from parity.judging.units import other_weights
 from parity.layers import differing_settings, has_weights
 from parity.numerics.arrays import Array
-from parity.numerics.distance import ROUNDOFF32, Distance, distance, root_mean_square, scales
+from parity.numerics.distance import ROUNDOFF32, Distance, distance, scales
 from parity.safetensors_file import Scratch
 from parity.tracing.trace import Call, Noise, Trace
 
 MUST_BE_EQUAL = " must be equal"
 _ROLES = "reference", "candidate"
-
-
-@dataclass(frozen=True)
-class _Reach:
-    """The errors that may have reached a tensor: `growth` of roundings, folded layers, a backend's known error."""
-
-    grown: float
-    folded: int = 0
-    known_error: float = 0.0
-
-    def allowance(self, gap: Distance, elements: int) -> float:
-        return allowance(self.grown, gap.peak, elements) + self.known_error + folding(self.folded, gap.peak, elements)
-
-
-@dataclass(frozen=True)
-class _TensorResult:
-    """The judgement of one pair of tensors."""
-
-    verdict: str
-    reason: str
-    gap: Distance = field(default_factory=lambda: Distance(0.0))
-    allowance: float = 0.0
-    noise: tuple[float, float] = (0.0, 0.0)
-    bound: float = 0.0
 
 
 def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1, values_only: bool = False) -> Comparison:
@@ -65,7 +43,8 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1, va
         values_only: Whether layers whose settings differ, and whose output on this input does not, pass.
     """
     alignment = align(reference, candidate)
-    layers = _Judge(reference, candidate, alignment, threads, values_only).layers()
+    judgement = _Judge(reference, candidate, alignment, threads, values_only)
+    layers = judgement.layers()
     paired_keys = [alignment.inside[i] | {pair[i].key for pair in alignment.pairs} for i in (0, 1)]
     agree = [_is_sound(layer, layers, alignment) for layer in layers]
     layers = list(itertools.compress(layers, agree))
@@ -80,16 +59,25 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1, va
     # A layer without a node in a file is listed only: the outputs, which are always compared, show whether it matters.
     missing = [] if alignment.by_order else [call for calls in unpaired.values() for call in calls]
     problems = _problems(reference, candidate, alignment, missing)
+    agrees = not problems and verdict in PASSES
+    gradients = judge_gradients(reference, candidate, alignment.pairs, judgement.gradient, agrees)
+    divergence = _first_divergence(layers)
+    if gradients is not None:
+        verdict = max(verdict, gradients.verdict, key=VERDICTS.index)
+        if divergence is None and gradients.first:
+            divergence = gradients.first
+        problems += [] if gradients.compared or gradients.culprits else ["no gradient was compared"]
     return Comparison(
         network,
         "invalid" if problems else verdict,
         tuple(layers),
-        _first_divergence(layers),
+        divergence,
         (),
         {role: tuple(_label(call) for call in calls) for role, calls in unpaired.items()},
         reference.manifest,
         candidate.manifest,
         (*problems, *_notes(reference, candidate, alignment, layers)),
+        gradients,
     )
 
 
@@ -211,7 +199,7 @@ class _Judge:
         calls = reference.calls
         grown = growth(calls)
         folded = itertools.accumulate(1 if call.key in alignment.folded else 0 for call in calls)
-        reaches = map(_Reach, grown, folded)
+        reaches = map(Reach, grown, folded)
         self.forward = {call.key: reach for call, reach in zip(calls, reaches, strict=True)}
         # What one side computes by a function, which is no call, the other may compute by a layer or a node that is.
         self.candidate_growth = {
@@ -220,7 +208,7 @@ class _Judge:
         # A gradient has passed the whole network forward, and the layers behind its own backward. In float32 it is
         # shown, not judged: where an activation is within rounding of ReLU's kink, the gradient jumps by more than any
         # bound on rounding.
-        self.backward = _Reach(2 * max(grown, default=0.0))
+        self.backward = Reach(2 * max(grown, default=0.0))
         self.buffers = threading.local()
         pairs = dict.fromkeys(
             pair
@@ -257,12 +245,7 @@ class _Judge:
             self._tensor(pair.label, pair.reference, pair.candidate, pair.noise, reach)
             for pair in output_pairs(reference_call, candidate_call)
         ]
-        results += [
-            self._gradient(reference_call, candidate_call, label)
-            for label in reference_call.gradients
-            if label in candidate_call.gradients
-        ]
-        results = results or [_TensorResult("exact", "")]
+        results = results or [TensorResult("exact", "")]
         worst = max(results, key=lambda result: VERDICTS.index(result.verdict))
         furthest = max(results, key=lambda result: result.gap.relative / (result.allowance or np.inf))
         noisiest = max(results, key=lambda result: max(result.noise) / (result.bound or np.inf))
@@ -284,43 +267,25 @@ class _Judge:
         )
         return self._with_settings(layer, reference_call, candidate_call)
 
-    def _gradient(self, reference_call: Call, candidate_call: Call, label: str) -> _TensorResult:
+    def gradient(self, reference_call: Call, candidate_call: Call, label: str) -> TensorResult:
+        """Judge one pair of gradients."""
         noise = reference_call.gradient_noise[label], candidate_call.gradient_noise[label]
         pair = reference_call.gradients[label], candidate_call.gradients[label]
         result = self._tensor(f"gradient of {label}", *pair, noise, self.backward, smooth=False)
-        source = reference_call.gradients.get("output 0")
-        if result.verdict != "different" or label.startswith("output") or source is None:
-            return result
-        # A gradient that is zero in exact arithmetic, as that of a bias before a normalisation, has no scale of its
-        # own. Its terms have: products of the output's gradient and (except for a bias) the input, which add up like a
-        # random walk.
-        expected, terms = self.reference.tensor(pair[0]), self.reference.tensor(source)
-        scale = root_mean_square(terms) * math.sqrt(max(1, terms.size / max(1, expected.shape[0])))
-        if label != "bias" and reference_call.inputs:
-            scale *= root_mean_square(self.reference.tensor(reference_call.inputs[0]))
-        rms = root_mean_square(expected)
-        gap = replace(result.gap, relative=result.gap.relative * rms / max(rms, scale))
-        allowed = self.backward.allowance(replace(gap, peak=gap.peak * rms / max(rms, scale)), expected.size)
-        if not gap.relative <= allowed:
-            return result
-        return replace(result, verdict="rounding", reason="", gap=gap, allowance=allowed)
+        return zero_in_exact_arithmetic(result, self.reference, reference_call, label, self.backward)
 
-    def _unpaired(self, reference_call: Call, candidate_call: Call) -> list[_TensorResult]:
-        """Return what is wrong with the two calls, whatever their numbers: outputs or gradients without a partner."""
-        results = list[_TensorResult]()
+    def _unpaired(self, reference_call: Call, candidate_call: Call) -> list[TensorResult]:
+        """Return what is wrong with the two calls, whatever their numbers: outputs without a partner."""
+        results = list[TensorResult]()
         labels = {*reference_call.labels}, {*candidate_call.labels}
         unpaired = sorted(labels[0] - labels[1]), sorted(labels[1] - labels[0])
         if all(labels) and any(unpaired):
             names = [f"{', '.join(keys)} in the {role}" for keys, role in zip(unpaired, _ROLES, strict=True) if keys]
-            results.append(_TensorResult("invalid", f"outputs of one side alone: {'; '.join(names)}"))
+            results.append(TensorResult("invalid", f"outputs of one side alone: {'; '.join(names)}"))
         elif len(reference_call.outputs) != len(candidate_call.outputs):
             counts = len(reference_call.outputs), len(candidate_call.outputs)
             message = f"{counts[0]} outputs in the reference, {counts[1]} in the candidate"
-            results.append(_TensorResult("invalid", message))
-        if set(reference_call.gradients) != set(candidate_call.gradients):
-            lists = [", ".join(sorted(call.gradients)) or "nothing" for call in (reference_call, candidate_call)]
-            message = f"gradients of {lists[0]} in the reference, {lists[1]} in the candidate"
-            results.append(_TensorResult("invalid", message))
+            results.append(TensorResult("invalid", message))
         return results
 
     def _with_settings(self, layer: Layer, reference_call: Call, candidate_call: Call) -> Layer:
@@ -337,7 +302,7 @@ class _Judge:
         sentences = describe_settings(settings, reference_call, candidate_call, self.names)
         return replace(layer, verdict="different", reason="; ".join([*sentences, SAME_OUTPUT]))
 
-    def _inputs_agree(self, reference_call: Call, candidate_call: Call, reach: _Reach) -> bool:
+    def _inputs_agree(self, reference_call: Call, candidate_call: Call, reach: Reach) -> bool:
         if len(reference_call.inputs) != len(candidate_call.inputs):
             return False
         orders = [candidate_call.inputs]
@@ -357,8 +322,8 @@ class _Judge:
         return self.distances[pair]
 
     def _tensor(
-        self, what: str, a: str, b: str, noises: tuple[Noise, Noise], reach: _Reach, smooth: bool = True
-    ) -> _TensorResult:
+        self, what: str, a: str, b: str, noises: tuple[Noise, Noise], reach: Reach, smooth: bool = True
+    ) -> TensorResult:
         gap, shapes = self.distances[a, b], (self.reference.shape(a), self.candidate.shape(b))
         dtypes = self.reference.dtype(a), self.candidate.dtype(b)
         elements = math.prod(shapes[0])
@@ -387,7 +352,7 @@ class _Judge:
             verdict, reason = "precision", f"{errors}, arithmetic explains {limit:.4g}u: {cause}"
         elif gap.relative == 0 and noises[0].digest == noises[1].digest:
             verdict = "exact"
-        return _TensorResult(verdict, f"{what}: {reason}" if reason else "", gap, allowed, noise, limit)
+        return TensorResult(verdict, f"{what}: {reason}" if reason else "", gap, allowed, noise, limit)
 
 
 def _too_noisy(noise: tuple[float, float], limit: float) -> str:

@@ -22,8 +22,8 @@ from parity.layers import Config, check_input, known, terms
 from parity.numerics.arrays import Array
 from parity.numerics.distance import distance
 from parity.numerics.fingerprint import fingerprint
-from parity.numerics.fixed_random import projection
 from parity.tracing.backend import Backend, OnProgress
+from parity.tracing.gradients import GradientWatch
 from parity.tracing.inputs import Arguments, Inputs, as_bound, bound, input_digest, mapped
 from parity.tracing.trace import Call, Noise, TraceWriter
 from parity.tracing.watch import TensorCache, flatten, inference_mode, keys, leaves, watched
@@ -82,9 +82,19 @@ def outputs64(backend: Backend, network: Any, inputs: Inputs) -> list[Array]:
         return [backend.to_numpy(tensor) for tensor in flatten(outputs, backend.is_tensor)]
 
 
-def _called(backend: Backend, network: Any, arguments: Arguments, dtype: type[np.floating[Any]]) -> Any:
-    """Return what the network makes of the arguments, floating arrays cast to `dtype`."""
-    tensor = lambda array: backend.to_tensor(array.astype(dtype) if array.dtype.kind == "f" else array, network)
+def _called(
+    backend: Backend,
+    network: Any,
+    arguments: Arguments,
+    dtype: type[np.floating[Any]],
+    given: Callable[[Any], Any] | None = None,
+) -> Any:
+    """Return what the network makes of the arguments, floating arrays cast to `dtype`, each tensor as `given` has it."""
+
+    def tensor(array: Array) -> Any:
+        made = backend.to_tensor(array.astype(dtype) if array.dtype.kind == "f" else array, network)
+        return made if given is None else given(made)
+
     positional, named = mapped(arguments, tensor)
     return network(*positional, **named)
 
@@ -109,16 +119,7 @@ class _Begun(NamedTuple):
     replayable: bool
     position: int
     kernel: tuple[int, ...] = ()
-
-
-class _Watched(NamedTuple):
-    """A tensor whose gradient is recorded: the call it belongs to, its layer, its label, its version at the call."""
-
-    entry: dict[str, Any]
-    layer: Any
-    label: str
-    tensor: Any
-    version: int
+    before: tuple[tuple[Any, int, bool], ...] = ()  # its inputs, where gradients are recorded
 
 
 class _Recorder:
@@ -126,7 +127,8 @@ class _Recorder:
         self, backend: Backend, network: Any, path: str | os.PathLike[str], gradients: bool, progress: OnProgress | None
     ):
         self.backend, self.network = backend, network
-        self.gradients, self.progress = gradients, progress
+        self.gradients: GradientWatch | None = None
+        self.with_gradients, self.progress = gradients, progress
         self.writer = TraceWriter(path)
         self.layers = list(backend.layers(network))
         self.leaves = leaves(backend, self.layers)
@@ -146,21 +148,22 @@ class _Recorder:
         self.counts = dict[str, int]()
         self.position = 0
         self.cache = TensorCache(self.backend.version)
-        self.watched = list[_Watched]()
+        self.gradients = GradientWatch(self.backend, self._gradient) if self.with_gradients else None
+        given = None if self.gradients is None else self.gradients.input
         dtype = np.float64 if precision == "float64" else np.float32
         self.weights = {id(tensor) for tensor in (*self.network.parameters(), *self.network.buffers())}
-        with self.backend.autograd(self.gradients):
+        with self.backend.autograd(self.with_gradients):
             self.recording = True
             try:
-                outputs = _called(self.backend, self.network, arguments, dtype)
+                outputs = _called(self.backend, self.network, arguments, dtype, given)
             except (ParityError, MemoryError):  # a ParityError names the layer already
                 raise
             except Exception as error:
                 layer = self.failure[1] if self.failure[0] is error else type(self.network).__name__
                 raise in_layer(layer, error) from error
             self.recording = False  # with gradient checkpointing, backward calls layers again
-            if self.gradients:
-                self._backward(flatten(outputs, self.backend.is_tensor))
+            if self.gradients is not None:
+                self.gradients.backward(self.layer_calls[-1], flatten(outputs, self.backend.is_tensor))
         if precision != "float64" and self.position != len(self.layer_calls):
             total = len(self.layer_calls)
             raise ParityError(f"the float64 run made {total} layer calls, the float32 run {self.position}")
@@ -190,8 +193,9 @@ class _Recorder:
             finally:
                 _ = self.stack.pop()
             entry = self._end(begun, result, leaf and begun.position == len(self.calls))
-            if self.gradients and leaf and entry is not None:
-                self._watch_gradients(entry, layer, flatten(result, self.backend.is_tensor))
+            if self.gradients is not None and entry is not None:
+                outputs = flatten(result, self.backend.is_tensor)
+                self.gradients.call(entry, layer, begun.before, outputs, leaf)
             if self.progress is not None and leaf:
                 self.progress(self.precision, self.position, len(self.layer_calls) or len(self.layers))
             return result
@@ -218,7 +222,9 @@ class _Recorder:
             result = function(*args, **kwargs)
             outputs = flatten(result, self.backend.is_tensor)
             if outputs and all(map(self.backend.is_plain, outputs)):
-                _ = self._end(begun, result, leaf=True)
+                entry = self._end(begun, result, leaf=True)
+                if self.gradients is not None and entry is not None:
+                    self.gradients.call(entry, None, begun.before, outputs, leaf=True)
         finally:
             self.in_function = False
         return result
@@ -229,7 +235,8 @@ class _Recorder:
         number = self.counts.get(name, 0)
         self.counts[name] = number + 1
         names = tuple(self._store(tensor, name or kind) for tensor in inputs) if self.precision == "float64" else ()
-        return _Begun(name, number, kind, config, inputs, names, replayable, len(self.calls), kernel)
+        before = () if self.gradients is None else self.gradients.before(inputs)
+        return _Begun(name, number, kind, config, inputs, names, replayable, len(self.calls), kernel, before)
 
     def _end(self, begun: _Begun, result: Any, leaf: bool) -> dict[str, Any] | None:
         """Record a call that has returned; return its entry, None for a function that only this precision calls."""
@@ -301,34 +308,13 @@ class _Recorder:
                 self.cache.put(tensor, noise)
         return noise
 
-    def _watch_gradients(self, entry: dict[str, Any], layer: Any, outputs: list[Any]) -> None:
-        tensors = {f"output {i}": tensor for i, tensor in enumerate(outputs)}
-        if entry["number"] == 0:
-            tensors |= self.backend.parameters(layer)
-        self.watched += [
-            _Watched(entry, layer, label, tensor, self.backend.version(tensor)) for label, tensor in tensors.items()
-        ]
-
-    def _backward(self, outputs: list[Any]) -> None:
-        # A tensor changed in place since its call is now another one. The gradient of an output is its cotangent, and
-        # asking Paddle for it cuts off everything behind it.
-        ends = {id(tensor) for tensor in outputs}
-        watched = [
-            each
-            for each in self.watched
-            if self.backend.version(each.tensor) == each.version and id(each.tensor) not in ends
-        ]
-        cotangents = [projection(tuple(tensor.shape)) for tensor in outputs]
-        gradients = self.backend.gradients(outputs, cotangents, [each.tensor for each in watched])
-        for each, gradient in zip(watched, gradients, strict=True):
-            if gradient is None:
-                continue
-            array = self.backend.neutral(each.layer, each.label, self.backend.to_numpy(gradient))
-            if self.precision == "float64":
-                each.entry.setdefault("gradients", {})[each.label] = self.writer.add(array)
-            elif each.label in each.entry.get("gradients", {}):
-                noise = measured_noise(array, self.writer.read(each.entry["gradients"][each.label]))
-                each.entry.setdefault("gradient_noise", {})[each.label] = noise
+    def _gradient(self, entry: dict[str, Any], label: str, array: Array) -> None:
+        """Keep a gradient: that of the float64 run, or its noise."""
+        if self.precision == "float64":
+            entry.setdefault("gradients", {})[label] = self.writer.add(array)
+        elif label in entry.get("gradients", {}):
+            noise = measured_noise(array, self.writer.read(entry["gradients"][label]))
+            entry.setdefault("gradient_noise", {})[label] = noise
 
     def close(self, manifest: Mapping[str, Any]) -> None:
         defaults = {"gradients": {}, "gradient_noise": {}}
@@ -338,6 +324,9 @@ class _Recorder:
         entries = [entry for entry in self.calls if is_sound(entry["layer"])]
         for entry in entries:
             del entry["shapes"]
+            # One that the float32 run lacks cannot be read.
+            gradients, noise = entry.get("gradients", {}), entry.get("gradient_noise", {})
+            entry["gradients"] = {label: name for label, name in gradients.items() if label in noise}
         self.writer.close(manifest, [Call(**{**defaults, **entry}) for entry in entries])
 
 

@@ -53,11 +53,15 @@ class Call:
         noise: For each output, its float32 noise.
         terms: Length of the longest sum in one output element: fan-in, or elements pooled.
         replayable: Whether it was called with tensors only, so that it can be called again with recorded ones.
-        gradients: Names of the float64 gradients, by "output 0", "weight"; empty unless asked for.
+        gradients: Names of the float64 gradients, by "output 0", "weight", and "input 0" of what no recorded call has
+            returned; empty unless asked for.
         gradient_noise: The float32 noise of each.
         known_error: The error that the backend knows its own float64 to have here, as a distance; else 0.
         labels: The key of each output where the network returns a mapping: "out", "aux.0"; else empty.
         kernel: The fingerprint of its weight, where it sums products of weights: `parity.numerics.fingerprint`.
+        unreached: Labels, as those of `gradients`, of what no gradient reaches.
+        detached: Labels of its inputs and outputs that have no gradient by themselves: detached, or computed without.
+        frozen: Its parameters that are not trained, if gradients were asked for.
     """
 
     layer: str
@@ -75,6 +79,9 @@ class Call:
     known_error: float = 0.0
     labels: tuple[str, ...] = ()
     kernel: tuple[int, ...] = ()
+    unreached: tuple[str, ...] = ()
+    detached: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, int]:
