@@ -6,7 +6,6 @@ readers got right ones, one of these readers, or the code between, passes back a
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -115,9 +114,7 @@ class _Found:
         self.missing = dict[tuple[Key, str], int]()
         self.frozen: tuple[dict[str, list[str]], dict[str, list[str]]] = {}, {}
         for pair in pairs:
-            for label in dict.fromkeys(
-                itertools.chain.from_iterable((*call.gradients, *call.unreached) for call in pair)
-            ):
+            for label in _labels(pair):
                 if not (label.startswith("input") and commutes(pair[0].layer)):
                     self._look(pair, label, judged)
 
@@ -180,7 +177,7 @@ class _Walk:
         self.order = {call.key: i for i, call in enumerate(self.calls)}
         self.wrong, self.right = dict[str, tuple[Key, str]](), set[str]()
         for pair in found.pairs:
-            for label in dict.fromkeys(label for call in pair for label in (*call.gradients, *call.unreached)):
+            for label in _labels(pair):
                 name = _tensor(pair[side], label)
                 if name and found.differs(pair[0].key, label):
                     _ = self.wrong.setdefault(name, (pair[0].key, label))
@@ -216,11 +213,11 @@ class _Walk:
                 blamed.add(call.key)
                 yield walk.key(call), reason
         for pair in reversed(self.found.pairs):
-            for label in dict.fromkeys(label for call in pair for label in (*call.gradients, *call.unreached)):
+            for label in _labels(pair):
                 key = pair[0].key
-                if " " not in label and self.found.differs(key, label) and self._is_mine(key, label):
-                    if not self._explained_parameter(pair[self.side], blamed):
-                        yield key, self._of_parameter(key, label)
+                mine = " " not in label and self.found.differs(key, label) and self._is_mine(key, label)
+                if mine and not self._explained_parameter(pair[self.side], blamed):
+                    yield key, self._of_parameter(key, label)
 
     def _severed_outputs(self) -> Iterable[tuple[str, str]]:
         """Yield what the network returns and no gradient passes, on this side alone: its name before, its label."""
@@ -343,10 +340,8 @@ class _Walk:
                 same = [each for each in self.writers if self.fingerprints.get(each) == self.fingerprints.get(name)]
                 where = f"between {self._name(same[-1])} and {_label(call)}" if same else f"before {_label(call)}"
                 return call, f"no gradient passes {_label(call)} in the {self.role}: detached {where}"
-        return (
-            call,
-            f"no gradient passes {_label(call)} in the {self.role}: its output is detached, or computed without gradients",
-        )
+        how = "its output is detached, or computed without gradients"
+        return call, f"no gradient passes {_label(call)} in the {self.role}: {how}"
 
     def _cut(self, name: str, call: Call) -> bool:
         """Return whether a tensor of a call is one that no gradient can pass, on this side alone."""
@@ -360,6 +355,11 @@ class _Walk:
 
     def _call(self, key: Key) -> Call:
         return next(pair[self.side] for pair in self.found.pairs if pair[0].key == key)
+
+
+def _labels(pair: tuple[Call, Call]) -> list[str]:
+    """Return what either call has, or lacks, a gradient of."""
+    return list(dict.fromkeys(label for call in pair for label in (*call.gradients, *call.unreached)))
 
 
 def _tensor(call: Call, label: str) -> str:

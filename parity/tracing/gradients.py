@@ -38,15 +38,18 @@ class GradientWatch:
     def __init__(self, backend: Backend, store: Callable[[Entry, str, Array], None]):
         self._backend, self._store = backend, store
         self._watched = list[_Watched]()
-        self._inputs = list[Any]()
-        self._known = set[int]()  # what recorded calls return, and the inputs; the list above keeps them alive
+        self._inputs, self._given = list[Any](), list[Any]()
+        self._known = set[int]()  # what recorded calls return, and the inputs; the lists above keep them alive
 
     def input(self, tensor: Any) -> Any:
         """Return an input of the network, not to be changed in place by its leaf: it may be overwritten."""
         if not tensor.is_floating_point():
             return tensor
         self._inputs.append(self._backend.leaf(tensor))
-        return self._inputs[-1].clone()
+        given = self._inputs[-1].clone()
+        self._given.append(given)
+        self._known.add(id(given))
+        return given
 
     def before(self, inputs: Sequence[Any]) -> tuple[tuple[Any, int, bool], ...]:
         """Return a call's inputs, each with its version and whether it has a gradient, as they are before the call."""

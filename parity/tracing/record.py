@@ -89,7 +89,7 @@ def _called(
     dtype: type[np.floating[Any]],
     given: Callable[[Any], Any] | None = None,
 ) -> Any:
-    """Return what the network makes of the arguments, floating arrays cast to `dtype`, each tensor as `given` has it."""
+    """Return what the network makes of the arguments, floating arrays cast to `dtype`; `given` may replace tensors."""
 
     def tensor(array: Array) -> Any:
         made = backend.to_tensor(array.astype(dtype) if array.dtype.kind == "f" else array, network)
