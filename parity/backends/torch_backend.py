@@ -18,6 +18,12 @@ import torch
 from torch import nn
 
 from parity.backends.stand_in import TensorPlace, stand_ins
+from parity.backends.torch_autograd import autograd as autograd
+from parity.backends.torch_autograd import gradients as gradients
+from parity.backends.torch_autograd import is_tracked as is_tracked
+from parity.backends.torch_autograd import leaf as leaf
+from parity.backends.torch_autograd import like as like
+from parity.backends.torch_autograd import random_numbers as random_numbers
 from parity.backends.torch_eager import eager as eager
 from parity.backends.torch_export import export_onnx
 from parity.backends.torch_functions import describe_function as describe_function
@@ -192,13 +198,15 @@ def double(network: nn.Module) -> Iterator[list[str]]:
     settings = [
         (layer, word, value)
         for _, layer in layers(network)
-        for word in known(_kind(layer)).float32
+        for word in (*known(_kind(layer)).float32, "momentum")
         if isinstance(value := getattr(layer, word, None), float)
     ]
     default = torch.get_default_dtype()
     try:
         for layer, word, value in settings:
-            setattr(layer, word, float(np.float32(value)))
+            # Paddle's momentum is the factor of the old statistics.
+            rounded = 1 - float(np.float32(1 - value)) if word == "momentum" else float(np.float32(value))
+            setattr(layer, word, rounded)
         torch.set_default_dtype(torch.float64)
         with _replaced(network, torch.float64) as changed, _exact_operators():
             yield changed
@@ -264,11 +272,6 @@ def neutral(layer: nn.Module, role: str, array: Array) -> Array:
     return array
 
 
-def autograd(on: bool) -> AbstractContextManager[Any]:
-    """Record operations for `gradients`, or do not."""
-    return torch.set_grad_enabled(on)
-
-
 def parameters(layer: nn.Module) -> dict[str, torch.Tensor]:
     """Return a layer's own trained parameters by role."""
     return {role: tensor for role, tensor in layer.named_parameters(recurse=False) if tensor.requires_grad}
@@ -279,28 +282,11 @@ def frozen(layer: nn.Module) -> list[str]:
     return [role for role, tensor in layer.named_parameters(recurse=False) if not tensor.requires_grad]
 
 
-def leaf(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the tensor, of which gradients can be asked for from now on."""
-    return tensor.requires_grad_()
-
-
-def is_tracked(tensor: torch.Tensor) -> bool:
-    """Return whether a gradient can reach what a tensor was computed from."""
-    return tensor.requires_grad
-
-
-def gradients(outputs: list[Any], cotangents: list[Array], inputs: list[Any]) -> list[Any]:
-    """Return the gradients of sum(output * cotangent) for each of the inputs, None where one has none."""
-    pairs = [(o, torch.from_numpy(c).to(o)) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
-    tracked = [i for i, tensor in enumerate(inputs) if tensor.requires_grad]
-    result: list[Any] = [None] * len(inputs)
-    if pairs and tracked:
-        grads = torch.autograd.grad(
-            [o for o, _ in pairs], [inputs[i] for i in tracked], [c for _, c in pairs], allow_unused=True
-        )
-        for i, gradient in zip(tracked, grads, strict=True):
-            result[i] = gradient
-    return result
+def statistics(layer: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the statistics that a layer keeps in training, by role."""
+    return {
+        role: tensor for role, tensor in layer._buffers.items() if role.startswith("running_") and tensor is not None
+    }
 
 
 WAYS = ("eager", "channels-last", "compile")

@@ -174,6 +174,7 @@ _PLACES = {
     "inside": "its inputs agree, its output does not",
     "settings": "its settings differ, its output on this input does not",
     "between": "all outputs so far agree, its input does not",
+    "statistics": "its inputs and its output agree, its statistics do not",
     "first": "nothing before it was compared, its input does not agree",
     "forward": "what it calls agrees, its output does not: its own forward code is wrong",
     "alone": "nothing it calls was compared, its output does not agree",
@@ -213,6 +214,8 @@ def lines(comparison: Comparison) -> list[str]:
 def _place(comparison: Comparison, layer: Layer, where: str) -> str:
     if layer.reason.endswith(SAME_OUTPUT):
         return "settings"
+    if " after this step" in layer.reason:
+        return "statistics"
     if not layer.leaf:
         return "forward" if layers_within(comparison, layer.layer) else "alone"
     return "first" if where == "between" and layer is comparison.layers[0] else where
@@ -241,8 +244,9 @@ def _summary(comparison: Comparison) -> str:
         noise = [max((layer.noise[i] for layer in comparison.layers), default=0.0) for i in range(2)]
         calls = counted(layer.layer for layer in leaves)
         gradients = "" if comparison.gradients is None else f", and so are {comparison.gradients.compared} gradients"
+        trained = " in training mode" if comparison.reference.get("mode") == "train" else ""
         return (
-            f"{start} {calls} are the same function (worst float64 distance {worst:.1e}){gradients}; "
+            f"{start} {calls} are the same function{trained} (worst float64 distance {worst:.1e}){gradients}; "
             f"float32 noise: {comparison.names[0]} {noise[0]:.0f}u, {comparison.names[1]} {noise[1]:.0f}u."
         )
     if comparison.culprits:

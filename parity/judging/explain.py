@@ -13,6 +13,7 @@ from parity.functions import caller_of
 from parity.judging.bounds import allowance, growth
 from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
 from parity.judging.judge import describe_settings
+from parity.judging.statistics import AFTER, trains
 from parity.layers import KINDS, differing_settings, is_weighted
 from parity.numerics.arrays import Array, same_bits
 from parity.numerics.distance import Distance
@@ -54,6 +55,10 @@ def with_culprits(
     for layer in comparison.layers:  # what a float64 replay does not show
         if layer.verdict == "different" and layer.reason.endswith(SAME_OUTPUT):
             _ = reasons.setdefault(layer.layer, layer.reason)
+        elif layer.verdict == "different" and AFTER in layer.reason and layer.inputs_agree:
+            call = next(call for call in reference.calls if call.key == (layer.layer, layer.call))
+            differences = _differences(call, partners.get(call.key), reference, comparison.names, states)
+            _ = reasons.setdefault(layer.layer, "; ".join(differences) or layer.reason)
     for layer in comparison.layers:
         if layer.verdict == "precision" or (layer.verdict == "invalid" and not reasons):
             _ = reasons.setdefault(layer.layer, layer.reason)
@@ -128,7 +133,10 @@ def _differences(
     differences += describe_settings(settings, call, partner, names)
     differences += _attributes(call.config.get("attributes", {}), partner.config.get("attributes", {}), names)
     reference_trains, candidate_trains = (each.config.get("training", False) for each in (call, partner))
-    if reference_trains != candidate_trains:
+    if reference_trains != candidate_trains and trains(reference):
+        name = names[0] if candidate_trains else names[1]
+        differences.append(f"in evaluation mode in {name}, in training mode in the other")
+    elif reference_trains != candidate_trains:
         name = names[1] if candidate_trains else names[0]
         differences.append(f"in training mode in {name}: call .eval() on the network")
     if states is not None and call.leaf:

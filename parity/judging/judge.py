@@ -20,15 +20,14 @@ from parity.judging.bounds import bound, growth
 from parity.judging.comparison import PASSES, SAME_OUTPUT, VERDICTS, Comparison, Divergence, Layer, names_of
 from parity.judging.gradients import judge_gradients, zero_in_exact_arithmetic
 from parity.judging.pairing import Alignment, align, output_pairs, tensor_pairs
-from parity.judging.tensors import Reach, TensorResult
+from parity.judging.statistics import judge_statistics, of_biased, trains
+from parity.judging.tensors import MUST_BE_EQUAL, Reach, TensorResult, mismatch, too_noisy
 from parity.judging.units import other_weights
 from parity.layers import differing_settings, has_weights
-from parity.numerics.arrays import Array
-from parity.numerics.distance import ROUNDOFF32, Distance, distance, scales
+from parity.numerics.distance import ROUNDOFF32, Distance, distance
 from parity.safetensors_file import Scratch
 from parity.tracing.trace import Call, Noise, Trace
 
-MUST_BE_EQUAL = " must be equal"
 _ROLES = "reference", "candidate"
 
 
@@ -76,7 +75,7 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1, va
         {role: tuple(_label(call) for call in calls) for role, calls in unpaired.items()},
         reference.manifest,
         candidate.manifest,
-        (*problems, *_notes(reference, candidate, alignment, layers)),
+        (*problems, *_notes(reference, candidate, alignment, layers), *of_biased(judgement.biased)),
         gradients,
     )
 
@@ -124,6 +123,8 @@ def _problems(reference: Trace, candidate: Trace, alignment: Alignment, unpaired
     weighted = [call.layer for call in unpaired if has_weights(call.kind, call.config) and not is_function(call.layer)]
     if weighted:
         problems.append(f"layers with weights have no partner of the same name: {', '.join(weighted[:6])}")
+    if trains(reference) != trains(candidate):
+        problems.append("one was run in training mode, the other in evaluation mode")
     if _differ("input_sha256", reference, candidate):
         problems.append("the two were given different inputs")
     return problems
@@ -153,7 +154,16 @@ def _notes(reference: Trace, candidate: Trace, alignment: Alignment, layers: Seq
     tf32 = [str(trace.manifest.get("framework")) for trace in (reference, candidate) if trace.manifest.get("tf32")]
     if tf32:
         notes.append(f"TF32 was on: {' and '.join(tf32)}")
-    return notes + _training_notes(alignment, names_of(reference.manifest, candidate.manifest))
+    for role, trace in zip(_ROLES, (reference, candidate), strict=True):
+        if draws := trace.manifest.get("draws"):
+            notes.append(
+                f"the {role} draws random numbers by itself ({', '.join(map(str, draws))}: a drop path by hand?): only "
+                "dropout has the same masks on both sides"
+            )
+    # In training mode such settings count.
+    return notes + (
+        [] if trains(reference) else _training_notes(alignment, names_of(reference.manifest, candidate.manifest))
+    )
 
 
 def _training_notes(alignment: Alignment, names: tuple[str, str]) -> list[str]:
@@ -195,6 +205,8 @@ class _Judge:
         self.pairs = alignment.pairs
         self.named, self.values_only = alignment.named, values_only
         self.names = names_of(reference.manifest, candidate.manifest)
+        self.trains = trains(reference)
+        self.biased = dict[str, int]()  # layers whose variance Paddle stores by its own rule: values per channel
         self.tf32 = any(trace.manifest.get("tf32") for trace in (reference, candidate))
         calls = reference.calls
         grown = growth(calls)
@@ -245,6 +257,7 @@ class _Judge:
             self._tensor(pair.label, pair.reference, pair.candidate, pair.noise, reach)
             for pair in output_pairs(reference_call, candidate_call)
         ]
+        results += self._statistics(reference_call, candidate_call, reach)
         results = results or [TensorResult("exact", "")]
         worst = max(results, key=lambda result: VERDICTS.index(result.verdict))
         furthest = max(results, key=lambda result: result.gap.relative / (result.allowance or np.inf))
@@ -266,6 +279,15 @@ class _Judge:
             inputs_agree=self._inputs_agree(reference_call, candidate_call, reach),
         )
         return self._with_settings(layer, reference_call, candidate_call)
+
+    def _statistics(self, reference_call: Call, candidate_call: Call, reach: Reach) -> list[TensorResult]:
+        """Judge the running statistics that a call has updated."""
+        sides = (self.reference, reference_call), (self.candidate, candidate_call)
+        judged = lambda label, pair, noise: self._tensor(label, *pair, noise, reach)
+        results, count = judge_statistics(*sides, judged)
+        if count:
+            self.biased[reference_call.layer] = count
+        return results
 
     def gradient(self, reference_call: Call, candidate_call: Call, label: str) -> TensorResult:
         """Judge one pair of gradients."""
@@ -296,7 +318,8 @@ class _Judge:
         if reference_call.kind != candidate_call.kind and reference_call.key not in self.named:
             return layer  # exporters and people write one function as another: a ReLU as a clamp
         kinds = (reference_call.kind, reference_call.config), (candidate_call.kind, candidate_call.config)
-        settings, _ = differing_settings(*kinds, len(self.reference.shape(reference_call.inputs[0])))
+        settings, training = differing_settings(*kinds, len(self.reference.shape(reference_call.inputs[0])))
+        settings += training if self.trains else []
         if not settings:
             return layer
         sentences = describe_settings(settings, reference_call, candidate_call, self.names)
@@ -324,7 +347,7 @@ class _Judge:
     def _tensor(
         self, what: str, a: str, b: str, noises: tuple[Noise, Noise], reach: Reach, smooth: bool = True
     ) -> TensorResult:
-        gap, shapes = self.distances[a, b], (self.reference.shape(a), self.candidate.shape(b))
+        gap, shapes = self._distance((a, b)), (self.reference.shape(a), self.candidate.shape(b))
         dtypes = self.reference.dtype(a), self.candidate.dtype(b)
         elements = math.prod(shapes[0])
         exact = dtypes[0].kind != "f"  # an index, a count or a mask must be equal: rounding explains nothing
@@ -345,35 +368,14 @@ class _Judge:
             verdict, reason = "invalid", f"{values} at index {gap.index}"
         elif not gap.relative <= allowed:
             verdict = "different"
-            reason = _mismatch(self.reference.tensor(a), self.candidate.tensor(b), gap, allowed)
+            reason = mismatch(self.reference.tensor(a), self.candidate.tensor(b), gap, allowed)
         elif not exact and (self.tf32 or not max(noise) <= limit):
             errors = f"float32 error {noise[0]:.4g}u in the reference, {noise[1]:.4g}u in the candidate"
-            cause = "TF32 was on" if self.tf32 else _too_noisy(noise, limit)
+            cause = "TF32 was on" if self.tf32 else too_noisy(noise, limit)
             verdict, reason = "precision", f"{errors}, arithmetic explains {limit:.4g}u: {cause}"
         elif gap.relative == 0 and noises[0].digest == noises[1].digest:
             verdict = "exact"
         return TensorResult(verdict, f"{what}: {reason}" if reason else "", gap, allowed, noise, limit)
-
-
-def _too_noisy(noise: tuple[float, float], limit: float) -> str:
-    names = [f"the {role}" for role, value in zip(_ROLES, noise, strict=True) if not value <= limit]
-    return " and ".join(names) + " computes in less than float32"
-
-
-def _mismatch(expected: Array, actual: Array, gap: Distance, allowed: float) -> str:
-    """Return the failure text, in the manner of torch.testing.assert_close."""
-    if expected.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            differ = (np.abs(actual - expected) > allowed * scales(expected)) & (actual != expected)
-        numbers = f"{gap.expected:.17g} in the reference, {gap.actual:.17g} in the candidate"
-        ending = f"; distance {gap.relative:.3g}, allowed {allowed:.3g}"
-    else:
-        differ = actual != expected
-        numbers = f"{gap.expected} in the reference, {gap.actual} in the candidate"
-        ending = f"; {expected.dtype}{MUST_BE_EQUAL}"
-    count = int(np.count_nonzero(differ))
-    share = f"{count} of {expected.size} elements differ ({count / expected.size:.1%})"
-    return f"{share}; worst at index {gap.index}: {numbers}{ending}"
 
 
 def _first_divergence(layers: Sequence[Layer]) -> Divergence | None:

@@ -83,7 +83,7 @@ def compare_models(
         for worker, model, path in zip(pool, models, paths, strict=True):
             if worker is not None:
                 described = setup(name, model, weights, options)
-                worker.submit(jobs.Trace(described, inputs, path, options.gradients, names))
+                worker.submit(jobs.Trace(described, inputs, path, options.gradients, names, options.mode))
         report = on_progress and (
             lambda worker, precision, done, total: on_progress(worker.backend, precision, done, total)
         )

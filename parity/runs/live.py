@@ -20,6 +20,7 @@ from parity.tracing.overwriting import overwriting
 from parity.tracing.record import record
 from parity.tracing.replay import replay
 from parity.tracing.trace import Trace
+from parity.tracing.training import Mode
 
 
 def backend_of(network: Any) -> Backend:
@@ -42,13 +43,15 @@ def compare(
     *,
     transfer: bool = True,
     gradients: bool = False,
+    mode: Mode = "eval",
     values_only: bool = False,
 ) -> Comparison:
     """Return whether two live networks compute the same function, layer by layer.
 
     Mode, dtype, hooks, gradients and weights of both are unchanged afterwards, except that with `transfer` the
     candidate keeps the reference's weights. A network in training mode is compared in evaluation mode; a single layer
-    left in training mode within a network in evaluation mode is compared, and reported, as it is.
+    left in training mode within a network in evaluation mode is compared, and reported, as it is. With `mode` "train"
+    it is the other way round.
 
     Args:
         reference: A torch.nn.Module or paddle.nn.Layer held to be right, or a callable that returns one. DataParallel,
@@ -59,7 +62,8 @@ def compare(
             arguments, or for one argument that is a dict if `forward` takes no such names. Lists, dicts, numbers and
             None may be nested in it. Floating arrays are cast to each run's precision.
         transfer: Copy the reference's weights into the candidate first; False takes both as they are.
-        gradients: Also compare gradients by layer outputs and parameters.
+        gradients: Also compare gradients by every call's outputs, parameters and the inputs.
+        mode: "eval", or "train": BatchNorm by the batch, its updated statistics, and dropout by the same masks.
         values_only: Let layers pass whose settings differ as long as their output on this input does not.
 
     Raises:
@@ -76,6 +80,8 @@ def compare(
         >>> result.first_divergence.layer, [culprit.layer for culprit in result.culprits]
         ('1', ['1'])
     """
+    if mode not in ("eval", "train"):
+        raise ParityError(f"mode {mode!r}: 'eval' or 'train'")
     given = from_objects(inputs)
     with contextlib.ExitStack() as stack:
         sides = [network_in(network) for network in (reference, candidate)]
@@ -93,14 +99,14 @@ def compare(
         for side, backend, role, notes in zip(sides, backends, ("reference", "candidate"), ([], told), strict=True):
             manifest = {**side.manifest, **({"weights_notes": notes} if notes else {})}
             with explained(side.network):
-                record(backend, side.network, given, folder / role, manifest=manifest, gradients=gradients)
+                record(backend, side.network, given, folder / role, manifest=manifest, gradients=gradients, mode=mode)
             traces.append(stack.enter_context(Trace(folder / role)))
         expected, actual = traces
         comparison = judge(type(networks[0]).__name__, expected, actual, values_only=values_only)
         if comparison.ok:
             return with_notes(comparison)
         states = backends[0].get_state(networks[0]), backends[1].get_state(networks[1])
-        replayed = replay(backends[1], networks[1], expected)
+        replayed = replay(backends[1], networks[1], expected, mode)
         explanation = with_order(with_culprits(comparison, expected, actual, replayed, states), expected, actual)
-        tried = lambda i, limit: overwriting(backends[i], networks[i], given, traces[1 - i], limit)
+        tried = lambda i, limit: overwriting(backends[i], networks[i], given, traces[1 - i], limit, mode)
         return with_notes(with_overwriting(explanation, tried))

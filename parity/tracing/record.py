@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -26,7 +27,8 @@ from parity.tracing.backend import Backend, OnProgress
 from parity.tracing.gradients import GradientWatch
 from parity.tracing.inputs import Arguments, Inputs, as_bound, bound, input_digest, mapped
 from parity.tracing.trace import Call, Noise, TraceWriter
-from parity.tracing.watch import TensorCache, flatten, inference_mode, keys, leaves, watched
+from parity.tracing.training import Mode, running
+from parity.tracing.watch import TensorCache, flatten, keys, leaves, watched
 
 
 def record(
@@ -37,12 +39,14 @@ def record(
     *,
     manifest: Mapping[str, Any] | None = None,
     gradients: bool = False,
+    mode: Mode = "eval",
     progress: OnProgress | None = None,
 ) -> None:
     """Run `network` twice, in float64 and in its own precision, and write the Trace to `path`.
 
     A network in training mode is recorded in evaluation mode; one in evaluation mode is recorded as it is, including a
-    layer left in training mode. Afterwards mode, weights, statistics and gradients are as they were before.
+    layer left in training mode. With `mode` "train" it is the other way round. Afterwards mode, weights, statistics,
+    gradients and random numbers are as they were before.
 
     Args:
         backend: The module of the network's framework.
@@ -51,6 +55,7 @@ def record(
         path: Where the Trace goes.
         manifest: Further entries of the manifest.
         gradients: Whether to record the gradients of a fixed random projection of the network's outputs.
+        mode: "eval", or "train": statistics of the batch, which update the running ones, and dropout by fixed masks.
         progress: Called as OnProgress says.
 
     Raises:
@@ -59,25 +64,27 @@ def record(
     """
     arguments = bound(network, inputs)
     with as_bound(network, inputs, arguments):
-        recorder = _Recorder(backend, network, path, gradients, progress)
+        recorder = _Recorder(backend, network, path, gradients, mode, progress)
         layers, functions = watched(recorder.layers, recorder.wrap), backend.functions(network, recorder.function)
-        with inference_mode(backend, network), layers, functions:
+        with running(backend, network, mode) as drawn, layers, functions:
             with backend.double(network) as changed64:
                 recorder.run("float64", arguments)
             with backend.native(network) as changed32:
                 recorder.run("float32", arguments)
     entries = {**backend.manifest(network), "input_sha256": input_digest(inputs), **(manifest or {})}
-    if network.training:
+    if mode == "train":
+        entries |= {"mode": mode, **({"draws": drawn} if drawn else {})}
+    elif network.training:
         entries["training_mode"] = True
     if changed := list(dict.fromkeys([*changed64, *changed32])):
         entries["changed_weights"] = changed
     recorder.close(entries)
 
 
-def outputs64(backend: Backend, network: Any, inputs: Inputs) -> list[Array]:
-    """Return the network's outputs in float64, in evaluation mode, without recording."""
+def outputs64(backend: Backend, network: Any, inputs: Inputs, mode: Mode = "eval") -> list[Array]:
+    """Return the network's outputs in float64, in the mode, without recording."""
     arguments = bound(network, inputs)
-    with inference_mode(backend, network), backend.double(network), backend.autograd(False):
+    with running(backend, network, mode), backend.double(network), backend.autograd(False):
         outputs = _called(backend, network, arguments, np.float64)
         return [backend.to_numpy(tensor) for tensor in flatten(outputs, backend.is_tensor)]
 
@@ -124,12 +131,18 @@ class _Begun(NamedTuple):
 
 class _Recorder:
     def __init__(
-        self, backend: Backend, network: Any, path: str | os.PathLike[str], gradients: bool, progress: OnProgress | None
+        self,
+        backend: Backend,
+        network: Any,
+        path: str | os.PathLike[str],
+        gradients: bool,
+        mode: Mode,
+        progress: OnProgress | None,
     ):
         self.backend, self.network = backend, network
         self.gradients: GradientWatch | None = None
         self.with_gradients, self.progress = gradients, progress
-        self.writer = TraceWriter(path)
+        self.writer, self.trains = TraceWriter(path), mode == "train"
         self.layers = list(backend.layers(network))
         self.leaves = leaves(backend, self.layers)
         self.calls: list[dict[str, Any]] = []  # of layers and functions, by their end
@@ -183,6 +196,8 @@ class _Recorder:
                 check_input(name, kind, config, tuple(inputs[0].shape))
             replayable = bool(inputs) and not kwargs and all(map(self.backend.is_tensor, args))
             begun = self._begin(name, kind, config, inputs, replayable, _kernel(self.backend, kind, layer))
+            statistics = self.backend.statistics(layer) if self.trains and layer.training else {}
+            before = self._statistics(statistics)
             self.stack.append(opened)
             try:
                 result = forward(*args, **kwargs)
@@ -193,6 +208,8 @@ class _Recorder:
             finally:
                 _ = self.stack.pop()
             entry = self._end(begun, result, leaf and begun.position == len(self.calls))
+            if statistics and entry is not None:
+                self._keep_statistics(entry, before, self.backend.statistics(layer))
             if self.gradients is not None and entry is not None:
                 outputs = flatten(result, self.backend.is_tensor)
                 self.gradients.call(entry, layer, begun.before, outputs, leaf)
@@ -267,7 +284,7 @@ class _Recorder:
             "shapes": shapes,
             "labels": keys(result, self.backend.is_tensor),
             "kernel": begun.kernel,
-            "terms": _terms(begun.name, begun.config, before, shapes[0] if shapes else ()),
+            "terms": _terms(begun, before, shapes[0] if shapes else ()),
             "replayable": begun.replayable,
         }
         self.calls.append(entry)
@@ -307,6 +324,22 @@ class _Recorder:
                 noise = measured_noise(self.backend.to_numpy(tensor), self.writer.read(name))
                 self.cache.put(tensor, noise)
         return noise
+
+    def _statistics(self, tensors: Mapping[str, Any]) -> dict[str, str]:
+        """Write statistics, and return their names in the file; nothing in the float32 run."""
+        if self.precision != "float64":
+            return {}
+        return {role: self.writer.add(self.backend.to_numpy(tensor)) for role, tensor in tensors.items()}
+
+    def _keep_statistics(self, entry: dict[str, Any], before: Mapping[str, str], tensors: Mapping[str, Any]) -> None:
+        if self.precision == "float64":
+            entry |= {"statistics_before": before, "statistics": self._statistics(tensors)}
+            return
+        arrays = {role: self.backend.to_numpy(tensor) for role, tensor in tensors.items()}
+        names = entry.get("statistics", {})
+        entry["statistics_noise"] = {
+            role: measured_noise(arrays[role], self.writer.read(name)) for role, name in names.items() if role in arrays
+        }
 
     def _gradient(self, entry: dict[str, Any], label: str, array: Array) -> None:
         """Keep a gradient: that of the float64 run, or its noise."""
@@ -349,9 +382,12 @@ def _readable(layer: str) -> Iterator[None]:
         raise ParityError(f"{layer}: takes or returns a tensor that cannot be compared: {message}") from error
 
 
-def _terms(call: str, config: Config, before: tuple[int, ...], after: tuple[int, ...]) -> int:
+def _terms(call: _Begun, before: tuple[int, ...], after: tuple[int, ...]) -> int:
     """Return the length of the longest sum in one output element of a call."""
-    name = function_of(call)
+    config, name = call.config, function_of(call.name)
+    if config.get("training") and "momentum" in known(call.kind).settings and not config.get("use_global_stats"):
+        # The batch's statistics are sums of numbers of either sign: they grow like the root of how many there are.
+        return math.isqrt(math.prod(before) // max(1, config["num_features"])) + 1
     if name in CONTRACTIONS:
         return max(before, default=1)
     return 1 if name in MOVES else terms(config, before, after)

@@ -10,20 +10,21 @@ from parity.layers import check_input
 from parity.numerics.distance import Distance, distance
 from parity.tracing.backend import Backend
 from parity.tracing.trace import Trace
-from parity.tracing.watch import flatten, inference_mode
+from parity.tracing.training import Mode, running
+from parity.tracing.watch import flatten
 
 # By layer and call: the distance of its output from the reference's, or why it could not take the reference's input.
 Replay = dict[tuple[str, int], Distance | str]
 
 
-def replay(backend: Backend, network: Any, reference: Trace) -> Replay:
+def replay(backend: Backend, network: Any, reference: Trace, mode: Mode = "eval") -> Replay:
     """Return the distance of each layer's float64 output from the reference's, given the reference's float64 input.
 
     Runs on failure only. A layer that was called with more than tensors (keywords, numbers) is left out.
     """
     layers = dict(backend.layers(network))
     results: Replay = {}
-    with inference_mode(backend, network), backend.double(network), backend.autograd(False):
+    with running(backend, network, mode), backend.double(network), backend.autograd(False):
         for call in reference.calls:
             if not call.replayable or call.layer not in layers:
                 continue

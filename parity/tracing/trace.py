@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -61,6 +61,9 @@ class Call:
         kernel: The fingerprint of its weight, where it sums products of weights: `parity.numerics.fingerprint`.
         unreached: Labels, as those of `gradients`, of what no gradient reaches.
         detached: Labels of its inputs and outputs that have no gradient by themselves: detached, or computed without.
+        statistics: Names of its running statistics after the call, by "running_mean"; recorded in training mode.
+        statistics_before: Likewise, before the call.
+        statistics_noise: The float32 noise of `statistics`.
         frozen: Its parameters that are not trained, if gradients were asked for.
     """
 
@@ -82,6 +85,9 @@ class Call:
     unreached: tuple[str, ...] = ()
     detached: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    statistics: Mapping[str, str] = field(default_factory=dict)
+    statistics_before: Mapping[str, str] = field(default_factory=dict)
+    statistics_noise: Mapping[str, Noise] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, int]:
@@ -173,7 +179,7 @@ class _Header:
 
 def _problem(call: Call, entries: Mapping[str, Any]) -> str:
     """Return the first field of a call that no run can have recorded, and its value; "" if there is none."""
-    for word in ("inputs", "outputs", "gradients"):
+    for word in ("inputs", "outputs", "gradients", "statistics", "statistics_before"):
         names = getattr(call, word)
         for name in names.values() if isinstance(names, Mapping) else names:
             if name not in entries:
@@ -184,6 +190,8 @@ def _problem(call: Call, entries: Mapping[str, Any]) -> str:
         return f"noise: {len(call.noise)} of them for {len(call.outputs)} outputs"
     if unmeasured := sorted(call.gradients.keys() - call.gradient_noise.keys()):
         return f"gradient_noise: none for {unmeasured[0]!a:.40}"
+    if unmeasured := sorted(call.statistics.keys() - call.statistics_noise.keys()):
+        return f"statistics_noise: none for {unmeasured[0]!a:.40}"
     # A number larger than any run's, or NaN, would make every allowance infinite.
     for word, value, least in (
         ("number", call.number, 0),
@@ -192,7 +200,9 @@ def _problem(call: Call, entries: Mapping[str, Any]) -> str:
     ):
         if not least <= value <= 2**53:
             return f"{word}: no run has {value!r:.40}"
-    if any(noise.relative < 0 for noise in (*call.noise, *call.gradient_noise.values())):
+    if any(
+        noise.relative < 0 for noise in (*call.noise, *call.gradient_noise.values(), *call.statistics_noise.values())
+    ):
         return "noise: a distance below 0"
     if type(call.config.get("constant", 0)) is not int:
         return f"config['constant']: expected an integer, found {call.config['constant']!a:.40}"
