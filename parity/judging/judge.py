@@ -283,7 +283,7 @@ class _Judge:
     def _statistics(self, reference_call: Call, candidate_call: Call, reach: Reach) -> list[TensorResult]:
         """Judge the running statistics that a call has updated."""
         sides = (self.reference, reference_call), (self.candidate, candidate_call)
-        judged = lambda label, pair, noise: self._tensor(label, *pair, noise, reach)
+        judged = lambda label, pair, noise: self._tensor(label, pair[0], pair[1], noise, reach)
         results, count = judge_statistics(*sides, judged)
         if count:
             self.biased[reference_call.layer] = count

@@ -97,7 +97,7 @@ def of_biased(layers: Mapping[str, int]) -> list[str]:
     least = min(layers, key=lambda layer: layers[layer])
     n = layers[least]
     return [
-        f"running variance ({len(layers)} BatchNorm): the same but for the frameworks' own difference: Paddle stores the "
-        f"biased variance, torch n / (n - 1) times it, here at most {n / (n - 1):.4g} ({least}, n = {n}); see "
+        f"running variance ({len(layers)} BatchNorm): the same but for the frameworks' own difference: Paddle stores "
+        f"the biased variance, torch n / (n - 1) times it, here at most {n / (n - 1):.4g} ({least}, n = {n}); see "
         "docs/differences.md#bn-variance"
     ]
