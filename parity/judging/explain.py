@@ -13,7 +13,7 @@ from parity.functions import caller_of
 from parity.judging.bounds import allowance, growth
 from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
 from parity.judging.judge import describe_settings
-from parity.judging.statistics import AFTER, trains
+from parity.judging.statistics import AFTER, amplification, amplified, trains
 from parity.layers import KINDS, differing_settings, is_weighted
 from parity.numerics.arrays import Array, same_bits
 from parity.numerics.distance import Distance
@@ -87,6 +87,7 @@ def _differs(call: Call, reference: Trace, replayed: Replay, judged: Mapping[tup
     if isinstance(result, str):
         return True
     grown = growth([call] if call.leaf else reference.calls)[-1]
+    grown *= amplified(reference, call).own if call.leaf else max(amplification(reference)[0].values())
     elements = math.prod(reference.shape(call.outputs[0])) if call.outputs else 1
     return not result.relative <= allowance(grown, result.peak, elements)
 

@@ -20,7 +20,7 @@ from parity.judging.bounds import bound, growth
 from parity.judging.comparison import PASSES, SAME_OUTPUT, VERDICTS, Comparison, Divergence, Layer, names_of
 from parity.judging.gradients import judge_gradients, zero_in_exact_arithmetic
 from parity.judging.pairing import Alignment, align, output_pairs, tensor_pairs
-from parity.judging.statistics import judge_statistics, of_biased, trains
+from parity.judging.statistics import amplification, judge_statistics, of_biased, of_few, trains
 from parity.judging.tensors import MUST_BE_EQUAL, Reach, TensorResult, mismatch, too_noisy
 from parity.judging.units import other_weights
 from parity.layers import differing_settings, has_weights
@@ -58,6 +58,7 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1, va
     # A layer without a node in a file is listed only: the outputs, which are always compared, show whether it matters.
     missing = [] if alignment.by_order else [call for calls in unpaired.values() for call in calls]
     problems = _problems(reference, candidate, alignment, missing)
+    few = of_few(reference, candidate)
     agrees = not problems and verdict in PASSES
     gradients = judge_gradients(reference, candidate, alignment.pairs, judgement.gradient, agrees)
     divergence = _first_divergence(layers)
@@ -75,7 +76,7 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1, va
         {role: tuple(_label(call) for call in calls) for role, calls in unpaired.items()},
         reference.manifest,
         candidate.manifest,
-        (*problems, *_notes(reference, candidate, alignment, layers), *of_biased(judgement.biased)),
+        (*problems, *_notes(reference, candidate, alignment, layers), *of_biased(judgement.biased), *few),
         gradients,
     )
 
@@ -211,7 +212,10 @@ class _Judge:
         calls = reference.calls
         grown = growth(calls)
         folded = itertools.accumulate(1 if call.key in alignment.folded else 0 for call in calls)
-        reaches = map(Reach, grown, folded)
+        # Behind a normalisation by few values no bound on float32's rounding holds: it is shown, not judged.
+        factors, backward = amplification(reference)
+        self.amplified = {key for key, factor in factors.items() if factor > 1}
+        reaches = map(Reach, (after * factors[call.key] for after, call in zip(grown, calls, strict=True)), folded)
         self.forward = {call.key: reach for call, reach in zip(calls, reaches, strict=True)}
         # What one side computes by a function, which is no call, the other may compute by a layer or a node that is.
         self.candidate_growth = {
@@ -220,7 +224,7 @@ class _Judge:
         # A gradient has passed the whole network forward, and the layers behind its own backward. In float32 it is
         # shown, not judged: where an activation is within rounding of ReLU's kink, the gradient jumps by more than any
         # bound on rounding.
-        self.backward = Reach(2 * max(grown, default=0.0))
+        self.backward = Reach(2 * backward * max(grown, default=0.0))
         self.buffers = threading.local()
         pairs = dict.fromkeys(
             pair
@@ -252,9 +256,10 @@ class _Judge:
         reach = self.forward[reference_call.key]
         grown = max(reach.grown, self.candidate_growth[candidate_call.key])
         reach = replace(reach, grown=grown, known_error=known_error)
+        smooth = reference_call.key not in self.amplified
         results = self._unpaired(reference_call, candidate_call)
         results += [
-            self._tensor(pair.label, pair.reference, pair.candidate, pair.noise, reach)
+            self._tensor(pair.label, pair.reference, pair.candidate, pair.noise, reach, smooth)
             for pair in output_pairs(reference_call, candidate_call)
         ]
         results += self._statistics(reference_call, candidate_call, reach)
@@ -283,7 +288,7 @@ class _Judge:
     def _statistics(self, reference_call: Call, candidate_call: Call, reach: Reach) -> list[TensorResult]:
         """Judge the running statistics that a call has updated."""
         sides = (self.reference, reference_call), (self.candidate, candidate_call)
-        judged = lambda label, pair, noise: self._tensor(label, pair[0], pair[1], noise, reach)
+        judged = lambda label, pair, noise: self._tensor(label, pair[0], pair[1], noise, reach, smooth=False)
         results, count = judge_statistics(*sides, judged)
         if count:
             self.biased[reference_call.layer] = count
