@@ -212,6 +212,10 @@ class _Walk:
                 call, reason = walk.blame(tensor)
                 blamed.add(call.key)
                 yield walk.key(call), reason
+        if not self.found.forward_agrees:  # the gradients that are left prove nothing
+            for stray, call in self.strays.items():
+                if self._cut(stray, call) and call.key not in blamed:
+                    yield self.key(call), self._detached_before(stray, call)
         for pair in reversed(self.found.pairs):
             for label in _labels(pair):
                 key = pair[0].key
@@ -337,11 +341,14 @@ class _Walk:
             call = self.writers[before[0]]
         for name in call.inputs:
             if self._cut(name, call) and name in self.strays:
-                same = [each for each in self.writers if self.fingerprints.get(each) == self.fingerprints.get(name)]
-                where = f"between {self._name(same[-1])} and {_label(call)}" if same else f"before {_label(call)}"
-                return call, f"no gradient passes {_label(call)} in the {self.role}: detached {where}"
+                return call, self._detached_before(name, call)
         how = "its output is detached, or computed without gradients"
         return call, f"no gradient passes {_label(call)} in the {self.role}: {how}"
+
+    def _detached_before(self, name: str, call: Call) -> str:
+        same = [each for each in self.writers if self.fingerprints.get(each) == self.fingerprints.get(name)]
+        where = f"between {self._name(same[-1])} and {_label(call)}" if same else f"before {_label(call)}"
+        return f"no gradient passes {_label(call)} in the {self.role}: detached {where}"
 
     def _cut(self, name: str, call: Call) -> bool:
         """Return whether a tensor of a call is one that no gradient can pass, on this side alone."""
