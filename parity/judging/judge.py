@@ -19,8 +19,9 @@ from parity.functions import caller_of, commutes, is_function
 from parity.judging.bounds import bound, growth
 from parity.judging.comparison import PASSES, SAME_OUTPUT, VERDICTS, Comparison, Divergence, Layer, names_of
 from parity.judging.gradients import judge_gradients, zero_in_exact_arithmetic
+from parity.judging.owners import owners
 from parity.judging.pairing import Alignment, align, output_pairs, tensor_pairs
-from parity.judging.statistics import amplification, judge_statistics, of_biased, of_few, trains
+from parity.judging.statistics import AFTER, amplification, judge_statistics, of_biased, of_few, trains
 from parity.judging.tensors import MUST_BE_EQUAL, Reach, TensorResult, mismatch, too_noisy
 from parity.judging.units import other_weights
 from parity.layers import differing_settings, has_weights
@@ -60,7 +61,8 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1, va
     problems = _problems(reference, candidate, alignment, missing)
     few = of_few(reference, candidate)
     agrees = not problems and verdict in PASSES
-    gradients = judge_gradients(reference, candidate, alignment.pairs, judgement.gradient, agrees)
+    owning = (*alignment.pairs, *judgement.owners.values())
+    gradients = judge_gradients(reference, candidate, owning, judgement.gradient, agrees)
     divergence = _first_divergence(layers)
     if gradients is not None:
         verdict = max(verdict, gradients.verdict, key=VERDICTS.index)
@@ -86,7 +88,11 @@ def _is_sound(layer: Layer, layers: Sequence[Layer], alignment: Alignment) -> bo
 
     Layers of the same name are a pair in any case.
     """
-    if layer.reason.endswith(SAME_OUTPUT) or (layer.verdict not in ("different", "invalid") and layer.inputs_agree):
+    if (
+        layer.reason.endswith(SAME_OUTPUT)
+        or AFTER in layer.reason
+        or (layer.verdict not in ("different", "invalid") and layer.inputs_agree)
+    ):
         return True
     if alignment.by_order:
         return not any(other.layer == "" and other.verdict in PASSES for other in layers)
@@ -203,7 +209,7 @@ class _Judge:
 
     def __init__(self, reference: Trace, candidate: Trace, alignment: Alignment, threads: int, values_only: bool):
         self.reference, self.candidate = reference, candidate
-        self.pairs = alignment.pairs
+        self.pairs, self.owners = alignment.pairs, owners(reference, candidate, alignment.pairs)
         self.named, self.values_only = alignment.named, values_only
         self.names = names_of(reference.manifest, candidate.manifest)
         self.trains = trains(reference)
@@ -262,7 +268,7 @@ class _Judge:
             self._tensor(pair.label, pair.reference, pair.candidate, pair.noise, reach, smooth)
             for pair in output_pairs(reference_call, candidate_call)
         ]
-        results += self._statistics(reference_call, candidate_call, reach)
+        results += self._statistics(*self.owners.get(reference_call.key, (reference_call, candidate_call)), reach)
         results = results or [TensorResult("exact", "")]
         worst = max(results, key=lambda result: VERDICTS.index(result.verdict))
         furthest = max(results, key=lambda result: result.gap.relative / (result.allowance or np.inf))

@@ -283,3 +283,19 @@ def test_the_gradient_of_the_input_is_compared():
     assert result.ok
     assert alone.gradients.compared == 1
     assert alone.gradients.worst == "(network) input 0"
+
+
+def test_parameters_of_a_layer_that_calls_a_function_are_compared():
+    class Own(paddle.nn.BatchNorm2D):
+        def forward(self, x):
+            return super().forward(x)  # a function of the framework's, called by a user's layer
+
+    ours, theirs = net("torch"), net("paddle")
+    count = compare(ours, theirs, PICTURE, gradients=True).gradients.compared
+    theirs.norm = Own(4)
+    theirs.eval()
+    result = compare(ours, theirs, PICTURE, gradients=True)
+    assert result.ok
+    assert result.gradients.compared == count
+    freeze(theirs.norm)
+    assert [culprit.layer for culprit in compare(ours, theirs, PICTURE, gradients=True).culprits] == ["norm"]
