@@ -190,9 +190,9 @@ def lines(comparison: Comparison) -> list[str]:
     """Return the reasons for the verdict: notes, unmatched layers, gradients, first divergence, culprits."""
     reasons = [f"note: {note}" for note in comparison.notes]
     if (found := comparison.gradients) is not None:
-        numbers = f"worst float64 distance {found.distance:.1e} (allowed {found.allowance:.0e})"
-        worst = f", {numbers}: {found.worst}" if found.compared else ""
+        worst = f"; worst distance {found.distance:.1e}, allowed {found.allowance:.0e}" if found.compared else ""
         reasons.append(f"gradients: {found.compared} compared, {found.verdict}{worst}")
+        reasons += [f"  {found.worst}"] if found.compared else []
     for role, names in comparison.unmatched.items():
         if names:
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
