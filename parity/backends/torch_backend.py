@@ -198,15 +198,13 @@ def double(network: nn.Module) -> Iterator[list[str]]:
     settings = [
         (layer, word, value)
         for _, layer in layers(network)
-        for word in (*known(_kind(layer)).float32, "momentum")
+        for word in known(_kind(layer)).float32
         if isinstance(value := getattr(layer, word, None), float)
     ]
     default = torch.get_default_dtype()
     try:
         for layer, word, value in settings:
-            # Paddle's momentum is the factor of the old statistics.
-            rounded = 1 - float(np.float32(1 - value)) if word == "momentum" else float(np.float32(value))
-            setattr(layer, word, rounded)
+            setattr(layer, word, float(np.float32(value)))
         torch.set_default_dtype(torch.float64)
         with _replaced(network, torch.float64) as changed, _exact_operators():
             yield changed

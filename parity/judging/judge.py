@@ -21,7 +21,7 @@ from parity.judging.comparison import PASSES, SAME_OUTPUT, VERDICTS, Comparison,
 from parity.judging.gradients import judge_gradients, zero_in_exact_arithmetic
 from parity.judging.owners import owners
 from parity.judging.pairing import Alignment, align, output_pairs, tensor_pairs
-from parity.judging.statistics import AFTER, amplification, judge_statistics, of_biased, of_few, trains
+from parity.judging.statistics import AFTER, MOMENTUM_ERROR, amplification, judge_statistics, of_biased, of_few, trains
 from parity.judging.tensors import MUST_BE_EQUAL, Reach, TensorResult, mismatch, too_noisy
 from parity.judging.units import other_weights
 from parity.layers import differing_settings, has_weights
@@ -294,6 +294,7 @@ class _Judge:
     def _statistics(self, reference_call: Call, candidate_call: Call, reach: Reach) -> list[TensorResult]:
         """Judge the running statistics that a call has updated."""
         sides = (self.reference, reference_call), (self.candidate, candidate_call)
+        reach = replace(reach, known_error=reach.known_error + MOMENTUM_ERROR)
         judged = lambda label, pair, noise: self._tensor(label, pair[0], pair[1], noise, reach, smooth=False)
         results, count = judge_statistics(*sides, judged)
         if count:

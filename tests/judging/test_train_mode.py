@@ -8,6 +8,7 @@ import pytest
 import torch
 from pairs import IMAGE, small
 
+from paddle_cnn.batch_norm import TorchBatchNorm2D
 from parity import ParityError, compare
 from parity.backends import paddle_backend, torch_backend
 from parity.judging.comparison import summary
@@ -106,6 +107,15 @@ def test_right_pairs_pass(reference, candidate, gradients):
     assert "in training mode" in summary(result)
     both = {reference, candidate} == {ours, theirs}
     assert any("bn-variance" in note for note in result.notes) == both
+
+
+def test_a_layer_that_stores_torchs_variance_passes_without_a_note():
+    candidate = theirs()
+    candidate[1] = TorchBatchNorm2D(4)
+    candidate.eval()
+    result = trained(ours(), candidate, gradients=True)
+    assert result.ok, str(result)
+    assert result.notes == ()
 
 
 def test_blocks_with_batch_norm_pass_with_gradients():
