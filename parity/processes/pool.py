@@ -31,6 +31,7 @@ class Options:
         mode: "eval", or "train".
         values_only: Whether a layer passes when its settings differ and its output on this input does not.
         num_classes: Outputs of a twin; None for the published number.
+        layers: The candidate's layer of a layer of the reference, where names and structure do not show it.
         save_trace: Folder to save the Traces in.
     """
 
@@ -46,6 +47,7 @@ class Options:
     mode: Literal["eval", "train"] = "eval"
     values_only: bool = False
     num_classes: int | None = None
+    layers: Mapping[str, str] = field(default_factory=dict)
     save_trace: Path | None = None
 
 

@@ -58,6 +58,7 @@ class Call:
         gradient_noise: The float32 noise of each.
         known_error: The error that the backend knows its own float64 to have here, as a distance; else 0.
         labels: The key of each output where the network returns a mapping: "out", "aux.0"; else empty.
+        weights: Neutral shapes of the tensors that the layer itself owns, by role.
         kernel: The fingerprint of its weight, where it sums products of weights: `parity.numerics.fingerprint`.
         unreached: Labels, as those of `gradients`, of what no gradient reaches.
         detached: Labels of its inputs and outputs that have no gradient by themselves: detached, or computed without.
@@ -82,6 +83,7 @@ class Call:
     known_error: float = 0.0
     labels: tuple[str, ...] = ()
     kernel: tuple[int, ...] = ()
+    weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     unreached: tuple[str, ...] = ()
     detached: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
