@@ -8,24 +8,20 @@ arguments, and sees layers that are called by their `forward`.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from parity.errors import ParityError, in_layer
-from parity.functions import CONTRACTIONS, FUNCTIONS, MARK, MOVES, caller_of, function_of, is_function
-from parity.layers import Config, check_input, known, terms
+from parity.functions import FUNCTIONS, MARK, caller_of, is_function
+from parity.layers import Config, check_input
 from parity.numerics.arrays import Array
-from parity.numerics.distance import distance
-from parity.numerics.fingerprint import fingerprint
 from parity.tracing.backend import Backend, OnProgress
 from parity.tracing.gradients import GradientWatch
 from parity.tracing.inputs import Arguments, Inputs, as_bound, bound, input_digest, mapped
+from parity.tracing.measured import kernel_of, measured_noise, terms_of
 from parity.tracing.trace import Call, Noise, TraceWriter
 from parity.tracing.training import Mode, running
 from parity.tracing.watch import TensorCache, flatten, keys, leaves, watched
@@ -204,7 +200,7 @@ class Recorder:
             if leaf and inputs:
                 check_input(name, kind, config, tuple(inputs[0].shape))
             replayable = bool(inputs) and not kwargs and all(map(self.backend.is_tensor, args))
-            begun = self._begin(name, kind, config, inputs, replayable, _kernel(self.backend, kind, layer))
+            begun = self._begin(name, kind, config, inputs, replayable, kernel_of(self.backend, kind, layer))
             statistics = self.backend.statistics(layer) if self.trains and layer.training else {}
             before = self._statistics(statistics)
             self.stack.append(opened)
@@ -294,7 +290,7 @@ class Recorder:
             "labels": keys(result, self.backend.is_tensor),
             "kernel": begun.kernel,
             "weights": self.owned.get(begun.name, {}),
-            "terms": _terms(begun, before, shapes[0] if shapes else ()),
+            "terms": terms_of(begun.name, begun.kind, begun.config, before, shapes[0] if shapes else ()),
             "replayable": begun.replayable,
         }
         self.calls.append(entry)
@@ -379,15 +375,6 @@ class Recorder:
         self.writer.close(manifest, self.recorded())
 
 
-def _kernel(backend: Backend, kind: str, layer: Any) -> tuple[int, ...]:
-    """Return the fingerprint of a layer's weight; empty for a layer that has none."""
-    weight = getattr(layer, "weight", None) if known(kind).weighted else None
-    if not backend.is_tensor(weight):
-        return ()
-    array = backend.neutral(layer, "weight", backend.to_numpy(weight))
-    return fingerprint(array, axis=1 if "Transpose" in kind else 0)
-
-
 @contextlib.contextmanager
 def _readable(layer: str) -> Iterator[None]:
     """Name the layer of a tensor that cannot be compared: sparse, quantised, or of a dtype that numpy lacks."""
@@ -396,20 +383,3 @@ def _readable(layer: str) -> Iterator[None]:
     except (ParityError, RuntimeError, TypeError, ValueError) as error:  # what frameworks raise for them
         message = " ".join(str(error).split())[:400]
         raise ParityError(f"{layer}: takes or returns a tensor that cannot be compared: {message}") from error
-
-
-def _terms(call: _Begun, before: tuple[int, ...], after: tuple[int, ...]) -> int:
-    """Return the length of the longest sum in one output element of a call."""
-    config, name = call.config, function_of(call.name)
-    if config.get("training") and "momentum" in known(call.kind).settings and not config.get("use_global_stats"):
-        # The batch's statistics are sums of numbers of either sign: they grow like the root of how many there are.
-        return math.isqrt(math.prod(before) // max(1, config["num_features"])) + 1
-    if name in CONTRACTIONS:
-        return max(before, default=1)
-    return 1 if name in MOVES else terms(config, before, after)
-
-
-def measured_noise(array: Array, exact: Array) -> Noise:
-    """Return the distance of a float32 run's array from the float64 run's, and the digest of its bytes."""
-    digest = hashlib.sha256(np.ascontiguousarray(array).data if array.size else b"").hexdigest()
-    return Noise(**asdict(distance(array, exact)), digest=f"{array.dtype}:{digest}")
