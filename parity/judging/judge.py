@@ -56,7 +56,9 @@ def judge(
     judged = judgement.layers()
     paired_keys = [alignment.inside[i] | {pair[i].key for pair in alignment.pairs} for i in (0, 1)]
     # A layer without a node in a file is listed only: the outputs, which are always compared, show whether it matters.
-    missing = [] if alignment.by_order else _missing(reference, candidate, paired_keys)
+    owning = [*alignment.pairs, *judgement.owners.values()]
+    owners_keys = [keys | {pair[i].key for pair in owning} for i, keys in enumerate(paired_keys)]
+    missing = [] if alignment.by_order else _missing(reference, candidate, owners_keys)
     agree = [_is_sound(layer, judged, alignment) for layer in judged]
     agree = _without_mispaired(reference, alignment, judged, agree)
     judged = list(itertools.compress(judged, agree))
@@ -70,7 +72,6 @@ def judge(
     verdict = max((layer.verdict for layer in judged), key=VERDICTS.index, default="invalid")
     problems = problems_of(reference, candidate, alignment, missing)
     agrees = not problems and verdict in PASSES
-    owning = (*alignment.pairs, *judgement.owners.values())
     gradients = judge_gradients(reference, candidate, owning, judgement.gradient, agrees)
     divergence = _first_divergence(judged)
     if gradients is not None:
@@ -97,15 +98,16 @@ def _is_sound(layer: Layer, layers: Sequence[Layer], alignment: Alignment) -> bo
 
     Layers of the same name are a pair in any case.
     """
-    if (
-        layer.reason.endswith(SAME_OUTPUT)
-        or AFTER in layer.reason
-        or (layer.verdict not in ("different", "invalid") and layer.inputs_agree)
-    ):
+    if _agrees_but(layer) or (layer.verdict not in ("different", "invalid") and layer.inputs_agree):
         return True
     if alignment.by_order:
         return not any(other.layer == "" and other.verdict in PASSES for other in layers)
     return (layer.layer, layer.call) in alignment.named or not _agrees(caller_of(layer.layer), layers)
+
+
+def _agrees_but(layer: Layer) -> bool:
+    """Return whether a layer's output agrees, and its settings or its statistics do not."""
+    return layer.reason.endswith(SAME_OUTPUT) or AFTER in layer.reason
 
 
 def _without_mispaired(
@@ -120,7 +122,7 @@ def _without_mispaired(
     stay = list[bool]()
     for layer, keep in zip(judged, sound, strict=True):
         key = layer.layer, layer.call
-        sure = not layer.leaf or key in good or key in alignment.named or layer.reason.endswith(SAME_OUTPUT)
+        sure = not layer.leaf or key in good or key in alignment.named or _agrees_but(layer)
         stay.append(keep and (sure or not _reaches(reference.calls, positions[key], good)))
     return stay
 
