@@ -266,6 +266,7 @@ def configured(name: str, arguments: Mapping[str, Any], shape: Sequence[int]) ->
         config = {"in_features": shape[-1]}
     elif name in ("batch_norm", "instance_norm"):
         config = {"num_features": shape[1], "eps": config["eps"], "momentum": config["momentum"]}
+        config |= {"training": bool(arguments["training"])} if name == "batch_norm" else {}
     elif name == "group_norm":
         config["num_channels"] = shape[1]
     elif name in ("layer_norm", "rms_norm") and isinstance(config["normalized_shape"], int):

@@ -25,6 +25,8 @@ DOORS = {
     "parity/backends/paddle_runner.py": {"paddle"},
     "parity/backends/paddle_eager.py": {"paddle"},
     "parity/backends/torch_eager.py": {"torch"},
+    "parity/backends/torch_autograd.py": {"torch"},
+    "parity/backends/paddle_autograd.py": {"paddle"},
     # What a user without us would run, and the networks that twins are timed against.
     "parity/commands/baselines/compare.py": {"torch", "torch_cnn", "paddle", "paddle_cnn"},
     "parity/commands/baselines/export.py": {"torch", "paddle"},

@@ -40,6 +40,8 @@ DOORS = {
     "parity/backends/paddle_float64.py",
     "parity/backends/paddle_eager.py",
     "parity/backends/torch_eager.py",
+    "parity/backends/torch_autograd.py",
+    "parity/backends/paddle_autograd.py",
     "parity/backends/paddle_backend.py",
     "parity/backends/paddle_export.py",
     "parity/onnx_files/rewrite_rules/",

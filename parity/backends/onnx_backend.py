@@ -127,6 +127,7 @@ def record(
     *,
     manifest: Mapping[str, Any] | None = None,
     gradients: bool = False,
+    mode: str = "eval",
     progress: OnProgress | None = None,
 ) -> None:
     """Run the file in float32, by the runtime, and in float64, by `onnx_files.float64`; write the Trace to `path`.
@@ -139,6 +140,8 @@ def record(
     """
     if gradients:
         raise ParityError(f"{network.path}: an ONNX file has no gradients; leave out --gradients")
+    if mode == "train":
+        raise ParityError(f"{network.path}: an ONNX file has no training mode; leave out --mode train")
     name, graph = str(network.path), network.model.graph
     deployed = session(network)
     arrays = ordered(inputs, [each.name for each in deployed.get_inputs()], name)

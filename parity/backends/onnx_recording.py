@@ -17,7 +17,7 @@ from parity.onnx_files.description import describe, layer_of
 from parity.onnx_files.float64 import Nudge
 from parity.onnx_files.layout import TO_LAST
 from parity.onnx_files.model_file import ROUNDING, File
-from parity.tracing.record import measured_noise
+from parity.tracing.measured import measured_noise
 from parity.tracing.trace import Call, Noise, TraceWriter
 
 # A rounding before a grid of 256 steps may become a step: by how much it grows.

@@ -22,6 +22,12 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from parity.backends.paddle_autograd import autograd as autograd
+from parity.backends.paddle_autograd import gradients as gradients
+from parity.backends.paddle_autograd import is_tracked as is_tracked
+from parity.backends.paddle_autograd import leaf as leaf
+from parity.backends.paddle_autograd import like as like
+from parity.backends.paddle_autograd import random_numbers as random_numbers
 from parity.backends.paddle_eager import eager as eager
 from parity.backends.paddle_export import export_onnx
 from parity.backends.paddle_float64 import exact_operators
@@ -290,11 +296,6 @@ def neutral(layer: nn.Layer, role: str, array: Array) -> Array:
     return np.ascontiguousarray(array.T) if _is_transposed(layer, role) else array
 
 
-def autograd(on: bool) -> AbstractContextManager[Any]:
-    """Record operations for `gradients`, or do not."""
-    return paddle.set_grad_enabled(on)
-
-
 def parameters(layer: nn.Layer) -> dict[str, Any]:
     """Return a layer's own trained parameters by role."""
     return {
@@ -304,21 +305,23 @@ def parameters(layer: nn.Layer) -> dict[str, Any]:
     }
 
 
-def gradients(outputs: list[Any], cotangents: list[Array], inputs: list[Any]) -> list[Any]:
-    """Return the gradients of sum(output * cotangent) for each of the inputs, None where one has none."""
-    pairs = [
-        (o, paddle.to_tensor(c, place=o.place).astype(o.dtype))
-        for o, c in zip(outputs, cotangents, strict=True)
-        if not o.stop_gradient
+def frozen(layer: nn.Layer) -> list[str]:
+    """Return the roles of a layer's own parameters that are not trained; statistics are none."""
+    roles = {neutral_role(_kind(layer), role): tensor for role, tensor in layer._parameters.items()}
+    return [
+        role
+        for role, tensor in roles.items()
+        if tensor is not None and tensor.stop_gradient and not role.startswith("running_")
     ]
-    tracked = [i for i, tensor in enumerate(inputs) if not tensor.stop_gradient]
-    result: list[Any] = [None] * len(inputs)
-    if pairs and tracked:
-        operands = [inputs[i] for i in tracked]
-        grads = paddle.grad([o for o, _ in pairs], operands, [c for _, c in pairs], allow_unused=True)
-        for i, gradient in zip(tracked, grads, strict=True):
-            result[i] = gradient
-    return result
+
+
+def statistics(layer: nn.Layer) -> dict[str, Any]:
+    """Return the statistics that a layer keeps in training, by role."""
+    roles = {
+        neutral_role(_kind(layer), str(key)): tensor
+        for key, tensor in [*layer._parameters.items(), *layer._buffers.items()]
+    }
+    return {role: tensor for role, tensor in roles.items() if role.startswith("running_") and tensor is not None}
 
 
 def manifest(network: nn.Layer) -> dict[str, Any]:

@@ -18,6 +18,12 @@ import torch
 from torch import nn
 
 from parity.backends.stand_in import TensorPlace, stand_ins
+from parity.backends.torch_autograd import autograd as autograd
+from parity.backends.torch_autograd import gradients as gradients
+from parity.backends.torch_autograd import is_tracked as is_tracked
+from parity.backends.torch_autograd import leaf as leaf
+from parity.backends.torch_autograd import like as like
+from parity.backends.torch_autograd import random_numbers as random_numbers
 from parity.backends.torch_eager import eager as eager
 from parity.backends.torch_export import export_onnx
 from parity.backends.torch_functions import describe_function as describe_function
@@ -266,28 +272,21 @@ def neutral(layer: nn.Module, role: str, array: Array) -> Array:
     return array
 
 
-def autograd(on: bool) -> AbstractContextManager[Any]:
-    """Record operations for `gradients`, or do not."""
-    return torch.set_grad_enabled(on)
-
-
 def parameters(layer: nn.Module) -> dict[str, torch.Tensor]:
     """Return a layer's own trained parameters by role."""
     return {role: tensor for role, tensor in layer.named_parameters(recurse=False) if tensor.requires_grad}
 
 
-def gradients(outputs: list[Any], cotangents: list[Array], inputs: list[Any]) -> list[Any]:
-    """Return the gradients of sum(output * cotangent) for each of the inputs, None where one has none."""
-    pairs = [(o, torch.from_numpy(c).to(o)) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
-    tracked = [i for i, tensor in enumerate(inputs) if tensor.requires_grad]
-    result: list[Any] = [None] * len(inputs)
-    if pairs and tracked:
-        grads = torch.autograd.grad(
-            [o for o, _ in pairs], [inputs[i] for i in tracked], [c for _, c in pairs], allow_unused=True
-        )
-        for i, gradient in zip(tracked, grads, strict=True):
-            result[i] = gradient
-    return result
+def frozen(layer: nn.Module) -> list[str]:
+    """Return the roles of a layer's own parameters that are not trained."""
+    return [role for role, tensor in layer.named_parameters(recurse=False) if not tensor.requires_grad]
+
+
+def statistics(layer: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the statistics that a layer keeps in training, by role."""
+    return {
+        role: tensor for role, tensor in layer._buffers.items() if role.startswith("running_") and tensor is not None
+    }
 
 
 WAYS = ("eager", "channels-last", "compile")

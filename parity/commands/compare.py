@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -58,6 +58,12 @@ def compare(
     input_: Inputs = None,
     num_classes: NumClasses = None,
     gradients: Annotated[bool, typer.Option("--gradients", help="Compare gradients too.")] = False,
+    mode: Annotated[
+        Literal["eval", "train"],
+        typer.Option(
+            help="train: BatchNorm by the batch, its updated statistics, dropout by the same masks on both sides."
+        ),
+    ] = "eval",
     values_only: Annotated[
         bool,
         typer.Option("--values-only", help="Pass settings that differ but not in their output on this input."),
@@ -117,6 +123,7 @@ def compare(
         timeout=timeout,
         pythons=interpreters(torch=torch_python, paddle=paddle_python, onnx=onnx_python),
         gradients=gradients,
+        mode=mode,
         values_only=values_only,
         num_classes=num_classes,
         layers={} if map_ is None else read_map(map_),

@@ -62,7 +62,8 @@ class Divergence:
         layer: Dotted path.
         call: 0 for the layer's first call.
         where: "inside" the layer: its inputs agree, its output does not; or "between" it and the layers before: no
-            output before it differs, its input does, so the code that calls it is wrong.
+            output before it differs, its input does, so the code that calls it is wrong; or "backward" of it: all
+            outputs agree, and the gradient that it is given, that which it passes on does not.
     """
 
     layer: str
@@ -76,6 +77,29 @@ class Culprit:
 
     layer: str
     explanation: str
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The judgement of all gradients.
+
+    Attributes:
+        compared: How many both networks have.
+        verdict: The worst of their verdicts; "different" also where one network alone has a gradient.
+        distance: float64: of the one that is worst by its allowance, as `Layer.distance`.
+        allowance: Of the same.
+        worst: Which that is: "layer1.0.conv1 weight".
+        first: The first call that passes back another gradient, walking back from the outputs.
+        culprits: All of them, and the layers whose parameters one network alone trains.
+    """
+
+    compared: int
+    verdict: str
+    distance: float
+    allowance: float
+    worst: str
+    first: Divergence | None = None
+    culprits: tuple[Culprit, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,6 +116,7 @@ class Comparison:
         reference: The reference's manifest.
         candidate: The candidate's manifest.
         notes: What holds for the whole network: weights that differ, TF32, nothing compared.
+        gradients: The judgement of gradients, if they were asked for.
     """
 
     network: str
@@ -103,6 +128,7 @@ class Comparison:
     reference: Mapping[str, Any]
     candidate: Mapping[str, Any]
     notes: tuple[str, ...] = field(default=())
+    gradients: Gradients | None = None
 
     @property
     def ok(self) -> bool:
@@ -182,6 +208,7 @@ _PLACES = {
     "inside": "its inputs agree, its output does not",
     "settings": "its settings differ, its output on this input does not",
     "between": "all outputs so far agree, its input does not",
+    "statistics": "its inputs and its output agree, its statistics do not",
     "first": "nothing before it was compared, its input does not agree",
     "forward": "what it calls agrees, its output does not: its own forward code is wrong",
     "alone": "nothing it calls was compared, its output does not agree",
@@ -194,14 +221,20 @@ def text(comparison: Comparison) -> str:
 
 
 def lines(comparison: Comparison) -> list[str]:
-    """Return the reasons for the verdict: notes, unmatched layers, first divergence, culprits."""
+    """Return the reasons for the verdict: notes, unmatched layers, gradients, first divergence, culprits."""
     reasons = [f"note: {note}" for note in comparison.notes]
+    if (found := comparison.gradients) is not None:
+        worst = f"; worst distance {found.distance:.1e}, allowed {found.allowance:.0e}" if found.compared else ""
+        reasons.append(f"gradients: {found.compared} compared, {found.verdict}{worst}")
+        reasons += [f"  {found.worst}"] if found.compared else []
     for role, names in comparison.unmatched.items():
         if names:
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
             reasons.append(f"only in the {role}: {', '.join(names[:8])}{more}")
     divergence = comparison.first_divergence
-    if divergence is not None:
+    if divergence is not None and divergence.where == "backward":
+        reasons.append(f"first divergence: in the backward pass, at {divergence.layer or '(network)'}")
+    elif divergence is not None:
         layer = next(
             layer for layer in comparison.layers if (layer.layer, layer.call) == (divergence.layer, divergence.call)
         )
@@ -215,6 +248,8 @@ def lines(comparison: Comparison) -> list[str]:
 def _place(comparison: Comparison, layer: Layer, where: str) -> str:
     if layer.reason.endswith(SAME_OUTPUT):
         return "settings"
+    if " after this step" in layer.reason:
+        return "statistics"
     if not layer.leaf:
         return "forward" if layers_within(comparison, layer.layer) else "alone"
     return "first" if where == "between" and layer is comparison.layers[0] else where
@@ -242,8 +277,10 @@ def _summary(comparison: Comparison) -> str:
         worst = max((layer.distance for layer in comparison.layers), default=0.0)
         noise = [max((layer.noise[i] for layer in comparison.layers), default=0.0) for i in range(2)]
         calls = counted(layer.layer for layer in leaves)
+        gradients = "" if comparison.gradients is None else f", and so are {comparison.gradients.compared} gradients"
+        trained = " in training mode" if comparison.reference.get("mode") == "train" else ""
         return (
-            f"{start} {calls} are the same function (worst float64 distance {worst:.1e}); "
+            f"{start} {calls} are the same function{trained} (worst float64 distance {worst:.1e}){gradients}; "
             f"float32 noise: {comparison.names[0]} {noise[0]:.0f}u, {comparison.names[1]} {noise[1]:.0f}u."
         )
     if comparison.culprits:

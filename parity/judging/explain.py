@@ -14,6 +14,7 @@ from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, i
 from parity.judging.experiments import Experiments, OnTry
 from parity.judging.mistakes import recognised
 from parity.judging.notes import describe_settings
+from parity.judging.statistics import AFTER, amplification, amplified, trains
 from parity.layers import KINDS, differing_settings, is_weighted
 from parity.numerics.arrays import Array, same_bits, same_but_ones
 from parity.numerics.distance import Distance
@@ -84,12 +85,16 @@ def with_culprits(
     for layer in comparison.layers:  # what a float64 replay does not show
         if layer.verdict == "different" and layer.reason.endswith(SAME_OUTPUT):
             _ = reasons.setdefault(layer.layer, layer.reason)
+        elif layer.verdict == "different" and AFTER in layer.reason and layer.inputs_agree:
+            call = next(call for call in reference.calls if call.key == (layer.layer, layer.call))
+            found = _differences(call, partners.get(call.key), reference, comparison.names, states)
+            _ = reasons.setdefault(layer.layer, "; ".join(found.sentences) or layer.reason)
     for layer in comparison.layers:
         if layer.verdict == "precision" or (layer.verdict == "invalid" and not reasons):
             _ = reasons.setdefault(layer.layer, layer.reason)
             break
     divergence = comparison.first_divergence
-    if divergence is not None and not reasons:
+    if divergence is not None and divergence.where != "backward" and not reasons:
         call = next(call for call in reference.calls if call.key == (divergence.layer, divergence.call))
         found = _differences(call, partners.get(call.key), reference, comparison.names, states)
         words = _of_divergence(call, divergence.where, found, comparison, replayed)
@@ -98,7 +103,8 @@ def with_culprits(
     names = comparison.partners
     aside = lambda layer: f"({names[layer]} in the candidate) " if names.get(layer, layer) != layer else ""
     culprits = tuple(Culprit(layer, aside(layer) + reason) for layer, reason in reasons.items())
-    return dataclasses.replace(comparison, culprits=culprits)
+    gradients = () if comparison.gradients is None else comparison.gradients.culprits
+    return dataclasses.replace(comparison, culprits=(*culprits, *gradients))
 
 
 def _of_divergence(call: Call, where: str, found: _Differences, comparison: Comparison, replayed: Replay) -> str:
@@ -142,6 +148,7 @@ def _differs(call: Call, reference: Trace, replayed: Replay, judged: Mapping[tup
     if isinstance(result, str):
         return True
     grown = growth([call] if call.leaf else reference.calls)[-1]
+    grown *= amplified(reference, call).own if call.leaf else max(amplification(reference)[0].values())
     elements = math.prod(reference.shape(call.outputs[0])) if call.outputs else 1
     return not result.relative <= allowance(grown, result.peak, elements)
 
@@ -192,7 +199,11 @@ def _differences(
     if "mode" in changes and call.kind == "Dropout":
         changes["p"] = partner.config.get("p")
     reference_trains, candidate_trains = (each.config.get("training", False) for each in (call, partner))
-    if reference_trains != candidate_trains:
+    if reference_trains != candidate_trains and trains(reference):
+        name = names[0] if candidate_trains else names[1]
+        sentences.append(f"in evaluation mode in {name}, in training mode in the other")
+        changes["training"] = candidate_trains
+    elif reference_trains != candidate_trains:
         name = names[1] if candidate_trains else names[0]
         sentences.append(f"in training mode in {name}: call .eval() on the network")
         changes["training"] = candidate_trains

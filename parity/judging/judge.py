@@ -11,47 +11,26 @@ import math
 import threading
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
 from parity.functions import caller_of, commutes, is_function
-from parity.judging.bounds import allowance, bound, folding, growth
+from parity.judging.bounds import bound, growth
 from parity.judging.comparison import PASSES, SAME_OUTPUT, VERDICTS, Comparison, Divergence, Layer, names_of
+from parity.judging.gradients import judge_gradients, zero_in_exact_arithmetic
 from parity.judging.notes import describe_settings, notes_of, problems_of
+from parity.judging.owners import owners
 from parity.judging.pairing import Alignment, align, output_pairs, tensor_pairs
+from parity.judging.statistics import AFTER, MOMENTUM_ERROR, amplification, judge_statistics, of_biased, of_few, trains
+from parity.judging.tensors import MUST_BE_EQUAL, Reach, TensorResult, mismatch, too_noisy
 from parity.layers import differing_settings, has_weights
-from parity.numerics.arrays import Array, same_but_ones
-from parity.numerics.distance import ROUNDOFF32, Distance, distance, root_mean_square, scales
+from parity.numerics.arrays import same_but_ones
+from parity.numerics.distance import ROUNDOFF32, Distance, distance
 from parity.safetensors_file import Scratch
 from parity.tracing.trace import Call, Noise, Trace
 
-MUST_BE_EQUAL = " must be equal"
 _ROLES = "reference", "candidate"
-
-
-@dataclass(frozen=True)
-class _Reach:
-    """The errors that may have reached a tensor: `growth` of roundings, folded layers, a backend's known error."""
-
-    grown: float
-    folded: int = 0
-    known_error: float = 0.0
-
-    def allowance(self, gap: Distance, elements: int) -> float:
-        return allowance(self.grown, gap.peak, elements) + self.known_error + folding(self.folded, gap.peak, elements)
-
-
-@dataclass(frozen=True)
-class _TensorResult:
-    """The judgement of one pair of tensors."""
-
-    verdict: str
-    reason: str
-    gap: Distance = field(default_factory=lambda: Distance(0.0))
-    allowance: float = 0.0
-    noise: tuple[float, float] = (0.0, 0.0)
-    bound: float = 0.0
 
 
 def judge(
@@ -73,10 +52,13 @@ def judge(
         layers: The candidate's layer of a layer of the reference, where it is known.
     """
     alignment = align(reference, candidate, layers)
-    judged = _Judge(reference, candidate, alignment, threads, values_only).layers()
+    judgement = _Judge(reference, candidate, alignment, threads, values_only)
+    judged = judgement.layers()
     paired_keys = [alignment.inside[i] | {pair[i].key for pair in alignment.pairs} for i in (0, 1)]
     # A layer without a node in a file is listed only: the outputs, which are always compared, show whether it matters.
-    missing = [] if alignment.by_order else _missing(reference, candidate, paired_keys)
+    owning = [*alignment.pairs, *judgement.owners.values()]
+    owners_keys = [keys | {pair[i].key for pair in owning} for i, keys in enumerate(paired_keys)]
+    missing = [] if alignment.by_order else _missing(reference, candidate, owners_keys)
     agree = [_is_sound(layer, judged, alignment) for layer in judged]
     agree = _without_mispaired(reference, alignment, judged, agree)
     judged = list(itertools.compress(judged, agree))
@@ -89,16 +71,25 @@ def judge(
     }
     verdict = max((layer.verdict for layer in judged), key=VERDICTS.index, default="invalid")
     problems = problems_of(reference, candidate, alignment, missing)
+    agrees = not problems and verdict in PASSES
+    gradients = judge_gradients(reference, candidate, owning, judgement.gradient, agrees)
+    divergence = _first_divergence(judged)
+    if gradients is not None:
+        verdict = max(verdict, gradients.verdict, key=VERDICTS.index)
+        divergence = divergence or gradients.first
+        problems += [] if gradients.compared or gradients.culprits else ["no gradient was compared"]
+    notes = notes_of(reference, candidate, alignment, judged)
     return Comparison(
         network,
         "invalid" if problems else verdict,
         tuple(judged),
-        _first_divergence(judged),
+        divergence,
         (),
         {role: tuple(_label(call) for call in calls) for role, calls in unpaired.items()},
         reference.manifest,
         candidate.manifest,
-        (*problems, *notes_of(reference, candidate, alignment, judged)),
+        (*problems, *notes, *of_biased(judgement.biased), *of_few(reference, candidate)),
+        gradients,
     )
 
 
@@ -107,11 +98,16 @@ def _is_sound(layer: Layer, layers: Sequence[Layer], alignment: Alignment) -> bo
 
     Layers of the same name are a pair in any case.
     """
-    if layer.reason.endswith(SAME_OUTPUT) or (layer.verdict not in ("different", "invalid") and layer.inputs_agree):
+    if _agrees_but(layer) or (layer.verdict not in ("different", "invalid") and layer.inputs_agree):
         return True
     if alignment.by_order:
         return not any(other.layer == "" and other.verdict in PASSES for other in layers)
     return (layer.layer, layer.call) in alignment.named or not _agrees(caller_of(layer.layer), layers)
+
+
+def _agrees_but(layer: Layer) -> bool:
+    """Return whether a layer's output agrees, and its settings or its statistics do not."""
+    return layer.reason.endswith(SAME_OUTPUT) or AFTER in layer.reason
 
 
 def _without_mispaired(
@@ -126,7 +122,7 @@ def _without_mispaired(
     stay = list[bool]()
     for layer, keep in zip(judged, sound, strict=True):
         key = layer.layer, layer.call
-        sure = not layer.leaf or key in good or key in alignment.named or layer.reason.endswith(SAME_OUTPUT)
+        sure = not layer.leaf or key in good or key in alignment.named or _agrees_but(layer)
         stay.append(keep and (sure or not _reaches(reference.calls, positions[key], good)))
     return stay
 
@@ -178,14 +174,19 @@ class _Judge:
 
     def __init__(self, reference: Trace, candidate: Trace, alignment: Alignment, threads: int, values_only: bool):
         self.reference, self.candidate = reference, candidate
-        self.pairs = alignment.pairs
+        self.pairs, self.owners = alignment.pairs, owners(reference, candidate, alignment.pairs)
         self.named, self.values_only = alignment.named, values_only
         self.names = names_of(reference.manifest, candidate.manifest)
+        self.trains = trains(reference)
+        self.biased = dict[str, int]()  # layers whose variance Paddle stores by its own rule: values per channel
         self.tf32 = any(trace.manifest.get("tf32") for trace in (reference, candidate))
         calls = reference.calls
         grown = growth(calls)
         folded = itertools.accumulate(1 if call.key in alignment.folded else 0 for call in calls)
-        reaches = map(_Reach, grown, folded)
+        # Behind a normalisation by few values no bound on float32's rounding holds: it is shown, not judged.
+        factors, backward = amplification(reference)
+        self.amplified = {key for key, factor in factors.items() if factor > 1}
+        reaches = map(Reach, (after * factors[call.key] for after, call in zip(grown, calls, strict=True)), folded)
         self.forward = {call.key: reach for call, reach in zip(calls, reaches, strict=True)}
         # What one side computes by a function, which is no call, the other may compute by a layer or a node that is.
         self.candidate_growth = {
@@ -194,7 +195,7 @@ class _Judge:
         # A gradient has passed the whole network forward, and the layers behind its own backward. In float32 it is
         # shown, not judged: where an activation is within rounding of ReLU's kink, the gradient jumps by more than any
         # bound on rounding.
-        self.backward = _Reach(2 * max(grown, default=0.0))
+        self.backward = Reach(2 * backward * max(grown, default=0.0))
         self.inner = True
         self.buffers = threading.local()
         pairs = dict.fromkeys(
@@ -229,18 +230,15 @@ class _Judge:
         reach = self.forward[reference_call.key]
         grown = max(reach.grown, self.candidate_growth[candidate_call.key])
         reach = replace(reach, grown=grown, known_error=known_error)
+        smooth = reference_call.key not in self.amplified
         self.inner = reference_call.layer != ""  # a 1x1 convolution for a Linear; the network's own outputs must agree
         results = self._unpaired(reference_call, candidate_call)
         results += [
-            self._tensor(pair.label, pair.reference, pair.candidate, pair.noise, reach)
+            self._tensor(pair.label, pair.reference, pair.candidate, pair.noise, reach, smooth)
             for pair in output_pairs(reference_call, candidate_call)
         ]
-        results += [
-            self._gradient(reference_call, candidate_call, label)
-            for label in reference_call.gradients
-            if label in candidate_call.gradients
-        ]
-        results = results or [_TensorResult("exact", "")]
+        results += self._statistics(*self.owners.get(reference_call.key, (reference_call, candidate_call)), reach)
+        results = results or [TensorResult("exact", "")]
         worst = max(results, key=lambda result: VERDICTS.index(result.verdict))
         furthest = max(results, key=lambda result: result.gap.relative / (result.allowance or np.inf))
         noisiest = max(results, key=lambda result: max(result.noise) / (result.bound or np.inf))
@@ -262,43 +260,35 @@ class _Judge:
         )
         return self._with_settings(layer, reference_call, candidate_call)
 
-    def _gradient(self, reference_call: Call, candidate_call: Call, label: str) -> _TensorResult:
+    def _statistics(self, reference_call: Call, candidate_call: Call, reach: Reach) -> list[TensorResult]:
+        """Judge the running statistics that a call has updated."""
+        sides = (self.reference, reference_call), (self.candidate, candidate_call)
+        reach = replace(reach, known_error=reach.known_error + MOMENTUM_ERROR)
+        judged = lambda label, pair, noise: self._tensor(label, pair[0], pair[1], noise, reach, smooth=False)
+        results, count = judge_statistics(*sides, judged)
+        if count:
+            self.biased[reference_call.layer] = count
+        return results
+
+    def gradient(self, reference_call: Call, candidate_call: Call, label: str) -> TensorResult:
+        """Judge one pair of gradients."""
         noise = reference_call.gradient_noise[label], candidate_call.gradient_noise[label]
         pair = reference_call.gradients[label], candidate_call.gradients[label]
         result = self._tensor(f"gradient of {label}", *pair, noise, self.backward, smooth=False)
-        source = reference_call.gradients.get("output 0")
-        if result.verdict != "different" or label.startswith("output") or source is None:
-            return result
-        # A gradient that is zero in exact arithmetic, as that of a bias before a normalisation, has no scale of its
-        # own. Its terms have: products of the output's gradient and (except for a bias) the input, which add up like a
-        # random walk.
-        expected, terms = self.reference.tensor(pair[0]), self.reference.tensor(source)
-        scale = root_mean_square(terms) * math.sqrt(max(1, terms.size / max(1, expected.shape[0])))
-        if label != "bias" and reference_call.inputs:
-            scale *= root_mean_square(self.reference.tensor(reference_call.inputs[0]))
-        rms = root_mean_square(expected)
-        gap = replace(result.gap, relative=result.gap.relative * rms / max(rms, scale))
-        allowed = self.backward.allowance(replace(gap, peak=gap.peak * rms / max(rms, scale)), expected.size)
-        if not gap.relative <= allowed:
-            return result
-        return replace(result, verdict="rounding", reason="", gap=gap, allowance=allowed)
+        return zero_in_exact_arithmetic(result, self.reference, reference_call, label, self.backward)
 
-    def _unpaired(self, reference_call: Call, candidate_call: Call) -> list[_TensorResult]:
-        """Return what is wrong with the two calls, whatever their numbers: outputs or gradients without a partner."""
-        results = list[_TensorResult]()
+    def _unpaired(self, reference_call: Call, candidate_call: Call) -> list[TensorResult]:
+        """Return what is wrong with the two calls, whatever their numbers: outputs without a partner."""
+        results = list[TensorResult]()
         labels = {*reference_call.labels}, {*candidate_call.labels}
         unpaired = sorted(labels[0] - labels[1]), sorted(labels[1] - labels[0])
         if all(labels) and any(unpaired):
             names = [f"{', '.join(keys)} in the {role}" for keys, role in zip(unpaired, _ROLES, strict=True) if keys]
-            results.append(_TensorResult("invalid", f"outputs of one side alone: {'; '.join(names)}"))
+            results.append(TensorResult("invalid", f"outputs of one side alone: {'; '.join(names)}"))
         elif len(reference_call.outputs) != len(candidate_call.outputs):
             counts = len(reference_call.outputs), len(candidate_call.outputs)
             message = f"{counts[0]} outputs in the reference, {counts[1]} in the candidate"
-            results.append(_TensorResult("invalid", message))
-        if set(reference_call.gradients) != set(candidate_call.gradients):
-            lists = [", ".join(sorted(call.gradients)) or "nothing" for call in (reference_call, candidate_call)]
-            message = f"gradients of {lists[0]} in the reference, {lists[1]} in the candidate"
-            results.append(_TensorResult("invalid", message))
+            results.append(TensorResult("invalid", message))
         return results
 
     def _with_settings(self, layer: Layer, reference_call: Call, candidate_call: Call) -> Layer:
@@ -309,13 +299,14 @@ class _Judge:
         if reference_call.kind != candidate_call.kind and reference_call.key not in self.named:
             return layer  # exporters and people write one function as another: a ReLU as a clamp
         kinds = (reference_call.kind, reference_call.config), (candidate_call.kind, candidate_call.config)
-        settings, _ = differing_settings(*kinds, len(self.reference.shape(reference_call.inputs[0])))
+        settings, training = differing_settings(*kinds, len(self.reference.shape(reference_call.inputs[0])))
+        settings += training if self.trains else []
         if not settings:
             return layer
         sentences = describe_settings(settings, reference_call, candidate_call, self.names)
         return replace(layer, verdict="different", reason="; ".join([*sentences, SAME_OUTPUT]))
 
-    def _inputs_agree(self, reference_call: Call, candidate_call: Call, reach: _Reach) -> bool:
+    def _inputs_agree(self, reference_call: Call, candidate_call: Call, reach: Reach) -> bool:
         if len(reference_call.inputs) != len(candidate_call.inputs):
             return False
         orders = [candidate_call.inputs]
@@ -335,9 +326,9 @@ class _Judge:
         return self.distances[pair]
 
     def _tensor(
-        self, what: str, a: str, b: str, noises: tuple[Noise, Noise], reach: _Reach, smooth: bool = True
-    ) -> _TensorResult:
-        gap, shapes = self.distances[a, b], (self.reference.shape(a), self.candidate.shape(b))
+        self, what: str, a: str, b: str, noises: tuple[Noise, Noise], reach: Reach, smooth: bool = True
+    ) -> TensorResult:
+        gap, shapes = self._distance((a, b)), (self.reference.shape(a), self.candidate.shape(b))
         dtypes = self.reference.dtype(a), self.candidate.dtype(b)
         elements = math.prod(shapes[0])
         exact = dtypes[0].kind != "f"  # an index, a count or a mask must be equal: rounding explains nothing
@@ -358,35 +349,14 @@ class _Judge:
             verdict, reason = "invalid", f"{values} at index {gap.index}"
         elif not gap.relative <= allowed:
             verdict = "different"
-            reason = _mismatch(self.reference.tensor(a), self.candidate.tensor(b), gap, allowed)
+            reason = mismatch(self.reference.tensor(a), self.candidate.tensor(b), gap, allowed)
         elif not exact and (self.tf32 or not max(noise) <= limit):
             errors = f"float32 error {noise[0]:.4g}u in the reference, {noise[1]:.4g}u in the candidate"
-            cause = "TF32 was on" if self.tf32 else _too_noisy(noise, limit)
+            cause = "TF32 was on" if self.tf32 else too_noisy(noise, limit)
             verdict, reason = "precision", f"{errors}, arithmetic explains {limit:.4g}u: {cause}"
         elif gap.relative == 0 and noises[0].digest == noises[1].digest:
             verdict = "exact"
-        return _TensorResult(verdict, f"{what}: {reason}" if reason else "", gap, allowed, noise, limit)
-
-
-def _too_noisy(noise: tuple[float, float], limit: float) -> str:
-    names = [f"the {role}" for role, value in zip(_ROLES, noise, strict=True) if not value <= limit]
-    return " and ".join(names) + " computes in less than float32"
-
-
-def _mismatch(expected: Array, actual: Array, gap: Distance, allowed: float) -> str:
-    """Return the failure text, in the manner of torch.testing.assert_close."""
-    if expected.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            differ = (np.abs(actual - expected) > allowed * scales(expected)) & (actual != expected)
-        numbers = f"{gap.expected:.17g} in the reference, {gap.actual:.17g} in the candidate"
-        ending = f"; distance {gap.relative:.3g}, allowed {allowed:.3g}"
-    else:
-        differ = actual != expected
-        numbers = f"{gap.expected} in the reference, {gap.actual} in the candidate"
-        ending = f"; {expected.dtype}{MUST_BE_EQUAL}"
-    count = int(np.count_nonzero(differ))
-    share = f"{count} of {expected.size} elements differ ({count / expected.size:.1%})"
-    return f"{share}; worst at index {gap.index}: {numbers}{ending}"
+        return TensorResult(verdict, f"{what}: {reason}" if reason else "", gap, allowed, noise, limit)
 
 
 def _first_divergence(layers: Sequence[Layer]) -> Divergence | None:

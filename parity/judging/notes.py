@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from parity.judging.comparison import PASSES, Layer, names_of
 from parity.judging.pairing import Alignment
+from parity.judging.statistics import trains
 from parity.judging.units import other_weights
 from parity.layers import differing_settings
 from parity.tracing.trace import Call, Trace
@@ -27,6 +28,8 @@ def problems_of(reference: Trace, candidate: Trace, alignment: Alignment, unpair
         problems.append(f"layers with weights have no partner{named}: {', '.join(paths[:6])}{_more(paths)}")
     if one_sided := _one_sided(alignment):
         problems.append(f"weights without a partner: {', '.join(one_sided[:6])}{_more(one_sided)}")
+    if trains(reference) != trains(candidate):
+        problems.append("one was run in training mode, the other in evaluation mode")
     if _differ("input_sha256", reference, candidate):
         problems.append("the two were given different inputs")
     return problems
@@ -72,7 +75,14 @@ def notes_of(reference: Trace, candidate: Trace, alignment: Alignment, layers: S
     tf32 = [str(trace.manifest.get("framework")) for trace in (reference, candidate) if trace.manifest.get("tf32")]
     if tf32:
         notes.append(f"TF32 was on: {' and '.join(tf32)}")
-    return notes + _training_notes(alignment, names_of(reference.manifest, candidate.manifest))
+    for role, trace in zip(_ROLES, (reference, candidate), strict=True):
+        if draws := trace.manifest.get("draws"):
+            notes.append(
+                f"the {role} draws random numbers by itself ({', '.join(map(str, draws))}: a drop path by hand?): only "
+                "dropout has the same masks on both sides"
+            )
+    names = names_of(reference.manifest, candidate.manifest)
+    return notes + ([] if trains(reference) else _training_notes(alignment, names))  # in training mode they count
 
 
 def _training_notes(alignment: Alignment, names: tuple[str, str]) -> list[str]:

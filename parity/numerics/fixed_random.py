@@ -15,6 +15,13 @@ def projection(shape: tuple[int, ...]) -> Array:
     return ((bits >> np.uint64(40)).astype(np.float64) * 2.0**-23 - 1.0).reshape(shape)
 
 
+def uniform(shape: tuple[int, ...]) -> Array:
+    """Return fixed pseudo-random numbers in [0, 1), others than `projection` has: by them dropout drops."""
+    count = math.prod(shape)
+    bits = np.random.PCG64((count, 1)).random_raw(count)
+    return ((bits >> np.uint64(40)).astype(np.float64) * 2.0**-24).reshape(shape)
+
+
 def example(shape: tuple[int, ...], dtype: str = "float32") -> Array:
     """Return an input of fixed pseudo-random numbers: floating ones of deviation 1, like a picture's; integers 0 and 1.
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from parity.analysis import outline
 from parity.analysis.survey import SizeReport
@@ -139,6 +139,7 @@ class Trace(Job[None]):
         path: Of the trace.
         gradients: Whether to record gradients too.
         names: Of the inputs; empty if they are given by position.
+        mode: Of the network; of later jobs too.
     """
 
     setup: Setup
@@ -146,6 +147,7 @@ class Trace(Job[None]):
     path: Path
     gradients: bool = False
     names: tuple[str, ...] = ()
+    mode: Literal["eval", "train"] = "eval"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from parity.atomic import check_writable as check_writable
 from parity.processes.workers import Worker
@@ -27,6 +28,7 @@ class Options:
         timeout: Seconds for both runs together.
         pythons: Interpreter of each backend; this interpreter where there is none.
         gradients: Whether gradients are compared too.
+        mode: "eval", or "train".
         values_only: Whether a layer passes when its settings differ and its output on this input does not.
         num_classes: Outputs of a twin; None for the published number.
         layers: The candidate's layer of a layer of the reference, where names and structure do not show it.
@@ -43,6 +45,7 @@ class Options:
     timeout: float = 600.0
     pythons: Mapping[str, str] = field(default_factory=dict)
     gradients: bool = False
+    mode: Literal["eval", "train"] = "eval"
     values_only: bool = False
     num_classes: int | None = None
     layers: Mapping[str, str] = field(default_factory=dict)

@@ -27,6 +27,7 @@ from parity.tracing.record import outputs64, record
 from parity.tracing.replay import replay
 from parity.tracing.sketch import Sketch, sketch
 from parity.tracing.trace import Trace
+from parity.tracing.training import Mode
 from parity.tracing.watch import evaluation_mode
 from parity.weights import checkpoint
 from parity.weights.carried import carried
@@ -50,6 +51,7 @@ class Session:
         self.given: Mapping[str, Any] = {}  # what a manifest says of how the network was given
         self.source: Source | None = None  # how the network is built anew
         self.inputs: Inputs = []
+        self.mode: Mode = "eval"
         self.ways: dict[str, Callable[[], Any]] = {}
 
     @singledispatchmethod
@@ -63,7 +65,7 @@ class Session:
 
     @do.register
     def _trace(self, job: jobs.Trace) -> None:
-        setup = job.setup
+        setup, self.mode = job.setup, job.mode
         state, notes = self._ready(setup)
         manifest: dict[str, Any] = {"model": setup.name, "weights": setup.weights.label, "state_sha256": state.digest()}
         if notes:
@@ -77,6 +79,7 @@ class Session:
                 job.path,
                 manifest={**manifest, **self.given},
                 gradients=job.gradients,
+                mode=job.mode,
                 progress=self.progress,
             )
 
@@ -204,13 +207,13 @@ class Session:
     @do.register
     def _replay(self, job: jobs.Replay) -> tuple[tuple[str, int, Distance | str], ...]:
         with Trace(job.reference) as reference:
-            gaps = replay(self.backend, self.network, reference, job.partners)
+            gaps = replay(self.backend, self.network, reference, job.partners, self.mode)
         return tuple((layer, number, gap) for (layer, number), gap in gaps.items())
 
     @do.register
     def _overwriting(self, job: jobs.Overwriting) -> tuple[str, ...]:
         with Trace(job.other) as other:
-            return tuple(overwriting(self.backend, self.network, self.inputs, other, job.limit))
+            return tuple(overwriting(self.backend, self.network, self.inputs, other, job.limit, self.mode))
 
     @do.register
     def _file_outputs(self, job: jobs.FileOutputs) -> None:

@@ -91,7 +91,7 @@ def compare_models(
         for worker, model, path, own in zip(pool, models, paths, both, strict=True):
             if worker is not None:
                 described = setup(name, model, own, options)
-                worker.submit(jobs.Trace(described, inputs, path, options.gradients, names))
+                worker.submit(jobs.Trace(described, inputs, path, options.gradients, names, options.mode))
         report = on_progress and (
             lambda worker, precision, done, total: on_progress(worker.backend, precision, done, total)
         )

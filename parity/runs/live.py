@@ -27,6 +27,7 @@ from parity.tracing.record import record
 from parity.tracing.replay import replay
 from parity.tracing.sketch import sketch
 from parity.tracing.trace import Trace
+from parity.tracing.training import Mode
 from parity.weights.carried import carried, fits
 
 
@@ -50,6 +51,7 @@ def compare(
     *,
     transfer: bool = True,
     gradients: bool = False,
+    mode: Mode = "eval",
     values_only: bool = False,
     layers: Mapping[str, str] | None = None,
     repro: str | Path | None = None,
@@ -58,7 +60,8 @@ def compare(
 
     Mode, dtype, hooks, gradients and weights of both are unchanged afterwards, except that with `transfer` the
     candidate keeps the reference's weights. A network in training mode is compared in evaluation mode; a single layer
-    left in training mode within a network in evaluation mode is compared, and reported, as it is.
+    left in training mode within a network in evaluation mode is compared, and reported, as it is. With `mode` "train"
+    it is the other way round.
 
     Args:
         reference: A torch.nn.Module or paddle.nn.Layer held to be right, or a callable that returns one. DataParallel,
@@ -69,7 +72,8 @@ def compare(
             arguments, or for one argument that is a dict if `forward` takes no such names. Lists, dicts, numbers and
             None may be nested in it. Floating arrays are cast to each run's precision.
         transfer: Copy the reference's weights into the candidate first; False takes both as they are.
-        gradients: Also compare gradients by layer outputs and parameters.
+        gradients: Also compare gradients by every call's outputs, parameters and the inputs.
+        mode: "eval", or "train": BatchNorm by the batch, its updated statistics, and dropout by the same masks.
         values_only: Let layers pass whose settings differ as long as their output on this input does not.
         repro: A folder, for the input, weights, expected output and a script that shows the first culprit's difference
             with the candidate's framework alone; a new or empty one, or one of an earlier comparison.
@@ -90,6 +94,8 @@ def compare(
         >>> result.first_divergence.layer, [culprit.layer for culprit in result.culprits]
         ('1', ['1'])
     """
+    if mode not in ("eval", "train"):
+        raise ParityError(f"mode {mode!r}: 'eval' or 'train'")
     if repro is not None:
         check_repro(Path(repro))
     given = from_objects(inputs)
@@ -108,16 +114,16 @@ def compare(
         for side, backend, role, notes in zip(sides, backends, ("reference", "candidate"), ([], told), strict=True):
             manifest = {**side.manifest, **({"weights_notes": notes} if notes else {})}
             with explained(side.network):
-                record(backend, side.network, given, folder / role, manifest=manifest, gradients=gradients)
+                record(backend, side.network, given, folder / role, manifest=manifest, gradients=gradients, mode=mode)
             traces.append(stack.enter_context(Trace(folder / role)))
         expected, actual = traces
         comparison = judge(type(networks[0]).__name__, expected, actual, values_only=values_only, layers=layers)
         if comparison.ok:
             return with_notes(comparison)
         states = backends[0].get_state(networks[0]), backends[1].get_state(networks[1])
-        replayed = replay(backends[1], networks[1], expected, comparison.partners)
+        replayed = replay(backends[1], networks[1], expected, comparison.partners, mode)
         explanation = with_order(with_culprits(comparison, expected, actual, replayed, states), expected, actual)
-        tried = lambda i, limit: overwriting(backends[i], networks[i], given, traces[1 - i], limit)
+        tried = lambda i, limit: overwriting(backends[i], networks[i], given, traces[1 - i], limit, mode)
         comparison = with_notes(with_overwriting(explanation, tried))
         if repro is None:
             return comparison

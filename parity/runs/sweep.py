@@ -57,5 +57,8 @@ def _cached(path: Path, options: Options, image: Array) -> Comparison | None:
         return None
     requested = {"weights": f"random, seed {options.seed}", "input_sha256": input_digest([image])}
     manifests = comparison.reference, comparison.candidate
+    modes = {manifest.get("mode", "eval") for manifest in manifests}
+    if modes != {options.mode} or (options.gradients and comparison.gradients is None):
+        return None
     same = all(manifest.get(key) == value for manifest in manifests for key, value in requested.items())
     return comparison if same else None

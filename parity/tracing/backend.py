@@ -40,6 +40,12 @@ class Backend(Protocol):
     def autograd(self, on: bool) -> AbstractContextManager[Any]: ...  # noqa: D102
     def neutral(self, layer: Any, role: str, array: Array) -> Array: ...  # noqa: D102
     def parameters(self, layer: Any) -> dict[str, Any]: ...  # noqa: D102
+    def frozen(self, layer: Any) -> list[str]: ...  # noqa: D102
+    def leaf(self, tensor: Any) -> Any: ...  # noqa: D102
+    def is_tracked(self, tensor: Any) -> bool: ...  # noqa: D102
+    def like(self, array: Array, tensor: Any) -> Any: ...  # noqa: D102
+    def statistics(self, layer: Any) -> dict[str, Any]: ...  # noqa: D102
+    def random_numbers(self) -> AbstractContextManager[list[bool]]: ...  # noqa: D102
     def gradients(self, outputs: list[Any], cotangents: list[Array], inputs: list[Any]) -> list[Any]: ...  # noqa: D102
     def manifest(self, network: Any) -> dict[str, Any]: ...  # noqa: D102
     def export(  # noqa: D102

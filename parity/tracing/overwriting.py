@@ -11,9 +11,12 @@ from parity.tracing.backend import Backend
 from parity.tracing.inputs import Inputs
 from parity.tracing.record import outputs64
 from parity.tracing.trace import Trace
+from parity.tracing.training import Mode
 
 
-def overwriting(backend: Backend, network: Any, inputs: Inputs, other: Trace, limit: float) -> list[str]:
+def overwriting(
+    backend: Backend, network: Any, inputs: Inputs, other: Trace, limit: float, mode: Mode = "eval"
+) -> list[str]:
     """Return the in-place layers that make two networks different: computed out of place, the outputs agree.
 
     Runs on failure only, once more for each in-place layer that might be the one.
@@ -24,6 +27,7 @@ def overwriting(backend: Backend, network: Any, inputs: Inputs, other: Trace, li
         inputs: Of the run.
         other: The other network's run on the same inputs.
         limit: The largest distance of outputs that agree.
+        mode: Of the run.
 
     Returns:
         The layer that does it alone, if there is one; else all of them; nothing if the outputs do not agree even so.
@@ -35,7 +39,7 @@ def overwriting(backend: Backend, network: Any, inputs: Inputs, other: Trace, li
 
     def agrees(layers: Sequence[tuple[str, Any]]) -> bool:
         with _out_of_place([layer for _, layer in layers]):
-            outputs = outputs64(backend, network, inputs)
+            outputs = outputs64(backend, network, inputs, mode)
         tensors = [other.tensor(name) for name in expected.outputs]
         return len(outputs) == len(tensors) and all(
             a.shape == b.shape and distance(a, b).relative <= limit for a, b in zip(outputs, tensors, strict=True)

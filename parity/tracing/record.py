@@ -8,25 +8,23 @@ arguments, and sees layers that are called by their `forward`.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from parity.errors import ParityError, in_layer
-from parity.functions import CONTRACTIONS, FUNCTIONS, MARK, MOVES, caller_of, function_of, is_function
-from parity.layers import Config, check_input, known, terms
+from parity.functions import FUNCTIONS, MARK, caller_of, is_function
+from parity.layers import Config, check_input
 from parity.numerics.arrays import Array
-from parity.numerics.distance import distance
-from parity.numerics.fingerprint import fingerprint
-from parity.numerics.fixed_random import projection
 from parity.tracing.backend import Backend, OnProgress
+from parity.tracing.gradients import GradientWatch
 from parity.tracing.inputs import Arguments, Inputs, as_bound, bound, input_digest, mapped
+from parity.tracing.measured import kernel_of, measured_noise, terms_of
 from parity.tracing.trace import Call, Noise, TraceWriter
-from parity.tracing.watch import TensorCache, flatten, inference_mode, keys, leaves, watched
+from parity.tracing.training import Mode, running
+from parity.tracing.watch import TensorCache, flatten, keys, leaves, watched
 from parity.weights.names import owner_of
 
 
@@ -38,12 +36,14 @@ def record(
     *,
     manifest: Mapping[str, Any] | None = None,
     gradients: bool = False,
+    mode: Mode = "eval",
     progress: OnProgress | None = None,
 ) -> None:
     """Run `network` twice, in float64 and in its own precision, and write the Trace to `path`.
 
     A network in training mode is recorded in evaluation mode; one in evaluation mode is recorded as it is, including a
-    layer left in training mode. Afterwards mode, weights, statistics and gradients are as they were before.
+    layer left in training mode. With `mode` "train" it is the other way round. Afterwards mode, weights, statistics,
+    gradients and random numbers are as they were before.
 
     Args:
         backend: The module of the network's framework.
@@ -52,6 +52,7 @@ def record(
         path: Where the Trace goes.
         manifest: Further entries of the manifest.
         gradients: Whether to record the gradients of a fixed random projection of the network's outputs.
+        mode: "eval", or "train": statistics of the batch, which update the running ones, and dropout by fixed masks.
         progress: Called as OnProgress says.
 
     Raises:
@@ -60,32 +61,44 @@ def record(
     """
     arguments = bound(network, inputs)
     with as_bound(network, inputs, arguments):
-        recorder = Recorder(backend, network, path, gradients, progress)
+        recorder = Recorder(backend, network, path, gradients, mode, progress)
         layers, functions = watched(recorder.layers, recorder.wrap), backend.functions(network, recorder.function)
-        with inference_mode(backend, network), layers, functions:
+        with running(backend, network, mode) as drawn, layers, functions:
             with backend.double(network) as changed64:
                 recorder.run("float64", arguments)
             with backend.native(network) as changed32:
                 recorder.run("float32", arguments)
     entries = {**backend.manifest(network), "input_sha256": input_digest(inputs), **(manifest or {})}
-    if network.training:
+    if mode == "train":
+        entries |= {"mode": mode, **({"draws": drawn} if drawn else {})}
+    elif network.training:
         entries["training_mode"] = True
     if changed := list(dict.fromkeys([*changed64, *changed32])):
         entries["changed_weights"] = changed
     recorder.close(entries)
 
 
-def outputs64(backend: Backend, network: Any, inputs: Inputs) -> list[Array]:
-    """Return the network's outputs in float64, in evaluation mode, without recording."""
+def outputs64(backend: Backend, network: Any, inputs: Inputs, mode: Mode = "eval") -> list[Array]:
+    """Return the network's outputs in float64, in the mode, without recording."""
     arguments = bound(network, inputs)
-    with inference_mode(backend, network), backend.double(network), backend.autograd(False):
+    with running(backend, network, mode), backend.double(network), backend.autograd(False):
         outputs = _called(backend, network, arguments, np.float64)
         return [backend.to_numpy(tensor) for tensor in flatten(outputs, backend.is_tensor)]
 
 
-def _called(backend: Backend, network: Any, arguments: Arguments, dtype: type[np.floating[Any]]) -> Any:
-    """Return what the network makes of the arguments, floating arrays cast to `dtype`."""
-    tensor = lambda array: backend.to_tensor(array.astype(dtype) if array.dtype.kind == "f" else array, network)
+def _called(
+    backend: Backend,
+    network: Any,
+    arguments: Arguments,
+    dtype: type[np.floating[Any]],
+    given: Callable[[Any], Any] | None = None,
+) -> Any:
+    """Return what the network makes of the arguments, floating arrays cast to `dtype`; `given` may replace tensors."""
+
+    def tensor(array: Array) -> Any:
+        made = backend.to_tensor(array.astype(dtype) if array.dtype.kind == "f" else array, network)
+        return made if given is None else given(made)
+
     positional, named = mapped(arguments, tensor)
     return network(*positional, **named)
 
@@ -110,16 +123,7 @@ class _Begun(NamedTuple):
     replayable: bool
     position: int
     kernel: tuple[int, ...] = ()
-
-
-class _Watched(NamedTuple):
-    """A tensor whose gradient is recorded: the call it belongs to, its layer, its label, its version at the call."""
-
-    entry: dict[str, Any]
-    layer: Any
-    label: str
-    tensor: Any
-    version: int
+    before: tuple[tuple[Any, int, bool], ...] = ()  # its inputs, where gradients are recorded
 
 
 class Recorder:
@@ -131,10 +135,12 @@ class Recorder:
         network: Any,
         path: str | os.PathLike[str] | None,
         gradients: bool = False,
+        mode: Mode = "eval",
         progress: OnProgress | None = None,
     ):
         self.backend, self.network = backend, network
-        self.gradients, self.progress = gradients, progress
+        self.gradients: GradientWatch | None = None
+        self.with_gradients, self.trains, self.progress = gradients, mode == "train", progress
         if path is not None:
             self.writer = TraceWriter(path)
         self.owned = dict[str, dict[str, tuple[int, ...]]]()  # shapes of the tensors of each layer, by role
@@ -162,21 +168,22 @@ class Recorder:
         self.counts = dict[str, int]()
         self.position = 0
         self.cache = TensorCache(self.backend.version)
-        self.watched = list[_Watched]()
+        self.gradients = GradientWatch(self.backend, self._gradient) if self.with_gradients else None
+        given = None if self.gradients is None else self.gradients.input
         dtype = np.float64 if precision == "float64" else np.float32
         self.weights = {id(tensor) for tensor in (*self.network.parameters(), *self.network.buffers())}
-        with self.backend.autograd(self.gradients):
+        with self.backend.autograd(self.with_gradients):
             self.recording = True
             try:
-                outputs = _called(self.backend, self.network, arguments, dtype)
+                outputs = _called(self.backend, self.network, arguments, dtype, given)
             except (ParityError, MemoryError):  # a ParityError names the layer already
                 raise
             except Exception as error:
                 layer = self.failure[1] if self.failure[0] is error else type(self.network).__name__
                 raise in_layer(layer, error) from error
             self.recording = False  # with gradient checkpointing, backward calls layers again
-            if self.gradients:
-                self._backward(flatten(outputs, self.backend.is_tensor))
+            if self.gradients is not None:
+                self.gradients.backward(self.layer_calls[-1], flatten(outputs, self.backend.is_tensor))
         if precision == "float32" and self.position != len(self.layer_calls):
             total = len(self.layer_calls)
             raise ParityError(f"the float64 run made {total} layer calls, the float32 run {self.position}")
@@ -195,7 +202,9 @@ class Recorder:
             if leaf and inputs:
                 check_input(name, kind, config, tuple(inputs[0].shape))
             replayable = bool(inputs) and not kwargs and all(map(self.backend.is_tensor, args))
-            begun = self._begin(name, kind, config, inputs, replayable, _kernel(self.backend, kind, layer))
+            begun = self._begin(name, kind, config, inputs, replayable, kernel_of(self.backend, kind, layer))
+            statistics = self.backend.statistics(layer) if self.trains and layer.training else {}
+            before = self._statistics(statistics)
             self.stack.append(opened)
             try:
                 result = forward(*args, **kwargs)
@@ -206,8 +215,11 @@ class Recorder:
             finally:
                 _ = self.stack.pop()
             entry = self._end(begun, result, leaf and begun.position == len(self.calls))
-            if self.gradients and leaf and entry is not None:
-                self._watch_gradients(entry, layer, flatten(result, self.backend.is_tensor))
+            if statistics and entry is not None:
+                self._keep_statistics(entry, before, self.backend.statistics(layer))
+            if self.gradients is not None and entry is not None:
+                outputs = flatten(result, self.backend.is_tensor)
+                self.gradients.call(entry, layer, begun.before, outputs, leaf)
             if self.progress is not None and leaf:
                 self.progress(self.precision, self.position, len(self.layer_calls) or len(self.layers))
             return result
@@ -234,7 +246,9 @@ class Recorder:
             result = function(*args, **kwargs)
             outputs = flatten(result, self.backend.is_tensor)
             if outputs and all(map(self.backend.is_plain, outputs)):
-                _ = self._end(begun, result, leaf=True)
+                entry = self._end(begun, result, leaf=True)
+                if self.gradients is not None and entry is not None:
+                    self.gradients.call(entry, None, begun.before, outputs, leaf=True)
         finally:
             self.in_function = False
         return result
@@ -245,7 +259,8 @@ class Recorder:
         number = self.counts.get(name, 0)
         self.counts[name] = number + 1
         names = tuple(self._store(tensor, name or kind) for tensor in inputs) if self.precision != "float32" else ()
-        return _Begun(name, number, kind, config, inputs, names, replayable, len(self.calls), kernel)
+        before = () if self.gradients is None else self.gradients.before(inputs)
+        return _Begun(name, number, kind, config, inputs, names, replayable, len(self.calls), kernel, before)
 
     def _end(self, begun: _Begun, result: Any, leaf: bool) -> dict[str, Any] | None:
         """Record a call that has returned; return its entry, None for a function that only this precision calls."""
@@ -277,7 +292,7 @@ class Recorder:
             "labels": keys(result, self.backend.is_tensor),
             "kernel": begun.kernel,
             "weights": self.owned.get(begun.name, {}),
-            "terms": _terms(begun.name, begun.config, before, shapes[0] if shapes else ()),
+            "terms": terms_of(begun.name, begun.kind, begun.config, before, shapes[0] if shapes else ()),
             "replayable": begun.replayable,
         }
         self.calls.append(entry)
@@ -318,34 +333,29 @@ class Recorder:
                 self.cache.put(tensor, noise)
         return noise
 
-    def _watch_gradients(self, entry: dict[str, Any], layer: Any, outputs: list[Any]) -> None:
-        tensors = {f"output {i}": tensor for i, tensor in enumerate(outputs)}
-        if entry["number"] == 0:
-            tensors |= self.backend.parameters(layer)
-        self.watched += [
-            _Watched(entry, layer, label, tensor, self.backend.version(tensor)) for label, tensor in tensors.items()
-        ]
+    def _statistics(self, tensors: Mapping[str, Any]) -> dict[str, str]:
+        """Write statistics, and return their names in the file; nothing in the float32 run."""
+        if self.precision != "float64":
+            return {}
+        return {role: self.writer.add(self.backend.to_numpy(tensor)) for role, tensor in tensors.items()}
 
-    def _backward(self, outputs: list[Any]) -> None:
-        # A tensor changed in place since its call is now another one. The gradient of an output is its cotangent, and
-        # asking Paddle for it cuts off everything behind it.
-        ends = {id(tensor) for tensor in outputs}
-        watched = [
-            each
-            for each in self.watched
-            if self.backend.version(each.tensor) == each.version and id(each.tensor) not in ends
-        ]
-        cotangents = [projection(tuple(tensor.shape)) for tensor in outputs]
-        gradients = self.backend.gradients(outputs, cotangents, [each.tensor for each in watched])
-        for each, gradient in zip(watched, gradients, strict=True):
-            if gradient is None:
-                continue
-            array = self.backend.neutral(each.layer, each.label, self.backend.to_numpy(gradient))
-            if self.precision == "float64":
-                each.entry.setdefault("gradients", {})[each.label] = self.writer.add(array)
-            elif each.label in each.entry.get("gradients", {}):
-                noise = measured_noise(array, self.writer.read(each.entry["gradients"][each.label]))
-                each.entry.setdefault("gradient_noise", {})[each.label] = noise
+    def _keep_statistics(self, entry: dict[str, Any], before: Mapping[str, str], tensors: Mapping[str, Any]) -> None:
+        if self.precision == "float64":
+            entry |= {"statistics_before": before, "statistics": self._statistics(tensors)}
+            return
+        arrays = {role: self.backend.to_numpy(tensor) for role, tensor in tensors.items()}
+        names = entry.get("statistics", {})
+        entry["statistics_noise"] = {
+            role: measured_noise(arrays[role], self.writer.read(name)) for role, name in names.items() if role in arrays
+        }
+
+    def _gradient(self, entry: dict[str, Any], label: str, array: Array) -> None:
+        """Keep a gradient: that of the float64 run, or its noise."""
+        if self.precision == "float64":
+            entry.setdefault("gradients", {})[label] = self.writer.add(array)
+        elif label in entry.get("gradients", {}):
+            noise = measured_noise(array, self.writer.read(entry["gradients"][label]))
+            entry.setdefault("gradient_noise", {})[label] = noise
 
     def recorded(self) -> list[Call]:
         """Return the calls that both precisions made, in the order of their ends."""
@@ -353,6 +363,9 @@ class Recorder:
         one_sided = {caller_of(entry["layer"]) for entry in self.calls if "noise" not in entry}
         other_code = self.other_code | (one_sided if self.precision == "float32" else set())
         defaults = {"gradients": {}, "gradient_noise": {}, "noise": ()}
+        for entry in self.calls:  # a gradient that the float32 run lacks cannot be read
+            gradients, noise = entry.get("gradients", {}), entry.get("gradient_noise", {})
+            entry["gradients"] = {label: name for label, name in gradients.items() if label in noise}
         return [
             Call(**{**defaults, **{word: value for word, value in entry.items() if word != "shapes"}})
             for entry in self.calls
@@ -364,15 +377,6 @@ class Recorder:
         self.writer.close(manifest, self.recorded())
 
 
-def _kernel(backend: Backend, kind: str, layer: Any) -> tuple[int, ...]:
-    """Return the fingerprint of a layer's weight; empty for a layer that has none."""
-    weight = getattr(layer, "weight", None) if known(kind).weighted else None
-    if not backend.is_tensor(weight):
-        return ()
-    array = backend.neutral(layer, "weight", backend.to_numpy(weight))
-    return fingerprint(array, axis=1 if "Transpose" in kind else 0)
-
-
 @contextlib.contextmanager
 def _readable(layer: str) -> Iterator[None]:
     """Name the layer of a tensor that cannot be compared: sparse, quantised, or of a dtype that numpy lacks."""
@@ -381,17 +385,3 @@ def _readable(layer: str) -> Iterator[None]:
     except (ParityError, RuntimeError, TypeError, ValueError) as error:  # what frameworks raise for them
         message = " ".join(str(error).split())[:400]
         raise ParityError(f"{layer}: takes or returns a tensor that cannot be compared: {message}") from error
-
-
-def _terms(call: str, config: Config, before: tuple[int, ...], after: tuple[int, ...]) -> int:
-    """Return the length of the longest sum in one output element of a call."""
-    name = function_of(call)
-    if name in CONTRACTIONS:
-        return max(before, default=1)
-    return 1 if name in MOVES else terms(config, before, after)
-
-
-def measured_noise(array: Array, exact: Array) -> Noise:
-    """Return the distance of a float32 run's array from the float64 run's, and the digest of its bytes."""
-    digest = hashlib.sha256(np.ascontiguousarray(array).data if array.size else b"").hexdigest()
-    return Noise(**asdict(distance(array, exact)), digest=f"{array.dtype}:{digest}")

@@ -12,13 +12,20 @@ from parity.numerics.arrays import Array, same_but_ones
 from parity.numerics.distance import Distance, distance
 from parity.tracing.backend import Backend
 from parity.tracing.trace import Call, Trace
-from parity.tracing.watch import flatten, inference_mode
+from parity.tracing.training import Mode, running
+from parity.tracing.watch import flatten
 
 # By layer and call: the distance of its output from the reference's, or why it could not take the reference's input.
 Replay = dict[tuple[str, int], Distance | str]
 
 
-def replay(backend: Backend, network: Any, reference: Trace, partners: Mapping[str, str] | None = None) -> Replay:
+def replay(
+    backend: Backend,
+    network: Any,
+    reference: Trace,
+    partners: Mapping[str, str] | None = None,
+    mode: Mode = "eval",
+) -> Replay:
     """Return the distance of each layer's float64 output from the reference's, given the reference's float64 input.
 
     Runs on failure only. A layer that was called with more than tensors (keywords, numbers) is left out.
@@ -32,7 +39,7 @@ def replay(backend: Backend, network: Any, reference: Trace, partners: Mapping[s
     names = partners or {}
     layers = dict(backend.layers(network))
     results: Replay = {}
-    with inference_mode(backend, network), backend.double(network), backend.autograd(False):
+    with running(backend, network, mode), backend.double(network), backend.autograd(False):
         for call in reference.calls:
             layer = layers.get(names.get(call.layer, call.layer))
             if not call.replayable or layer is None:

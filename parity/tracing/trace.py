@@ -53,12 +53,19 @@ class Call:
         noise: For each output, its float32 noise.
         terms: Length of the longest sum in one output element: fan-in, or elements pooled.
         replayable: Whether it was called with tensors only, so that it can be called again with recorded ones.
-        gradients: Names of the float64 gradients, by "output 0", "weight"; empty unless asked for.
+        gradients: Names of the float64 gradients, by "output 0", "weight", and "input 0" of what no recorded call has
+            returned; empty unless asked for.
         gradient_noise: The float32 noise of each.
         known_error: The error that the backend knows its own float64 to have here, as a distance; else 0.
         labels: The key of each output where the network returns a mapping: "out", "aux.0"; else empty.
         weights: Neutral shapes of the tensors that the layer itself owns, by role.
         kernel: The fingerprint of its weight, where it sums products of weights: `parity.numerics.fingerprint`.
+        unreached: Labels, as those of `gradients`, of what no gradient reaches.
+        detached: Labels of its inputs and outputs that have no gradient by themselves: detached, or computed without.
+        statistics: Names of its running statistics after the call, by "running_mean"; recorded in training mode.
+        statistics_before: Likewise, before the call.
+        statistics_noise: The float32 noise of `statistics`.
+        frozen: Its parameters that are not trained, if gradients were asked for.
     """
 
     layer: str
@@ -77,6 +84,12 @@ class Call:
     labels: tuple[str, ...] = ()
     kernel: tuple[int, ...] = ()
     weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    unreached: tuple[str, ...] = ()
+    detached: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    statistics: Mapping[str, str] = field(default_factory=dict)
+    statistics_before: Mapping[str, str] = field(default_factory=dict)
+    statistics_noise: Mapping[str, Noise] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, int]:
@@ -168,7 +181,7 @@ class _Header:
 
 def _problem(call: Call, entries: Mapping[str, Any]) -> str:
     """Return the first field of a call that no run can have recorded, and its value; "" if there is none."""
-    for word in ("inputs", "outputs", "gradients"):
+    for word in ("inputs", "outputs", "gradients", "statistics", "statistics_before"):
         names = getattr(call, word)
         for name in names.values() if isinstance(names, Mapping) else names:
             if name not in entries:
@@ -179,6 +192,8 @@ def _problem(call: Call, entries: Mapping[str, Any]) -> str:
         return f"noise: {len(call.noise)} of them for {len(call.outputs)} outputs"
     if unmeasured := sorted(call.gradients.keys() - call.gradient_noise.keys()):
         return f"gradient_noise: none for {unmeasured[0]!a:.40}"
+    if unmeasured := sorted(call.statistics.keys() - call.statistics_noise.keys()):
+        return f"statistics_noise: none for {unmeasured[0]!a:.40}"
     # A number larger than any run's, or NaN, would make every allowance infinite.
     for word, value, least in (
         ("number", call.number, 0),
@@ -187,7 +202,9 @@ def _problem(call: Call, entries: Mapping[str, Any]) -> str:
     ):
         if not least <= value <= 2**53:
             return f"{word}: no run has {value!r:.40}"
-    if any(noise.relative < 0 for noise in (*call.noise, *call.gradient_noise.values())):
+    if any(
+        noise.relative < 0 for noise in (*call.noise, *call.gradient_noise.values(), *call.statistics_noise.values())
+    ):
         return "noise: a distance below 0"
     if type(call.config.get("constant", 0)) is not int:
         return f"config['constant']: expected an integer, found {call.config['constant']!a:.40}"

@@ -34,6 +34,20 @@ def evaluation_mode(backend: Backend, network: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def training_mode(backend: Backend, network: Any) -> Iterator[None]:
+    """Put a network that is in evaluation mode into training mode, by its own `train`, and back; leave any other."""
+    layers = [layer for _, layer in backend.layers(network)]
+    modes = [layer.training for layer in layers]
+    try:
+        if not network.training:
+            network.train()
+        yield
+    finally:
+        for layer, mode in zip(layers, modes, strict=True):
+            layer.training = mode
+
+
+@contextlib.contextmanager
 def watched(
     layers: Iterable[tuple[str, Any]], wrap: Callable[[str, Any, Callable[..., Any]], Callable[..., Any]]
 ) -> Iterator[None]:

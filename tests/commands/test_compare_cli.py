@@ -47,6 +47,25 @@ def test_a_planted_eps_is_named(tmp_path):
     assert (found["ok"], found["verdict"], found["first_divergence"]["layer"]) == (False, "different", "norm")
 
 
+def test_training_mode_and_gradients_are_said(tmp_path):
+    done = run(
+        "compare", f"{TORCH}:net", f"{PADDLE}:eps_off_by_ten_percent", *SMALL, "--weights", "own", "--mode", "train",
+        "--gradients", "--json", "out.json", cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "\ngradients: " in done.stdout
+    assert done.stdout.endswith("net: different: norm: eps differs: torch=1e-05, paddle=1.1e-05.\n")
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["gradients"]["compared"] > 0
+    assert found["reference"]["mode"] == found["candidate"]["mode"] == "train"
+
+
+def test_runs_in_different_modes_are_no_comparison(recorded):
+    done = run("compare", recorded[0], f"{PADDLE}:net", *SMALL, "--mode", "train")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "note: one was run in training mode, the other in evaluation mode\n" in done.stdout
+
+
 def test_a_trace_is_the_same_run_again(recorded):
     trace, done = recorded
     assert (done.returncode, done.stderr) == (0, "")

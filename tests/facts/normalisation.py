@@ -28,7 +28,7 @@ def batch(*shape, seed=0):
     "the weight of the new value",
     "the weight of the old value",
     "what momentum means: Paddle's 0.9 is torch's 0.1, their defaults",
-    "both backends use torch's; `parity compare` notes a momentum that differs",
+    "both backends use torch's; `parity compare` notes a momentum that differs, and with `--mode train` compares it",
 )
 def bn_momentum():
     def keeps(momentum):
@@ -57,7 +57,8 @@ def bn_momentum():
     "variance that training stores, M values per channel; both normalise by M. After training the outputs of "
     "evaluation differ: "
     "1 % of the variance at M = 100",
-    "`paddle_cnn/batch_norm.py` has a layer that stores torch's; `parity compare` gives both networks the same ones",
+    "`paddle_cnn/batch_norm.py` has a layer that stores torch's; `parity compare --mode train` takes the factor out, "
+    "and notes it",
 )
 def bn_variance():
     def moved(by):
@@ -131,7 +132,7 @@ def bn_eps():
     "raises ValueError",
     "returns its input",
     "one value per channel in training: Paddle applies no gamma and beta, and does not update its statistics",
-    "`parity compare` runs in evaluation",
+    "`parity compare` runs in evaluation; with `--mode train` torch's error is the answer",
 )
 def bn_one_value():
     ours, theirs = norms()

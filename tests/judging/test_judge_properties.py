@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from parity.judging.bounds import allowance
 from parity.judging.judge import judge
 from parity.numerics.distance import distance, scales
-from parity.tracing.record import measured_noise
+from parity.tracing.measured import measured_noise
 from parity.tracing.trace import Call, Trace, TraceWriter
 
 FINITE = st.floats(-10, 10, allow_subnormal=True)

@@ -390,7 +390,9 @@ def test_gradients_are_compared(pair):
 
     theirs[7].__class__ = NoGradient
     assert compare(ours, theirs, IMAGE).ok
-    assert compare(ours, theirs, IMAGE, gradients=True).verdict == "invalid"
+    result = compare(ours, theirs, IMAGE, gradients=True)
+    assert result.verdict == "different"
+    assert [culprit.layer for culprit in result.culprits] == ["7"]
 
 
 def test_a_layer_derived_from_a_linear_is_one():

@@ -26,6 +26,7 @@ SETUPS = [jobs.Setup("n", network, weights, "cpu", 2, "lenet") for network in NE
 EXAMPLES = [
     *[jobs.Trace(setup, (Path("x.npy"),), Path("t"), gradients=True) for setup in SETUPS],
     jobs.Trace(SETUPS[0], (Path("x.npy"), Path("y.npy")), Path("t"), names=("x", "y")),
+    jobs.Trace(SETUPS[0], (Path("x.npy"),), Path("t"), mode="train"),
     jobs.Prepare(SETUPS[0]),
     jobs.PrepareWays(Path("x.npy"), ("eager", "compile")),
     jobs.TimeWay("eager", 3),
