@@ -288,8 +288,7 @@ class DoubleConv(nn.Module):
 
     def forward(self, x):
         x = self.relu1(self.bn1(self.conv1(x)))
-        x = self.relu2(self.bn2(self.conv2(x)))
-        return x
+        return self.relu2(self.bn2(self.conv2(x)))
 
 
 class UNet(nn.Module):

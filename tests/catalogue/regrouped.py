@@ -22,7 +22,7 @@ OWNERS = {
         (r"^classifier", "fc"),
     ),
     "Inception": (
-        (r"^conv\.", "stem."), (r"^bn\.", "norm."), (r"^(first|second)\.", lambda m: {"first": "mixed1.", "second": "mixed2."}[m[1]]),
+        (r"^conv\.", "stem."), (r"^bn\.", "norm."), (r"^first\.", "mixed1."), (r"^second\.", "mixed2."),
         (r"\.pooled\.conv", ".branch_pool"), (r"\.single\.conv", ".branch1"),
         (r"\.square\.0\.conv", ".branch3_reduce"), (r"\.square\.1\.conv", ".branch3"),
         (r"\.long\.0\.conv", ".branch7_reduce"), (r"\.long\.1\.conv", ".branch7_a"), (r"\.long\.2\.conv", ".branch7_b"),
@@ -32,7 +32,8 @@ OWNERS = {
         (r"^first\.conv", "stem"), (r"^first\.bn", "bn"),
         (r"^blocks\.(\d)\.", lambda m: f"block{int(m[1]) + 1}."),
         (r"\.pw\.conv", ".expand"), (r"\.pw\.bn", ".bn1"), (r"\.dw\.conv", ".depthwise"), (r"\.dw\.bn", ".bn2"),
-        (r"\.pwl\.conv", ".project"), (r"\.pwl\.bn", ".bn3"), (r"\.gate\.fc1", ".se.reduce"), (r"\.gate\.fc2", ".se.expand"),
+        (r"\.pwl\.conv", ".project"), (r"\.pwl\.bn", ".bn3"),
+        (r"\.gate\.fc1", ".se.reduce"), (r"\.gate\.fc2", ".se.expand"),
         (r"^head\.0", "fc1"), (r"^head\.1", "fc2"),
     ),
     "Shuffle": (

@@ -68,7 +68,7 @@ def _renamed(text: str) -> str:
     attributes = set(re.findall(r"^        self\.(\w+) = ", text, re.M))
     text = re.sub(r"\bself\.(\w+)", lambda m: f"self.{_other_name(m[1])}" if m[1] in attributes else m[0], text)
     reverse = lambda m: m[1] + "".join(reversed(m[2].splitlines(keepends=True)))
-    return re.sub(r"(super\(\).__init__\(\)\n)((?:        self\.\w+ = nn\.\w+\(.*\)\n)+)", reverse, text)
+    return re.sub(r"(super\(\).__init__\(\)\n)((?:        self\.\w+ = .*[^(\[\n]\n)+)", reverse, text)
 
 
 def text_of(framework: str, style: str, edits: Sequence[Edit] = ()) -> str:
@@ -106,7 +106,7 @@ def owner(name: str, style: str, tensor: str) -> str:
     """Return the reference's name of a candidate's tensor."""
     layer, _, role = tensor.rpartition(".")
     if style == "renamed":
-        layer = ".".join(_original()[part] if part in _original() else part for part in layer.split("."))
+        layer = ".".join(_original().get(part, part) for part in layer.split("."))
     elif style == "regrouped":
         layer = f"{layer}."
         for pattern, replacement in regrouped.OWNERS[name]:

@@ -1,6 +1,6 @@
 """What the tool says of the catalogue's pairs. Run as a script it prints one line of JSON for each row.
 
-`parity bench verdict` runs it: python -m catalogue.verdicts [--kind KIND] [--network NETWORK], with tests/ in PYTHONPATH.
+`parity bench verdict` runs it, with tests/ in PYTHONPATH: python -m catalogue.verdicts [--kind KIND] [--network NAME].
 """
 
 from __future__ import annotations
