@@ -29,11 +29,11 @@ def verdict(
     network: Annotated[str | None, typer.Option(help="Only pairs of this network of the catalogue.")] = None,
     json: Json = None,
 ) -> bool:
-    """Compare every pair of tests/catalogue, of known mistakes and right ones, and count what is found.
+    """Count the planted mistakes that `parity compare` finds.
 
-    Counted for each kind of mistake: flagged; its layer named (as a culprit, or as the first divergence); its reason
-    named; proved by experiment; pairs in which another layer is blamed too. For right pairs: how many are flagged.
-    The catalogue is a part of the tests: this verb needs a checkout, a wheel does not hold it.
+    The pairs are those of tests/catalogue, each with a known mistake or right. Counted for each kind: flagged; its
+    layer named, as a culprit or the first divergence; its reason named; proved by experiment; another layer blamed too.
+    Of right pairs: how many are flagged. The catalogue is a part of the tests: a wheel does not hold it.
     """
     check_outputs(json)
     if not (TESTS / "catalogue" / "verdicts.py").is_file():
