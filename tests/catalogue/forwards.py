@@ -70,5 +70,15 @@ FORWARDS = [
     plant("outputs swapped", "Segmentation", "same", ("Segmentation", "return F.softmax(z, axis=1), self.aux(y)", "return self.aux(y), F.softmax(z, axis=1)"), "", "order|swapped|exchanged|output"),
     plant("dropout always on", "Vgg", "regrouped", ("Vgg", "return self.classifier(", "x = F.dropout(x, 0.5)\n        return self.classifier("), "|fc1|drop|avgpool|dropout\\(\\)", "dropout|training"),
     plant("softmax doubled", "Segmentation", "same", ("Segmentation", "return F.softmax(z, axis=1)", "return F.softmax(F.softmax(z, axis=1), axis=1)"), r"|softmax\(\)", EXTRA),
+    plant("activation missing", "Vgg", "zoo", ("ConvBlock", 'nn.BatchNorm(outputs, act="relu")', "nn.BatchNorm(outputs)"), r"|(relu|bn)\d", f"act|{ABSENT}"),
+    plant("activation missing", "Residual", "zoo", ("BottleneckBlock", '3, stride, act="relu"', "3, stride"), r"layer\d\.\d(\.(relu|bn2))?", f"act|{ABSENT}"),
+    plant("activation missing", "Vgg", "zoo", ("Vgg", "        x = F.relu(x)\n        x = self._drop(x)\n", "        x = self._drop(x)\n"), "|act1", ABSENT),
+    plant("activation doubled", "Residual", "zoo", ("BottleneckBlock", "16, 1, act=None", '16, 1, act="relu"'), r"layer\d\.\d(\.(bn3|add\(\)))?", f"act|{EXTRA}"),
+    plant("residual missing", "Mobile", "zoo", ("ResidualUnit", "            x = paddle.add(inputs, x)", "            x = F.dropout(x, 0.0)"), r"block\d(\.add\(\))?", f"residual|add.*({ABSENT})"),
+    plant("residual of another tensor", "Residual", "zoo", ("BottleneckBlock", "short = self.short(inputs)", "short = self.short(y) if y.shape[1] == inputs.shape[1] else self.short(inputs)"), r"layer1\.0(\.downsample(\.0)?)?", "another tensor|other tensor|input"),
+    plant("sum after the activation", "Residual", "zoo", ("BottleneckBlock", "        y = paddle.add(x=short, y=conv2)\n        y = F.relu(y)", "        y = paddle.add(x=short, y=F.relu(conv2))"), r"layer\d\.\d(\.(relu|add\(\)))?", "before|order|after"),
+    plant("gate added, not multiplied", "Mobile", "zoo", ("SEModule", "paddle.multiply(", "paddle.add("), r"block\d\.se(\.mul\(\))?", "kind|add"),
+    plant("drop path always on", "Residual", "zoo", ("BottleneckBlock", "0.1, self.training", "0.4, True"), r"layer\d\.\d(\.add\(\))?", f"drop|mul|{EXTRA}|random"),
+    plant("block left out", "Residual", "zoo", ("Residual", "for block in self.block_list:", "for block in self.block_list[:-1]:"), r"|layer2(\.1.*)?", ABSENT),
 ]
 # fmt: on

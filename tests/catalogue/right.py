@@ -37,15 +37,24 @@ WRITTEN = [
     right("deep", "Residual", "renamed", options={"depth": 6}),
     right("deep", "Residual", "regrouped", options={"depth": 6}),
     right("deep", "Residual", "regrouped", options={"depth": 6}, pair="torch/torch"),
+    right("zoo", "Vgg", "zoo"),
+    right("zoo", "Residual", "zoo"),
+    right("zoo", "Mobile", "zoo"),
+    right("zoo", "Residual", "zoo", options={"depth": 6}),
+    right("zoo", "Vgg", "zoo", pair="paddle/paddle"),
+    right("zoo", "Mobile", "zoo", pair="paddle/paddle"),
+    right("hard sigmoid of another zoo", "Mobile", "zoo", ("SEModule", "F.hardsigmoid(outputs, slope=0.1666667, offset=0.5)", "F.relu6(outputs + 3.0) / 6.0")),
     right("convolution as linear", "Dense", "regrouped", ("Dense", "self.fc(x.mean((2, 3)))", "F.linear(x.mean((2, 3)), self.fc.weight, self.fc.bias)")),
 ]
 # fmt: on
 
 REWRITTEN = [
     right("renamed" if style == "renamed" else "regrouped", network, style, pair=pair)
-    for network, style, pair in product(NETWORKS, STYLES[1:], ("torch/paddle", "torch/torch"))
+    for network, style, pair in product(NETWORKS, STYLES[1:3], ("torch/paddle", "torch/torch"))
 ] + [right("regrouped", network, "regrouped", pair=pair) for network, pair in product(NETWORKS, ("paddle/torch",))]
 SAME = [right("same names", network, "same") for network in NETWORKS]
-GRADIENTS = [right("gradients", network, style, mode="gradients") for network, style in product(NETWORKS[:6:2], STYLES)]
+GRADIENTS = [
+    right("gradients", network, style, mode="gradients") for network, style in product(NETWORKS[:6:2], STYLES[:3])
+]
 TRAINED = [right("training", network, "same", mode="train") for network in NETWORKS[:2]]
 RIGHT = [*SAME, *REWRITTEN, *WRITTEN, *GRADIENTS, *TRAINED]

@@ -53,5 +53,13 @@ SETTINGS = [
     plant("dropout scaled", "Mobile", "renamed", ("Mobile", "nn.Dropout(0.2)", 'nn.Dropout(0.2, mode="downscale_in_infer")'), "drop", "mode|scale"),
     plant("batch statistics", "Vgg", "same", ("Vgg", "self.bn1 = nn.BatchNorm2D(8)", "self.bn1 = nn.BatchNorm2D(8, use_global_stats=False)"), "bn1", "train|batch|use_global_stats"),
     plant("batch statistics", "Dense", "regrouped", ("NormActConv", "nn.BatchNorm2d(inputs)", "nn.BatchNorm2d(inputs, track_running_stats=False)"), r".*norm\d?", "train|batch|track_running_stats", pair="torch/torch", refusal=True),
+    plant("eps", "Residual", "zoo", ("ConvBNLayer", "nn.BatchNorm(outputs, act=act)", "nn.BatchNorm(outputs, act=act, epsilon=0.001)"), r"bn1|layer\d\.\d\.(bn\d|downsample\.1)", "eps"),
+    plant("eps", "Mobile", "zoo", ("ConvBNAct", "            epsilon=0.001,\n", ""), r"bn|block\d\.bn\d", "eps"),
+    plant("stride moved", "Residual", "zoo", [("BottleneckBlock", "ConvBNLayer(inputs, width, 1, act", "ConvBNLayer(inputs, width, 1, stride, act"), ("BottleneckBlock", "ConvBNLayer(width, width, 3, stride, act", "ConvBNLayer(width, width, 3, act")], r"layer2\.0\.conv[12]", "stride"),
+    plant("padding", "Mobile", "zoo", ("ConvBNAct", "filter_size, stride, padding, groups", 'filter_size, stride, "SAME", groups'), r"stem|block2\.depthwise", "padding"),
+    plant("slope", "Mobile", "zoo", ("SEModule", "slope=0.1666667", "slope=0.2"), r"block\d\.se\.gate", "slope"),
+    plant("dropout scaled", "Vgg", "zoo", ("Vgg", "upscale_in_train", "downscale_in_infer"), "drop", "mode|scale"),
+    plant("pooling window", "Residual", "zoo", ("Residual", "kernel_size=3, stride=2, padding=1", "kernel_size=3, stride=2, padding=0, ceil_mode=True"), "maxpool", "padding|ceil"),
+    plant("another activation", "Vgg", "zoo", ("ConvBlock", 'act="relu"', 'act="relu6"'), r"relu\d|bn\d", "relu6|act"),
 ]
 # fmt: on

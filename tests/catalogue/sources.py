@@ -1,4 +1,4 @@
-"""Networks as text: a class of networks.py or regrouped.py in either framework, renamed, with a mistake typed in."""
+"""Networks as text: a class of networks.py, regrouped.py or zoos.py, in either framework, with a mistake typed in."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from catalogue import regrouped
+from catalogue import regrouped, zoos
 
 HERE = Path(__file__).parent
 SHAPE = (2, 3, 32, 28)
-STYLES = ("same", "renamed", "regrouped")
+STYLES = ("same", "renamed", "regrouped", "zoo")  # zoo: in Paddle alone
+_FILES = {"regrouped": "regrouped.py", "zoo": "zoos.py"}
 
 # torch's words in Paddle's: what a port changes and must.
 _PADDLE = (
@@ -77,10 +78,10 @@ def text_of(framework: str, style: str, edits: Sequence[Edit] = ()) -> str:
     Raises:
         ValueError: If the text that an edit replaces is not in its class exactly once.
     """
-    text = (HERE / ("regrouped.py" if style == "regrouped" else "networks.py")).read_text()
+    text = (HERE / _FILES.get(style, "networks.py")).read_text()
     text = re.sub(r"\nOWNERS = \{.*?\n\}[^\n]*\n", "", text, flags=re.S)
     text = _renamed(text) if style == "renamed" else text
-    for old, new in _PADDLE if framework == "paddle" else ():
+    for old, new in _PADDLE if framework == "paddle" and style != "zoo" else ():
         text = re.sub(old, new, text)
     for edit in edits:
         match = re.search(rf"^(?:class|def) {edit.owner}\(.*?(?=^(?:class|def) |\Z)", text, re.M | re.S)
@@ -107,9 +108,9 @@ def owner(name: str, style: str, tensor: str) -> str:
     layer, _, role = tensor.rpartition(".")
     if style == "renamed":
         layer = ".".join(_original().get(part, part) for part in layer.split("."))
-    elif style == "regrouped":
+    elif style in _FILES:
         layer = f"{layer}."
-        for pattern, replacement in regrouped.OWNERS[name]:
+        for pattern, replacement in (zoos if style == "zoo" else regrouped).OWNERS[name]:
             layer = re.sub(pattern, replacement, layer)
         layer = layer.rstrip(".")
     return f"{layer}.{role}"

@@ -94,5 +94,11 @@ WEIGHTS = [
     plant("Linear of NHWC", "Vgg", "regrouped", None, "fc1", "NHWC|permuted|order", weights=put("fc1.weight", nhwc)),
     plant("PReLU not copied", "Segmentation", "same", None, "act2", "not copied|default", weights=put("act2.weight", lambda w: np.full_like(w, 0.25))),
     plant("one number off", "Dense", "same", None, "classifier", "1 of 160|one element", weights=lambda s: s["classifier.weight"].__setitem__((3, 2), 1.001 * s["classifier.weight"][3, 2])),
+    plant("Linear transposed", "Vgg", "zoo", None, "fc2", "transposed", weights=put("fc2.weight", np.transpose)),
+    plant("Linear transposed", "Mobile", "zoo", None, "fc1", "transposed", weights=put("fc1.weight", np.transpose)),
+    plant("statistics not copied", "Residual", "zoo", None, r"layer2\.0\.downsample\.1", "not copied|default", weights=STATISTICS("layer2.0.downsample.1")),
+    plant("gamma for beta", "Mobile", "zoo", None, r"block3\.bn2", "gamma|beta|holds the reference", weights=exchange(("block3.bn2.weight", "block3.bn2.bias"))),
+    plant("layers exchanged", "Residual", "zoo", None, r"layer[12]\.1\.conv1", "exchanged|holds the reference|swapped", weights=exchange(("layer1.1.conv1.weight", "layer2.1.conv1.weight"))),
+    plant("Linear of NHWC", "Vgg", "zoo", None, "fc1", "NHWC|permuted|order", weights=put("fc1.weight", nhwc)),
 ]
 # fmt: on
