@@ -75,9 +75,9 @@ def test_it_counts_by_kind_and_in_total(monkeypatch, tmp_path):
 
 
 def test_it_runs_the_catalogue(tmp_path):
-    done = invoke("--network", "Vgg", "--kind", "Linear transposed", "--json", tmp_path / "x.json")
+    done = invoke("--network", "Vgg", "--kind", "gamma for beta", "--json", tmp_path / "x.json")
     assert done.exit_code == 0, done.stderr
     kind = json.loads((tmp_path / "x.json").read_text())["rows"][0]
     (answer,) = kind["answers"]
     assert (kind["pairs"], answer["flagged"], answer["layer"], answer["reason"]) == (1, True, True, True)
-    assert answer["text"].startswith("Vgg: different: fc2: weight is transposed")
+    assert answer["text"].startswith("Vgg: different: bn2: weight holds the reference's bn2.bias")
