@@ -80,5 +80,11 @@ FORWARDS = [
     plant("gate added, not multiplied", "Mobile", "zoo", ("SEModule", "paddle.multiply(", "paddle.add("), r"block\d\.se(\.mul\(\))?", "kind|add"),
     plant("drop path always on", "Residual", "zoo", ("BottleneckBlock", "0.1, self.training", "0.4, True"), r"layer\d\.\d(\.add\(\))?", f"drop|mul|{EXTRA}|random"),
     plant("block left out", "Residual", "zoo", ("Residual", "for block in self.block_list:", "for block in self.block_list[:-1]:"), r"|layer2(\.1.*)?", ABSENT),
+    plant("input read as NHWC", "Vgg", "same", ("Vgg", "x = self.pool1(", "x = x.transpose([0, 2, 3, 1]).reshape(x.shape)\n        x = self.pool1("), "|conv1", "NHWC|permute|transpose|order"),
+    plant("input read as NHWC", "Dense", "renamed", ("Dense", "x = self.convolution0(x)", "x = self.convolution0(x.permute(0, 2, 3, 1).reshape(x.shape))"), "|conv0", "NHWC|permute|transpose|order", pair="paddle/torch"),
+    plant("layers not registered", "Vgg", "regrouped", ("Vgg", "self.features = nn.LayerList([", "self.features = list(["), r"(conv|bn)\d", "regist|list", refusal=True),
+    plant("layers not registered", "Vgg", "regrouped", ("Vgg", "self.features = nn.ModuleList([", "self.features = list(["), r"(conv|bn)\d", "regist|list", refusal=True, pair="torch/torch"),
+    plant("residual missing", "Residual", "renamed", ("Bottleneck", "        out = out + identity\n", ""), r"layer\d\.\d(\.add\(\))?", f"residual|add.*({ABSENT})", pair="paddle/torch"),
+    plant("concatenation order", "Dense", "regrouped", ("Dense", "maps.append(layer(torch.cat(maps, dim=1)))\n        maps = [", "maps.insert(0, layer(torch.cat(maps, dim=1)))\n        maps = ["), r"|block1(\.\d(\.cat\(\))?)?", "order", pair="paddle/torch"),
 ]
 # fmt: on

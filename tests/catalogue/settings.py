@@ -61,5 +61,9 @@ SETTINGS = [
     plant("dropout scaled", "Vgg", "zoo", ("Vgg", "upscale_in_train", "downscale_in_infer"), "drop", "mode|scale"),
     plant("pooling window", "Residual", "zoo", ("Residual", "kernel_size=3, stride=2, padding=1", "kernel_size=3, stride=2, padding=0, ceil_mode=True"), "maxpool", "padding|ceil"),
     plant("another activation", "Vgg", "zoo", ("ConvBlock", 'act="relu"', 'act="relu6"'), r"relu\d|bn\d", "relu6|act"),
+    plant("eps", "Mobile", "renamed", ("Mobile", "nn.BatchNorm2d(8, eps=0.001)", "nn.BatchNorm2d(8)"), "bn", "eps", pair="paddle/torch"),
+    plant("align_corners", "UNet", "same", ("UNet", ", align_corners=True", ""), r"|interpolate\(\)", "align_corners", pair="paddle/torch"),
+    plant("another activation", "Mobile", "regrouped", ("ConvBn", "F.hardswish(x)", "F.silu(x)"), r"act|block\d\.act\d", "kind|swish|silu", pair="paddle/torch"),
+    plant("padding", "Residual", "renamed", ("Residual", "stride=2, padding=1)", "stride=2, ceil_mode=True)"), "maxpool", "padding|ceil", pair="paddle/torch"),
 ]
 # fmt: on
