@@ -57,7 +57,6 @@ def small_paddle():
         (lambda folder: parity.predict(folder / "x.onnx", ROOT / "parity" / "astronaut.png"), "no such file"),
         (lambda folder: parity.predict(folder / "x.onnx", []), "none was given"),
         (lambda folder: parity.predict(folder / "x.onnx", "a.png", top=0), "each at least 1"),
-        (lambda folder: parity.read_weights(folder / "x.zip"), "unknown kind of weights file"),
         (lambda folder: parity.read_weights(folder / "x.pth"), "no such file"),
     ],
 )

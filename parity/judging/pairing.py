@@ -30,14 +30,12 @@ class Alignment:
 
 
 def by_name(reference: Trace, candidate: Trace) -> Alignment:
-    """Return the pairs of layer calls of the same name and number, and of the calls between them.
-
-    Where a layer computes inside one network by itself and in the other by functions, those are its partner.
-    """
+    """Return the pairs of layer calls of the same name and number, and of the calls between them."""
     partners = {call.key: call for call in candidate.calls if not is_function(call.layer)}
     pairs = [(call, partners[call.key]) for call in reference.calls if call.key in partners]
     named = frozenset(call.key for call, _ in pairs)
-    rest = pair_rest(reference, candidate, pairs)
+    # The partner of a layer that computes by functions in the other network: that layer, or the function of its kind.
+    rest = [(a, b) for a, b in pair_rest(reference, candidate, pairs) if a.key not in named or a.kind == b.kind]
     replaced = {call.key for call, _ in rest}
     pairs = [*(pair for pair in pairs if pair[0].key not in replaced), *rest]
     order = {call.key: i for i, call in enumerate(reference.calls)}

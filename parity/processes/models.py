@@ -106,7 +106,7 @@ def parse_export(model: str, only: str | None) -> tuple[str, tuple[Model, ...]]:
     network = parse_model(model)
     if network.backend not in FRAMEWORKS or only not in (None, network.backend):
         raise ParityError(f"{model}: only a network of {only or 'torch or paddle'} can be exported")
-    return network.name, (network,)
+    return network.target.rpartition(":")[2], (network,)  # files are called after the callable
 
 
 def file_stem(name: str) -> str:

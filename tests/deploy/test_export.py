@@ -122,7 +122,7 @@ def mis_exported(monkeypatch):
 
 @pytest.mark.usefixtures("mis_exported")
 def test_a_mis_export_leaves_no_file_and_its_operator_is_named(export, tmp_path):
-    (tmp_path / "torch_net.torch.onnx").write_text("an older one")
+    (tmp_path / "build.torch.onnx").write_text("an older one")
     (file,) = export(spec("torch", tmp_path, AVERAGED), (3, 8, 8))
     assert not file.ok
     assert "MaxPool" in file.reason
@@ -355,7 +355,7 @@ def test_what_fails_in_proving_is_told_as_it_is(export, monkeypatch, tmp_path):
 
 @pytest.mark.usefixtures("mis_exported")
 def test_a_mis_export_leaves_nothing_of_lower_precision_either(export, tmp_path):
-    for name in ("torch_net.torch.onnx", "torch_net.torch.fp16.onnx"):
+    for name in ("build.torch.onnx", "build.torch.fp16.onnx"):
         (tmp_path / name).write_text("an older one")
     (file,) = export(spec("torch", tmp_path, AVERAGED), (3, 8, 8), precisions=("fp16",))
     assert not file.ok
@@ -387,7 +387,7 @@ def test_a_file_with_other_weights_does_not_go_without_a_word(workers, tmp_path)
     (note,) = export(1).notes
     assert note.startswith("it took the place of a file of this name with other weights; --name")
     assert export(2, "other").notes == ()
-    assert files(out) == ["other.torch.onnx", "torch_net.torch.onnx"]
+    assert files(out) == ["build.torch.onnx", "other.torch.onnx"]
 
 
 def test_the_file_keeps_how_its_pictures_are_prepared(export, tmp_path):
