@@ -44,7 +44,7 @@ WRITTEN = [
     right("zoo", "Vgg", "zoo", pair="paddle/paddle"),
     right("zoo", "Mobile", "zoo", pair="paddle/paddle"),
     right("hard sigmoid of another zoo", "Mobile", "zoo", ("SEModule", "F.hardsigmoid(outputs, slope=0.1666667, offset=0.5)", "F.relu6(outputs + 3.0) / 6.0")),
-    right("convolution as linear", "Dense", "regrouped", ("Dense", "self.fc(x.mean((2, 3)))", "F.linear(x.mean((2, 3)), self.fc.weight, self.fc.bias)")),
+    right("weight in a function", "Dense", "regrouped", ("Dense", "self.fc(x.mean((2, 3)))", "F.linear(x.mean((2, 3)), self.fc.weight, self.fc.bias)")),
 ]
 # fmt: on
 

@@ -43,7 +43,7 @@ GRADIENTS = [
     gradient("frozen", "Dense", "regrouped", ("Dense", "self.fc = nn.Linear(16, 10)", "self.fc = nn.Linear(16, 10)\n        self.fc.bias.requires_grad = False"), "classifier", GRADIENT, pair="torch/torch"),
     gradient("wrong backward", "Vgg", "same", ("Vgg", "x = self.act2(self.fc2(x))", PYLAYER + "x = Straight.apply(self.fc2(x))"), "act2", f"{GRADIENT}|backward"),
     gradient("wrong backward", "Residual", "same", ("Bottleneck", "return self.relu(out)", FUNCTION + "return Straight.apply(out)"), r"layer\d\.\d(\.relu)?", f"{GRADIENT}|backward", pair="torch/torch"),
-    gradient("wrong backward", "Inception", "same", ("Inception", "x = self.mixed2(x)", HALF + "x = Straight.apply(self.mixed2(x))"), r"|mixed2.*|mean\(\)", f"{GRADIENT}|backward"),
+    gradient("wrong backward", "Inception", "same", ("Inception", "x = self.mixed2(x)", HALF + "x = Straight.apply(self.mixed2(x))"), r"|mixed2.*|m(ean|ul)\(\)", f"{GRADIENT}|backward"),
 ]
 
 TRAINING = [
