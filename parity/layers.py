@@ -59,7 +59,7 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"), _TRANSPOSED),
     "Linear": Kind(("in_features", "out_features"), weighted=True),
     "MatMul": Kind(weighted=True, like="Linear"),
-    **dict.fromkeys(("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"), _BATCH_NORM),
+    **dict.fromkeys(("BatchNorm", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"), _BATCH_NORM),
     **dict.fromkeys(("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"), _INSTANCE_NORM),
     "GroupNorm": Kind(("num_groups", "num_channels", "eps")),
     "LayerNorm": Kind(("normalized_shape", "eps"), float32=("eps",)),
@@ -271,6 +271,9 @@ def differing_settings(
         return [], []
     reference_kind, expected = evaluated(*reference, rank)
     candidate_kind, actual = evaluated(*candidate, rank)
+    if "Linear" in (reference_kind, candidate_kind):  # on maps of one pixel a 1x1 convolution is one
+        reference_kind, expected = _linear(reference_kind, expected)
+        candidate_kind, actual = _linear(candidate_kind, actual)
     if reference_kind != candidate_kind:  # of one kind, and not one function: Paddle's Dropout in its other mode
         return ["kind" if reference[0] != candidate[0] else "mode"], []
     words = sorted(expected.keys() & actual.keys() - {"node", "constant", "attributes"})
@@ -279,6 +282,16 @@ def differing_settings(
         [word for word in words if not _same(expected[word], actual[word])],
         [word for word in training if not _same(reference[1][word], candidate[1][word])],
     )
+
+
+def _linear(kind: str, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return a 1x1 convolution as the Linear that it is on a map of one pixel; any other layer as it is."""
+    single = {"kernel_size": 1, "stride": 1, "padding": 0}
+    if not kind.startswith("Conv") or "Transpose" in kind or settings.get("groups", 1) != 1:
+        return kind, settings
+    if any(set(settings[word]) != {number} for word, number in single.items() if word in settings):
+        return kind, settings
+    return "Linear", {"in_features": settings["in_channels"], "out_features": settings["out_channels"]}
 
 
 def _same(one: Any, other: Any) -> bool:

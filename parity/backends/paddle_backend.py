@@ -128,6 +128,10 @@ def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
                 config[word] = pair(layer.__dict__[attribute], word)
     if kind == "Linear":
         config = dict(zip(("in_features", "out_features"), map(int, layer.weight.shape), strict=True))
+    elif kind == "BatchNorm":  # the old one, with an activation inside; False is its default for "as in training"
+        config |= {"num_features": int(layer.weight.shape[0]), "momentum": round(1 - layer._momentum, 12)}
+        config |= {"track_running_stats": True, "use_global_stats": layer._use_global_stats or None}
+        config |= {"act": layer._act} if layer._act else {}
     elif "momentum" in known(kind).settings:
         config["momentum"] = round(1 - config["momentum"], 12)  # Paddle's is the factor of the old statistics
         given = layer._use_global_stats  # False: the batch's statistics, in evaluation too

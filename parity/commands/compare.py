@@ -61,6 +61,14 @@ def compare(
         bool,
         typer.Option("--values-only", help="Pass settings that differ but not in their output on this input."),
     ] = False,
+    map_: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            help="YAML of 'reference layer: candidate layer', where neither names nor structure show the pairs.",
+        ),
+    ] = None,
+    print_map: Annotated[bool, typer.Option("--print-map", help="Print the pairs of layers as such a file.")] = False,
     device: Device = "auto",
     threads: Threads = None,
     timeout: Timeout = 600.0,
@@ -88,6 +96,7 @@ def compare(
     from parity.processes.models import FRAMEWORKS, parse_pair, settled_weights
     from parity.processes.pool import Options, fair_share
     from parity.reports import text
+    from parity.runs.layer_map import read_map, written_map
 
     options = Options(
         weights="random" if weights == "auto" else weights,
@@ -101,6 +110,7 @@ def compare(
         gradients=gradients,
         values_only=values_only,
         num_classes=num_classes,
+        layers={} if map_ is None else read_map(map_),
         save_trace=save_trace,
     )
     if every:
@@ -115,7 +125,10 @@ def compare(
     result = _compared(name, pair, input_, options, quiet, verbose)
     if json is not None:
         json.write_text(result.to_json())
-    if quiet:
+    if print_map:
+        for line in written_map(result.partners).splitlines():
+            say(line)
+    elif quiet:
         say(summary(result))
     else:
         if options.weights == "random" and not all(each.twin or each.backend not in FRAMEWORKS for each in pair):

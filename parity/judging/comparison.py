@@ -113,6 +113,11 @@ class Comparison:
         """Return what to call the two: their frameworks, or "reference" and "candidate" where those are the same."""
         return names_of(self.reference, self.candidate)
 
+    @property
+    def partners(self) -> dict[str, str]:
+        """Return the candidate's layer of each of the reference's layers that has one."""
+        return {layer.layer: layer.partner for layer in self.layers}
+
     def to_json(self) -> str:
         """Return the comparison as strict JSON, schema 1 of docs/contract.md; infinity and NaN are strings."""
         return json.dumps({"schema": SCHEMA, "ok": self.ok, **encode(self)}, indent=1, allow_nan=False)

@@ -12,9 +12,9 @@ import numpy as np
 from parity.functions import caller_of
 from parity.judging.bounds import allowance, growth
 from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
-from parity.judging.judge import describe_settings
+from parity.judging.notes import describe_settings
 from parity.layers import KINDS, differing_settings, is_weighted
-from parity.numerics.arrays import Array, same_bits
+from parity.numerics.arrays import Array, same_bits, same_but_ones
 from parity.numerics.distance import Distance
 from parity.tracing.replay import Replay
 from parity.tracing.trace import Call, Trace
@@ -66,7 +66,9 @@ def with_culprits(
             caller, kind = (caller_of(call.layer), "") if call.leaf else (call.layer, call.kind)
             differences.append(_forward(caller, kind, comparison, replayed))
         reasons[call.layer] = "; ".join(differences or ["its output differs", *comparison.notes])
-    culprits = tuple(Culprit(layer, reason) for layer, reason in reasons.items())
+    names = comparison.partners
+    aside = lambda layer: f"({names[layer]} in the candidate) " if names.get(layer, layer) != layer else ""
+    culprits = tuple(Culprit(layer, aside(layer) + reason) for layer, reason in reasons.items())
     return dataclasses.replace(comparison, culprits=culprits)
 
 
@@ -159,13 +161,18 @@ def _settings(call: Call, partner: Call, rank: int) -> list[str]:
 def _weights(layer: str, partner: str, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> list[str]:
     names = [(name, f"{partner}.{name.rpartition('.')[2]}".removeprefix(".")) for name in reference]
     pairs = [(name, other) for name, other in names if name.rpartition(".")[0] == layer and other in candidate]
-    differ = [(name, other) for name, other in pairs if not same_bits(reference[name], candidate[other])]
+    reshaped = lambda name, array: (
+        array.reshape(reference[name].shape) if same_but_ones(array.shape, reference[name].shape) else array
+    )
+    differ = [pair for pair in pairs if not same_bits(reference[pair[0]], reshaped(pair[0], candidate[pair[1]]))]
     return [f"{name.rpartition('.')[2]} {_how(name, reference, candidate[other])}" for name, other in differ]
 
 
 def _how(name: str, reference: Mapping[str, Array], actual: Array) -> str:
     """Return how a weight of the candidate differs from the reference's: the common porting mistakes."""
     expected = reference[name]
+    if same_but_ones(actual.shape, expected.shape):
+        actual = actual.reshape(expected.shape)
     if actual.shape != expected.shape:
         return f"has another shape: {expected.shape}, {actual.shape}"
     if expected.ndim == 2 and same_bits(actual, expected.T):

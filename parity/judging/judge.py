@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -18,10 +18,10 @@ import numpy as np
 from parity.functions import caller_of, commutes, is_function
 from parity.judging.bounds import allowance, bound, folding, growth
 from parity.judging.comparison import PASSES, SAME_OUTPUT, VERDICTS, Comparison, Divergence, Layer, names_of
+from parity.judging.notes import describe_settings, notes_of, problems_of
 from parity.judging.pairing import Alignment, align, output_pairs, tensor_pairs
-from parity.judging.units import other_weights
 from parity.layers import differing_settings, has_weights
-from parity.numerics.arrays import Array
+from parity.numerics.arrays import Array, same_but_ones
 from parity.numerics.distance import ROUNDOFF32, Distance, distance, root_mean_square, scales
 from parity.safetensors_file import Scratch
 from parity.tracing.trace import Call, Noise, Trace
@@ -54,7 +54,14 @@ class _TensorResult:
     bound: float = 0.0
 
 
-def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1, values_only: bool = False) -> Comparison:
+def judge(
+    network: str,
+    reference: Trace,
+    candidate: Trace,
+    threads: int = 1,
+    values_only: bool = False,
+    layers: Mapping[str, str] | None = None,
+) -> Comparison:
     """Return the Comparison of two Traces, without culprits: those need the networks, see `tracing.replay`.
 
     Args:
@@ -63,33 +70,35 @@ def judge(network: str, reference: Trace, candidate: Trace, threads: int = 1, va
         candidate: The run to judge.
         threads: How many threads read and compare tensors.
         values_only: Whether layers whose settings differ, and whose output on this input does not, pass.
+        layers: The candidate's layer of a layer of the reference, where it is known.
     """
-    alignment = align(reference, candidate)
-    layers = _Judge(reference, candidate, alignment, threads, values_only).layers()
+    alignment = align(reference, candidate, layers)
+    judged = _Judge(reference, candidate, alignment, threads, values_only).layers()
     paired_keys = [alignment.inside[i] | {pair[i].key for pair in alignment.pairs} for i in (0, 1)]
-    agree = [_is_sound(layer, layers, alignment) for layer in layers]
-    layers = list(itertools.compress(layers, agree))
+    # A layer without a node in a file is listed only: the outputs, which are always compared, show whether it matters.
+    missing = [] if alignment.by_order else _missing(reference, candidate, paired_keys)
+    agree = [_is_sound(layer, judged, alignment) for layer in judged]
+    agree = _without_mispaired(reference, alignment, judged, agree)
+    judged = list(itertools.compress(judged, agree))
     for pair, agrees in zip(alignment.pairs, agree, strict=True):
         if not agrees:
             paired_keys = [keys - {call.key} for keys, call in zip(paired_keys, pair, strict=True)]
     unpaired = {
-        role: [call for call in trace.calls if call.leaf and call.key not in keys and not _is_settled(call, layers)]
+        role: [call for call in trace.calls if call.leaf and call.key not in keys and not _is_settled(call, judged)]
         for role, trace, keys in zip(_ROLES, (reference, candidate), paired_keys, strict=True)
     }
-    verdict = max((layer.verdict for layer in layers), key=VERDICTS.index, default="invalid")
-    # A layer without a node in a file is listed only: the outputs, which are always compared, show whether it matters.
-    missing = [] if alignment.by_order else [call for calls in unpaired.values() for call in calls]
-    problems = _problems(reference, candidate, alignment, missing)
+    verdict = max((layer.verdict for layer in judged), key=VERDICTS.index, default="invalid")
+    problems = problems_of(reference, candidate, alignment, missing)
     return Comparison(
         network,
         "invalid" if problems else verdict,
-        tuple(layers),
-        _first_divergence(layers),
+        tuple(judged),
+        _first_divergence(judged),
         (),
         {role: tuple(_label(call) for call in calls) for role, calls in unpaired.items()},
         reference.manifest,
         candidate.manifest,
-        (*problems, *_notes(reference, candidate, alignment, layers)),
+        (*problems, *notes_of(reference, candidate, alignment, judged)),
     )
 
 
@@ -105,6 +114,34 @@ def _is_sound(layer: Layer, layers: Sequence[Layer], alignment: Alignment) -> bo
     return (layer.layer, layer.call) in alignment.named or not _agrees(caller_of(layer.layer), layers)
 
 
+def _without_mispaired(
+    reference: Trace, alignment: Alignment, judged: Sequence[Layer], sound: Sequence[bool]
+) -> list[bool]:
+    """Return which pairs stay: where what is computed from their results agrees, they were none."""
+    if alignment.by_order:
+        return list(sound)
+    agrees = lambda layer: layer.verdict in PASSES and layer.inputs_agree and layer.leaf
+    good = {(layer.layer, layer.call) for layer in judged if agrees(layer)}
+    positions = {call.key: i for i, call in enumerate(reference.calls)}
+    stay = list[bool]()
+    for layer, keep in zip(judged, sound, strict=True):
+        key = layer.layer, layer.call
+        sure = not layer.leaf or key in good or key in alignment.named or layer.reason.endswith(SAME_OUTPUT)
+        stay.append(keep and (sure or not _reaches(reference.calls, positions[key], good)))
+    return stay
+
+
+def _reaches(calls: Sequence[Call], start: int, good: Set[tuple[str, int]]) -> bool:
+    """Return whether a call that agrees works on what comes of another call."""
+    reached = {*calls[start].outputs}
+    for call in calls[start + 1 :]:
+        if call.leaf and not reached.isdisjoint(call.inputs):
+            if call.key in good:
+                return True
+            reached |= {*call.outputs}
+    return False
+
+
 def _agrees(path: str, layers: Sequence[Layer]) -> bool:
     """Return whether every call of a layer agrees; if it has no partner, of the nearest one around it that has."""
     while True:
@@ -114,89 +151,26 @@ def _agrees(path: str, layers: Sequence[Layer]) -> bool:
         path = path.rpartition(".")[0]
 
 
+def _missing(reference: Trace, candidate: Trace, paired: Sequence[Set[tuple[str, int]]]) -> list[Call]:
+    """Return the calls of layers with weights that have no partner."""
+    return [
+        call
+        for trace, keys in zip((reference, candidate), paired, strict=True)
+        for call in trace.calls
+        if (call.weights or has_weights(call.kind, call.config))
+        and not is_function(call.layer)
+        and call.key not in keys
+    ]
+
+
 def _is_settled(call: Call, layers: Sequence[Layer]) -> bool:
-    """Return whether a call is of a function, and the layer whose code makes it agrees: its partner has no interest."""
+    """Return whether a call is of a function, and the layer whose code makes it agrees."""
     return is_function(call.layer) and _agrees(caller_of(call.layer), layers)
 
 
 def _label(call: Call) -> str:
     settings = str(call.config.get("node", "")).partition(" (")[2]  # how a file's node resizes
     return call.layer + (f" (call {call.number})" if call.number else "") + (f" ({settings}" if settings else "")
-
-
-def _problems(reference: Trace, candidate: Trace, alignment: Alignment, unpaired: Sequence[Call]) -> list[str]:
-    """Return the reasons why the whole comparison is invalid."""
-    problems = []
-    shared = alignment.by_order or any(reference_call.leaf for reference_call, _ in alignment.pairs)
-    if not shared or not any(
-        reference_call.layer == "" and reference_call.outputs for reference_call, _ in alignment.pairs
-    ):
-        problems.append("nothing was compared: the two share no layer, or the network gave no output")
-    # One without weights may be a function call in the other network: the outputs show whether it matters.
-    weighted = [call.layer for call in unpaired if has_weights(call.kind, call.config) and not is_function(call.layer)]
-    if weighted:
-        problems.append(f"layers with weights have no partner of the same name: {', '.join(weighted[:6])}")
-    if _differ("input_sha256", reference, candidate):
-        problems.append("the two were given different inputs")
-    return problems
-
-
-def _differ(word: str, reference: Trace, candidate: Trace) -> bool:
-    return str(reference.manifest.get(word)) != str(candidate.manifest.get(word))
-
-
-def _notes(reference: Trace, candidate: Trace, alignment: Alignment, layers: Sequence[Layer]) -> list[str]:
-    """Return what holds for the whole comparison, and is no problem by itself."""
-    notes = []
-    # A file's weights have other names, or are folded: unless its exporter noted their source, hashes prove nothing.
-    known_source = all(trace.manifest.get("weights_of", "network") == "network" for trace in (reference, candidate))
-    # Files name weights as their exporter did, so equal ones may have different hashes.
-    alike = alignment.by_order and not other_weights(reference, candidate)
-    if known_source and not alike and _differ("state_sha256", reference, candidate):
-        notes.append("the two have different weights")
-    if not known_source and any(layer.verdict not in PASSES for layer in layers):
-        notes.append("a file does not say whose weights it holds: are they the weights of the other? See --weights")
-    for role, trace in zip(_ROLES, (reference, candidate), strict=True):
-        if changed := trace.manifest.get("changed_weights"):
-            notes.append(f"the {role}'s forward changes its weights, which were put back: {', '.join(changed[:6])}")
-    roles = zip(_ROLES, (reference, candidate), strict=True)
-    if given := [role for role, trace in roles if trace.manifest.get("training_mode")]:
-        notes.append(f"given in training mode, compared in evaluation mode: {' and '.join(given)}")
-    tf32 = [str(trace.manifest.get("framework")) for trace in (reference, candidate) if trace.manifest.get("tf32")]
-    if tf32:
-        notes.append(f"TF32 was on: {' and '.join(tf32)}")
-    return notes + _training_notes(alignment, names_of(reference.manifest, candidate.manifest))
-
-
-def _training_notes(alignment: Alignment, names: tuple[str, str]) -> list[str]:
-    """Return a note for each setting that differs and matters in training alone, with its layers."""
-    layers: dict[str, list[str]] = {}
-    for reference_call, candidate_call in alignment.pairs:
-        if reference_call.leaf and candidate_call.leaf:
-            _, training = differing_settings(
-                (reference_call.kind, reference_call.config), (candidate_call.kind, candidate_call.config), 4
-            )
-            for difference in describe_settings(training, reference_call, candidate_call, names):
-                layers.setdefault(difference, []).append(reference_call.layer)
-    return [
-        f"in training alone: {difference} ({', '.join(paths[:3])}"
-        + (f" and {len(paths) - 3} more)" if len(paths) > 3 else ")")
-        for difference, paths in layers.items()
-    ]
-
-
-def describe_settings(
-    settings: Sequence[str], reference_call: Call, candidate_call: Call, names: tuple[str, str]
-) -> list[str]:
-    """Return a sentence for each setting with both values; "kind" stands for the kind."""
-    sentences = []
-    for word in settings:
-        default = "upscale_in_train" if word == "mode" and reference_call.kind == "Dropout" else None
-        values = [
-            call.kind if word == "kind" else call.config.get(word, default) for call in (reference_call, candidate_call)
-        ]
-        sentences.append(f"{word} differs: {names[0]}={values[0]}, {names[1]}={values[1]}")
-    return sentences
 
 
 class _Judge:
@@ -221,6 +195,7 @@ class _Judge:
         # shown, not judged: where an activation is within rounding of ReLU's kink, the gradient jumps by more than any
         # bound on rounding.
         self.backward = _Reach(2 * max(grown, default=0.0))
+        self.inner = True
         self.buffers = threading.local()
         pairs = dict.fromkeys(
             pair
@@ -234,6 +209,8 @@ class _Judge:
         scratch = self.buffers.__dict__.setdefault("pair", (Scratch(), Scratch()))
         expected = self.reference.tensor(pair[0], scratch[0])
         actual = self.candidate.tensor(pair[1], scratch[1])
+        if same_but_ones(actual.shape, expected.shape):
+            actual = actual.reshape(expected.shape)
         return distance(actual, expected) if actual.dtype == expected.dtype else Distance(np.inf)
 
     def layers(self) -> list[Layer]:
@@ -252,6 +229,7 @@ class _Judge:
         reach = self.forward[reference_call.key]
         grown = max(reach.grown, self.candidate_growth[candidate_call.key])
         reach = replace(reach, grown=grown, known_error=known_error)
+        self.inner = reference_call.layer != ""  # a 1x1 convolution for a Linear; the network's own outputs must agree
         results = self._unpaired(reference_call, candidate_call)
         results += [
             self._tensor(pair.label, pair.reference, pair.candidate, pair.noise, reach)
@@ -367,7 +345,7 @@ class _Judge:
         limit = np.inf if exact or not smooth else bound(reach.grown, gap.peak, elements)
         noise = (0.0, 0.0) if exact else (noises[0].relative / ROUNDOFF32, noises[1].relative / ROUNDOFF32)
         verdict, reason = "rounding", ""
-        if shapes[0] != shapes[1]:
+        if shapes[0] != shapes[1] and not (self.inner and same_but_ones(*shapes)):
             verdict, reason = "invalid", f"shape differs: reference {shapes[0]}, candidate {shapes[1]}"
         elif dtypes[0] != dtypes[1]:
             verdict, reason = "invalid", f"dtype differs: reference {dtypes[0]}, candidate {dtypes[1]}"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from parity.functions import is_function
-from parity.judging.sequences import pair_rest
+from parity.judging.comparison import is_within
+from parity.judging.sequences import near, pair_rest
+from parity.judging.structure import pair_layers, same_names
 from parity.judging.units import ROUNDED, folded, pair_calls, pair_units, units
+from parity.layers import known
 from parity.tracing.trace import Call, Noise, Trace
 
 
@@ -20,6 +25,7 @@ class Alignment:
         inside: For reference and candidate, keys of the calls in a unit that has a partner.
         by_order: Whether they were paired by kind, shape and order, because one of the two is a file.
         named: Keys of the reference's calls that were paired by name.
+        other_names: Whether the names of the two tell nothing.
     """
 
     pairs: list[tuple[Call, Call]]
@@ -27,6 +33,7 @@ class Alignment:
     inside: tuple[frozenset[tuple[str, int]], frozenset[tuple[str, int]]] = frozenset(), frozenset()
     by_order: bool = False
     named: frozenset[tuple[str, int]] = frozenset()
+    other_names: bool = False
 
 
 def by_name(reference: Trace, candidate: Trace) -> Alignment:
@@ -42,13 +49,101 @@ def by_name(reference: Trace, candidate: Trace) -> Alignment:
     return Alignment(sorted(pairs, key=lambda pair: order[pair[0].key]), named=named - replaced)
 
 
-def align(reference: Trace, candidate: Trace) -> Alignment:
-    """Return the pairs of two Traces, by name unless one of them is a file's.
+def by_structure(reference: Trace, candidate: Trace, layers: Mapping[str, str]) -> Alignment:
+    """Return the pairs of two networks of other names: `structure.pair_layers`, and the calls between them.
+
+    Args:
+        reference: The run held to be right.
+        candidate: The other one.
+        layers: The candidate's layer of a layer of the reference, where it is known.
+    """
+    calls = {call.key: call for call in candidate.calls}
+    given = [(call.key, (layers[call.layer], call.number)) for call in reference.calls if call.layer in layers]
+    found = pair_layers(reference, candidate, [*given, *same_names(reference, candidate)])
+    pairs = [(call, calls[found[call.key]]) for call in reference.calls if call.key in found]
+    joined = [_with_activation(pair, reference, candidate) for pair in pairs]
+    inside = (
+        frozenset(key for each in joined for key in each[1][0]),
+        frozenset(key for each in joined for key in each[1][1]),
+    )
+    pairs = [pair for pair, _ in joined]
+    pairs += [(call, calls[call.key]) for call in reference.calls if call.key == ("", 0) and call.key not in found]
+    pairs += _blocks(reference, candidate, pairs)
+    pairs += pair_rest(reference, candidate, pairs, inside)
+    order = {call.key: i for i, call in enumerate(reference.calls)}
+    pairs = sorted(pairs, key=lambda pair: order[pair[0].key])
+    return Alignment(pairs, inside=inside, named=frozenset([("", 0)]), other_names=True)
+
+
+_Keys = tuple[list[tuple[str, int]], list[tuple[str, int]]]
+
+
+def _with_activation(pair: tuple[Call, Call], reference: Trace, candidate: Trace) -> tuple[tuple[Call, Call], _Keys]:
+    """Return a pair, one with the activation behind it if the other has that inside; and the activation's key.
+
+    Paddle's old BatchNorm has `act`. The activation inside is seen by its name or by the result.
+    """
+    a, b = pair
+    if not a.outputs or not b.outputs or near(_print(reference, a), _print(candidate, b)):
+        return pair, ([], [])
+    behind = _activation(reference, a)
+    if behind is not None and _holds(b, behind, near(_print(reference, behind), _print(candidate, b))):
+        return (replace(a, outputs=behind.outputs, noise=behind.noise), b), ([behind.key], [])
+    behind = _activation(candidate, b)
+    if behind is not None and _holds(a, behind, near(_print(reference, a), _print(candidate, behind))):
+        return (a, replace(b, outputs=behind.outputs, noise=behind.noise)), ([], [behind.key])
+    return pair, ([], [])
+
+
+def _print(trace: Trace, call: Call) -> float:
+    return trace.fingerprints[call.outputs[0]]
+
+
+def _holds(call: Call, activation: Call, same_result: bool) -> bool:
+    return same_result or call.config.get("act") == activation.kind.lower()
+
+
+def _activation(trace: Trace, call: Call) -> Call | None:
+    """Return the only innermost call that reads a call's output, if it changes each element by itself."""
+    readers = [each for each in trace.calls if each.leaf and call.outputs[0] in each.inputs]
+    reader = readers[0] if len(readers) == 1 else None
+    return reader if reader is not None and known(reader.kind).pointwise and not reader.weights else None
+
+
+def _blocks(reference: Trace, candidate: Trace, pairs: Sequence[tuple[Call, Call]]) -> list[tuple[Call, Call]]:
+    """Return pairs of layers of layers: those that hold the two sides of the same pairs, the innermost first."""
+    owners = {a.layer: b.layer for a, b in pairs if a.weights}
+    taken = {a.key for a, _ in pairs}, {b.key for _, b in pairs}
+    inner = [[path for path in side if path] for side in (owners, owners.values())]
+    partners = defaultdict[frozenset[str], list[Call]](list)
+    for call in candidate.calls:
+        if not call.leaf and call.key not in taken[1]:
+            partners[frozenset(path for path in inner[1] if is_within(path, call.layer))].append(call)
+    found = list[tuple[Call, Call]]()
+    for call in reference.calls:
+        held = frozenset(owners[path] for path in inner[0] if is_within(path, call.layer))
+        if call.leaf or call.key in taken[0] or not held or not partners[held]:
+            continue
+        if [*map(reference.shape, call.outputs)] == [*map(candidate.shape, partners[held][0].outputs)]:
+            found.append((call, partners[held].pop(0)))
+    return found
+
+
+def align(reference: Trace, candidate: Trace, layers: Mapping[str, str] | None = None) -> Alignment:
+    """Return the pairs of two Traces: by name; by structure where names differ; as units where one is a file's.
 
     The network's own outputs are always a pair. A layer without a partner has no verdict: the outputs judge it.
+
+    Args:
+        reference: The run held to be right.
+        candidate: The other one.
+        layers: The candidate's layer of a layer of the reference, where it is known; None: names may be the same.
     """
     if "onnx" not in (reference.manifest.get("framework"), candidate.manifest.get("framework")):
-        return by_name(reference, candidate)
+        same = {a.key for a in reference.calls if a.weights} == {b.key for b in candidate.calls if b.weights}
+        return (
+            by_name(reference, candidate) if same and not layers else by_structure(reference, candidate, layers or {})
+        )
     sides = units(reference), units(candidate)
     unit_pairs = pair_units(*sides)
     written = dict[str, str]()

@@ -8,13 +8,15 @@ paired in order, within the gap between two calls that have partners already.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Hashable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from parity.layers import evaluated
 from parity.tracing.trace import Call, Trace
 
 Pairs = list[tuple[Call, Call]]
+Key = tuple[str, int]
 
 # Equal tensors have fingerprints within rounding of each other; those of others are apart by 0.3, so one in a million
 # pairs of others is taken for equal: such a pair has no harm, as the tensors themselves are compared.
@@ -41,33 +43,43 @@ class _Item:
         """Return what a pair of two calls is worth; 0 if they can be none."""
         worth = _KIND if self.kind == other.kind else 0
         if self.shape == other.shape:
-            worth += _SHAPE + (_RESULT if abs(self.fingerprint - other.fingerprint) < _NEAR else 0)
+            worth += _SHAPE + (_RESULT if near(self.fingerprint, other.fingerprint) else 0)
         return worth
 
 
-def pair_rest(reference: Trace, candidate: Trace, pairs: Pairs) -> Pairs:
+def near(one: float, other: float) -> bool:
+    """Return whether two fingerprints are those of one tensor, but for rounding."""
+    return abs(one - other) < _NEAR
+
+
+def pair_rest(
+    reference: Trace, candidate: Trace, pairs: Pairs, inside: tuple[Set[Key], Set[Key]] = (frozenset(), frozenset())
+) -> Pairs:
     """Return pairs of the innermost calls that are in no pair yet.
 
     Args:
         reference: The run held to be right.
         candidate: The other one.
         pairs: The pairs that are known.
+        inside: Keys of calls that are part of a pair.
     """
     anchors = [(a, b) for a, b in pairs if a.leaf and b.leaf]
-    rest, others = _items(reference, {a.key for a, _ in anchors}), _items(candidate, {b.key for _, b in anchors})
+    rest = _items(reference, inside[0] | {a.key for a, _ in anchors})
+    others = _items(candidate, inside[1] | {b.key for _, b in anchors})
     found = _by_result(rest, others)
     places = {call.key: i for i, call in enumerate(candidate.calls)}
     starts = {call.key: i for i, call in enumerate(reference.calls)}
-    for gap, other_gap in _gaps(
-        [item for item in rest if item.call.key not in {a.key for a, _ in found}],
-        [item for item in others if item.call.key not in {b.key for _, b in found}],
-        [(starts[a.key], places[b.key]) for a, b in [*anchors, *found]],
-    ):
-        found += _in_order(gap, other_gap)
+    for behind in (True, False):  # behind the same call, then before the same: branches may be in another order
+        paired = {a.key for a, _ in found}, {b.key for _, b in found}
+        remaining = [item for item in rest if item.call.key not in paired[0]]
+        unpaired = [item for item in others if item.call.key not in paired[1]]
+        points = [(starts[a.key], places[b.key]) for a, b in [*anchors, *found]]
+        for gap, other_gap in _gaps(remaining, unpaired, points, behind):
+            found += _in_order(gap, other_gap)
     return found
 
 
-def _items(trace: Trace, paired: set[tuple[str, int]]) -> list[_Item]:
+def _items(trace: Trace, paired: Set[Key]) -> list[_Item]:
     return [
         _Item(call, place, _kind(trace, call), trace.shape(call.outputs[0]), trace.fingerprints[call.outputs[0]])
         for place, call in enumerate(trace.calls)
@@ -97,17 +109,17 @@ def _by_result(rest: Sequence[_Item], others: Sequence[_Item]) -> Pairs:
 
 
 def _gaps(
-    rest: Sequence[_Item], others: Sequence[_Item], anchors: Sequence[tuple[int, int]]
+    rest: Sequence[_Item], others: Sequence[_Item], anchors: Sequence[tuple[int, int]], behind: bool
 ) -> Iterator[tuple[list[_Item], list[_Item]]]:
-    """Yield the unpaired calls behind each pair, up to the next one, of both networks."""
-    before, after = dict[int, list[_Item]](), dict[int, list[_Item]]()
+    """Yield the unpaired calls of both networks between two pairs: those `behind` the same one, or before the same."""
+    before, after = defaultdict[int, list[_Item]](list), defaultdict[int, list[_Item]](list)
     starts, ends = sorted(a for a, _ in anchors), sorted(anchors, key=lambda pair: pair[1])
     for item in rest:
-        i = bisect.bisect_left(starts, item.place)
-        before.setdefault(starts[i - 1] if i else -1, []).append(item)
+        i = bisect.bisect_left(starts, item.place) - behind
+        before[starts[i] if 0 <= i < len(starts) else -1].append(item)
     for item in others:
-        i = bisect.bisect_left(ends, item.place, key=lambda pair: pair[1])
-        after.setdefault(ends[i - 1][0] if i else -1, []).append(item)
+        i = bisect.bisect_left(ends, item.place, key=lambda pair: pair[1]) - behind
+        after[ends[i][0] if 0 <= i < len(ends) else -1].append(item)
     for start in sorted(before.keys() & after.keys()):
         yield before[start], after[start]
 

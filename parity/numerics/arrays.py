@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -69,3 +69,13 @@ def same_bits(a: Array, b: Array) -> bool:
 
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def without_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return a shape without its axes of one element."""
+    return tuple(size for size in shape if size != 1)
+
+
+def same_but_ones(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Return whether two shapes differ only by axes of one element: (8, 1, 1) and (8,)."""
+    return without_ones(one) == without_ones(other)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args
 
@@ -16,6 +16,7 @@ from parity.analysis.survey import SizeReport
 from parity.errors import ParityError
 from parity.json_codec import DecodeError, decode, encode
 from parity.numerics.distance import Distance
+from parity.tracing import sketch as sketches
 
 Answer = TypeVar("Answer")
 
@@ -88,7 +89,22 @@ class WeightsFile:
     constants: tuple[str, ...] = ()
 
 
-Weights = RandomWeights | OwnWeights | WeightsFile
+@dataclass(frozen=True)
+class CarriedWeights:
+    """Weights of the other network, whose layers have other names.
+
+    Attributes:
+        file: A State of the other network.
+        label: Their name in a manifest.
+        layers: This network's layer of each of the other's.
+    """
+
+    file: Path
+    label: str
+    layers: Mapping[str, str]
+
+
+Weights = RandomWeights | OwnWeights | WeightsFile | CarriedWeights
 
 
 @dataclass(frozen=True)
@@ -188,10 +204,33 @@ class State(Job[None]):
 
 
 @dataclass(frozen=True)
+class Names(Job[tuple[str, ...]]):
+    """Return the names of a network's weights."""
+
+    network: Network
+
+
+@dataclass(frozen=True)
+class Sketch(Job[sketches.Sketch]):
+    """Sketch a network: `parity.tracing.sketch`.
+
+    Attributes:
+        setup: The network; its own weights will do.
+        inputs: Files (.npy) of its inputs.
+        names: Names of the inputs, if they have any.
+    """
+
+    setup: Setup
+    inputs: tuple[Path, ...]
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Replay(Job[tuple[tuple[str, int, Distance | str], ...]]):
     """Feed the layers of the network of the last trace the inputs recorded in another one: `parity.tracing.replay`."""
 
     reference: Path
+    partners: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class Options:
         gradients: Whether gradients are compared too.
         values_only: Whether a layer passes when its settings differ and its output on this input does not.
         num_classes: Outputs of a twin; None for the published number.
+        layers: The candidate's layer of a layer of the reference, where names and structure do not show it.
         save_trace: Folder to save the Traces in.
     """
 
@@ -43,6 +44,7 @@ class Options:
     gradients: bool = False
     values_only: bool = False
     num_classes: int | None = None
+    layers: Mapping[str, str] = field(default_factory=dict)
     save_trace: Path | None = None
 
 

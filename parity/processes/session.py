@@ -26,11 +26,13 @@ from parity.tracing.inputs import Inputs
 from parity.tracing.overwriting import overwriting
 from parity.tracing.record import outputs64, record
 from parity.tracing.replay import replay
+from parity.tracing.sketch import Sketch, sketch
 from parity.tracing.trace import Trace
 from parity.tracing.watch import evaluation_mode
 from parity.weights import checkpoint
+from parity.weights.carried import carried
 from parity.weights.hardened import hardened_state
-from parity.weights.state import State
+from parity.weights.state import Slot, State
 
 
 class Session:
@@ -66,8 +68,7 @@ class Session:
         manifest: dict[str, Any] = {"model": setup.name, "weights": setup.weights.label, "state_sha256": state.digest()}
         if notes:
             manifest["weights_notes"] = notes
-        arrays = [np.load(path, allow_pickle=False) for path in job.inputs]
-        self.inputs = dict(zip(job.names, arrays, strict=True)) if job.names else arrays
+        self.inputs = self._inputs(job)
         special = getattr(self.backend, "record", None)  # a file has no layers to wrap: its backend records it itself
         with explained(self.network):
             _ = (special or partial(record, self.backend))(
@@ -93,6 +94,11 @@ class Session:
             with explained(network):
                 _ = self.backend.set_state(network, state, setup.name)  # a note on constants would be one on every run
             return state, []
+        if isinstance(weights, jobs.CarriedWeights):
+            state = State.load(weights.file)
+            others = {name: Slot(array.shape, "", name.rpartition(".")[2]) for name, array in state.items()}
+            state, notes = carried(state, others, self.backend.get_state(network), slots, weights.layers)
+            return state, notes + self.backend.set_state(network, state, setup.name)
         with explained(network):
             state, notes = checkpoint.read(weights.file, slots, setup.family, weights.framework, weights.key)
             given = State(state, weights.constants)
@@ -174,9 +180,23 @@ class Session:
         self.backend.get_state(self.network).save(job.path)
 
     @do.register
+    def _names(self, job: jobs.Names) -> tuple[str, ...]:
+        return tuple(self.backend.slots(self._build(job.network)))
+
+    @do.register
+    def _sketch(self, job: jobs.Sketch) -> Sketch:
+        _ = self._ready(job.setup)
+        with explained(self.network):
+            return sketch(self.backend, self.network, self._inputs(job))
+
+    def _inputs(self, job: jobs.Trace | jobs.Sketch) -> Inputs:
+        arrays = [np.load(path, allow_pickle=False) for path in job.inputs]
+        return dict(zip(job.names, arrays, strict=True)) if job.names else arrays
+
+    @do.register
     def _replay(self, job: jobs.Replay) -> tuple[tuple[str, int, Distance | str], ...]:
         with Trace(job.reference) as reference:
-            gaps = replay(self.backend, self.network, reference)
+            gaps = replay(self.backend, self.network, reference, job.partners)
         return tuple((layer, number, gap) for (layer, number), gap in gaps.items())
 
     @do.register

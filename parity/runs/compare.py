@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +15,13 @@ from parity.errors import ParityError
 from parity.judging.comparison import Comparison, Culprit
 from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
+from parity.judging.structure import check_map, paired_owners
 from parity.judging.units import other_weights
 from parity.numerics.arrays import Array
 from parity.processes import jobs
-from parity.processes.models import Model
+from parity.processes.models import FRAMEWORKS, Model
 from parity.processes.pool import Options, Workers
-from parity.processes.questions import described_weights, setup, with_constants
+from parity.processes.questions import described_weights, network, setup, with_constants
 from parity.processes.workers import Worker, ask, wait
 from parity.runs.files import with_file_notes, with_free_sizes
 from parity.runs.lower_precision import with_losses
@@ -80,9 +81,12 @@ def compare_models(
         paths = [
             Path(model.target) if model.backend == "trace" else folder / f"{i}.trace" for i, model in enumerate(models)
         ]
-        for worker, model, path in zip(pool, models, paths, strict=True):
+        both = weights, weights
+        if not isinstance(weights, jobs.OwnWeights) and all(model.backend in FRAMEWORKS for model in models):
+            both = weights, _carried(name, models, weights, pool, inputs, names, folder, options)
+        for worker, model, path, own in zip(pool, models, paths, both, strict=True):
             if worker is not None:
-                described = setup(name, model, weights, options)
+                described = setup(name, model, own, options)
                 worker.submit(jobs.Trace(described, inputs, path, options.gradients, names))
         report = on_progress and (
             lambda worker, precision, done, total: on_progress(worker.backend, precision, done, total)
@@ -91,11 +95,44 @@ def compare_models(
         if options.save_trace is not None:
             _save_traces(name, models, paths, options.save_trace)
         with Trace(paths[0]) as reference, Trace(paths[1]) as candidate:
-            comparison = judge(name, reference, candidate, options.threads * len(busy) or 1, options.values_only)
+            comparison = judge(
+                name, reference, candidate, options.threads * len(busy) or 1, options.values_only, options.layers
+            )
             comparison = with_free_sizes(with_file_notes(comparison), models, pool, folder, options.timeout)
             if not comparison.ok and not comparison.culprits:
                 comparison = _explained(comparison, reference, candidate, pool, folder, options)
             return with_notes(comparison)
+
+
+def _carried(
+    name: str,
+    models: tuple[Model, Model],
+    weights: jobs.Weights,
+    pool: Sequence[Worker | None],
+    inputs: tuple[Path, ...],
+    names: tuple[str, ...],
+    folder: Path,
+    options: Options,
+) -> jobs.Weights:
+    """Return the candidate's weights: the same where names are the same, else the reference's, by structure."""
+    if all(model.twin for model in models) and not options.layers:
+        return weights
+    workers = [worker for worker in pool if worker is not None]
+    for worker, model in zip(workers, models, strict=True):
+        worker.submit(jobs.Names(network(model, options.num_classes)))
+    tensors = wait(workers, options.timeout)
+    if {*tensors[0]} == {*tensors[1]} and not options.layers:
+        return weights
+    for worker, model in zip(workers, models, strict=True):
+        worker.submit(jobs.Sketch(setup(name, model, jobs.OwnWeights(), options), inputs, names))
+    original, port = wait(workers, options.timeout)
+    check_map(options.layers, original.calls, port.calls)
+    owners = paired_owners(original, port, options.layers)
+    if not owners:
+        return weights
+    ask(workers[0], jobs.Prepare(setup(name, models[0], weights, options)), options.timeout)
+    ask(workers[0], jobs.State(folder / "reference.weights"), options.timeout)
+    return jobs.CarriedWeights(folder / "reference.weights", f"{weights.label}, carried by structure", owners)
 
 
 def _saved(given: Array | Inputs, folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
@@ -143,7 +180,7 @@ def _find_culprits(
 ) -> Comparison:
     replayed, states = {}, None
     if pool[1] is not None and pool[1].backend != "onnx":  # a file has no layers to call
-        gaps = ask(pool[1], jobs.Replay(reference.path), options.timeout)
+        gaps = ask(pool[1], jobs.Replay(reference.path, comparison.partners), options.timeout)
         replayed = {(layer, number): gap for layer, number, gap in gaps}
     networks = [worker for worker in pool if worker is not None and worker.backend != "onnx"]  # a file renames weights
     if len(networks) == 2 and reference.manifest["state_sha256"] != candidate.manifest["state_sha256"]:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from parity.backends.given import explained, network_in
+from parity.backends.given import explained, network_in, unregistered
 from parity.backends.load import load_backend
 from parity.errors import ParityError
 from parity.judging.comparison import Comparison
 from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
+from parity.judging.structure import check_map, paired_owners
 from parity.runs.inputs import from_objects
 from parity.runs.reasons import with_notes, with_order, with_overwriting
 from parity.temporary import temporary_folder
 from parity.tracing.backend import Backend
+from parity.tracing.inputs import Inputs
 from parity.tracing.overwriting import overwriting
 from parity.tracing.record import record
 from parity.tracing.replay import replay
+from parity.tracing.sketch import sketch
 from parity.tracing.trace import Trace
+from parity.weights.carried import carried
 
 
 def backend_of(network: Any) -> Backend:
@@ -43,6 +48,7 @@ def compare(
     transfer: bool = True,
     gradients: bool = False,
     values_only: bool = False,
+    layers: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Return whether two live networks compute the same function, layer by layer.
 
@@ -61,6 +67,8 @@ def compare(
         transfer: Copy the reference's weights into the candidate first; False takes both as they are.
         gradients: Also compare gradients by layer outputs and parameters.
         values_only: Let layers pass whose settings differ as long as their output on this input does not.
+        layers: The candidate's layer of a layer of the reference, by name, where the two are of other names and the
+            structure does not show it.
 
     Raises:
         ParityError: If the inputs are none of these, the weights do not fit, or a network cannot take the inputs.
@@ -86,8 +94,7 @@ def compare(
         told = list[str]()
         if transfer:
             with explained(networks[0]), explained(networks[1]):
-                state = backends[0].get_state(networks[0])
-                told = backends[1].set_state(networks[1], state, type(networks[1]).__name__)
+                told = _transferred(backends, networks, given, layers)
         folder = stack.enter_context(temporary_folder())
         traces = list[Trace]()
         for side, backend, role, notes in zip(sides, backends, ("reference", "candidate"), ([], told), strict=True):
@@ -96,11 +103,32 @@ def compare(
                 record(backend, side.network, given, folder / role, manifest=manifest, gradients=gradients)
             traces.append(stack.enter_context(Trace(folder / role)))
         expected, actual = traces
-        comparison = judge(type(networks[0]).__name__, expected, actual, values_only=values_only)
+        comparison = judge(type(networks[0]).__name__, expected, actual, values_only=values_only, layers=layers)
         if comparison.ok:
             return with_notes(comparison)
         states = backends[0].get_state(networks[0]), backends[1].get_state(networks[1])
-        replayed = replay(backends[1], networks[1], expected)
+        replayed = replay(backends[1], networks[1], expected, comparison.partners)
         explanation = with_order(with_culprits(comparison, expected, actual, replayed, states), expected, actual)
         tried = lambda i, limit: overwriting(backends[i], networks[i], given, traces[1 - i], limit)
         return with_notes(with_overwriting(explanation, tried))
+
+
+def _transferred(
+    backends: Sequence[Backend], networks: Sequence[Any], inputs: Inputs, layers: Mapping[str, str] | None
+) -> list[str]:
+    """Copy the reference's weights into the candidate, by name, else by structure; return notes."""
+    state = backends[0].get_state(networks[0])
+    name, slots = type(networks[1]).__name__, backends[1].slots(networks[1])
+    try:
+        if layers is None:
+            return backends[1].set_state(networks[1], state, name)
+    except ParityError:
+        if state.keys() == slots.keys() or any(map(unregistered, networks)):
+            raise  # it is not the names that differ, or no structure can show what the framework does not see
+    original, port = (sketch(backend, network, inputs) for backend, network in zip(backends, networks, strict=True))
+    check_map(layers or {}, original.calls, port.calls)
+    owners = paired_owners(original, port, layers or {})
+    if not owners:
+        return backends[1].set_state(networks[1], state, name)
+    weights, notes = carried(state, backends[0].slots(networks[0]), backends[1].get_state(networks[1]), slots, owners)
+    return notes + backends[1].set_state(networks[1], weights, name)

@@ -59,7 +59,7 @@ def record(
     """
     arguments = bound(network, inputs)
     with as_bound(network, inputs, arguments):
-        recorder = _Recorder(backend, network, path, gradients, progress)
+        recorder = Recorder(backend, network, path, gradients, progress)
         layers, functions = watched(recorder.layers, recorder.wrap), backend.functions(network, recorder.function)
         with inference_mode(backend, network), layers, functions:
             with backend.double(network) as changed64:
@@ -121,13 +121,26 @@ class _Watched(NamedTuple):
     version: int
 
 
-class _Recorder:
+class Recorder:
+    """The calls of a network's runs: of one in float64 and then of one in float32, or of a sketch alone."""
+
     def __init__(
-        self, backend: Backend, network: Any, path: str | os.PathLike[str], gradients: bool, progress: OnProgress | None
+        self,
+        backend: Backend,
+        network: Any,
+        path: str | os.PathLike[str] | None,
+        gradients: bool = False,
+        progress: OnProgress | None = None,
     ):
         self.backend, self.network = backend, network
         self.gradients, self.progress = gradients, progress
-        self.writer = TraceWriter(path)
+        if path is not None:
+            self.writer = TraceWriter(path)
+        self.owned = dict[str, dict[str, tuple[int, ...]]]()  # shapes of the tensors of each layer, by role
+        for name, slot in backend.slots(network).items():
+            if slot.buffer:
+                continue  # a constant, which the other network may write out
+            self.owned.setdefault(name.rpartition(".")[0], {})[slot.role] = slot.shape
         self.layers = list(backend.layers(network))
         self.leaves = leaves(backend, self.layers)
         self.calls: list[dict[str, Any]] = []  # of layers and functions, by their end
@@ -142,6 +155,7 @@ class _Recorder:
         self.failure: tuple[Exception | None, str] = None, ""  # the last error out of a layer, and which
 
     def run(self, precision: str, arguments: Arguments) -> None:
+        """Run the network in a precision: "float64" and then "float32", or "sketch" alone, which stores nothing."""
         self.precision = precision
         self.counts = dict[str, int]()
         self.position = 0
@@ -161,7 +175,7 @@ class _Recorder:
             self.recording = False  # with gradient checkpointing, backward calls layers again
             if self.gradients:
                 self._backward(flatten(outputs, self.backend.is_tensor))
-        if precision != "float64" and self.position != len(self.layer_calls):
+        if precision == "float32" and self.position != len(self.layer_calls):
             total = len(self.layer_calls)
             raise ParityError(f"the float64 run made {total} layer calls, the float32 run {self.position}")
 
@@ -228,14 +242,14 @@ class _Recorder:
     ) -> _Begun:
         number = self.counts.get(name, 0)
         self.counts[name] = number + 1
-        names = tuple(self._store(tensor, name or kind) for tensor in inputs) if self.precision == "float64" else ()
+        names = tuple(self._store(tensor, name or kind) for tensor in inputs) if self.precision != "float32" else ()
         return _Begun(name, number, kind, config, inputs, names, replayable, len(self.calls), kernel)
 
     def _end(self, begun: _Begun, result: Any, leaf: bool) -> dict[str, Any] | None:
         """Record a call that has returned; return its entry, None for a function that only this precision calls."""
         where = begun.name or begun.kind
         outputs = flatten(result, self.backend.is_tensor)
-        if self.precision == "float64":
+        if self.precision != "float32":
             entry = self._new_entry(begun, result, outputs, leaf)
         else:
             entry = self._expected(begun, outputs)
@@ -260,6 +274,7 @@ class _Recorder:
             "shapes": shapes,
             "labels": keys(result, self.backend.is_tensor),
             "kernel": begun.kernel,
+            "weights": self.owned.get(begun.name, {}),
             "terms": _terms(begun.name, begun.config, before, shapes[0] if shapes else ()),
             "replayable": begun.replayable,
         }
@@ -330,15 +345,21 @@ class _Recorder:
                 noise = measured_noise(array, self.writer.read(each.entry["gradients"][each.label]))
                 each.entry.setdefault("gradient_noise", {})[each.label] = noise
 
-    def close(self, manifest: Mapping[str, Any]) -> None:
-        defaults = {"gradients": {}, "gradient_noise": {}}
+    def recorded(self) -> list[Call]:
+        """Return the calls that both precisions made, in the order of their ends."""
         # Code that calls other functions in float32 than in float64 has no calls that could be told apart by number.
-        other_code = {caller_of(entry["layer"]) for entry in self.calls if "noise" not in entry} | self.other_code
-        is_sound = lambda call: not is_function(call) or caller_of(call) not in other_code
-        entries = [entry for entry in self.calls if is_sound(entry["layer"])]
-        for entry in entries:
-            del entry["shapes"]
-        self.writer.close(manifest, [Call(**{**defaults, **entry}) for entry in entries])
+        one_sided = {caller_of(entry["layer"]) for entry in self.calls if "noise" not in entry}
+        other_code = self.other_code | (one_sided if self.precision == "float32" else set())
+        defaults = {"gradients": {}, "gradient_noise": {}, "noise": ()}
+        return [
+            Call(**{**defaults, **{word: value for word, value in entry.items() if word != "shapes"}})
+            for entry in self.calls
+            if not is_function(entry["layer"]) or caller_of(entry["layer"]) not in other_code
+        ]
+
+    def close(self, manifest: Mapping[str, Any]) -> None:
+        """Finish the Trace."""
+        self.writer.close(manifest, self.recorded())
 
 
 def _kernel(backend: Backend, kind: str, layer: Any) -> tuple[int, ...]:

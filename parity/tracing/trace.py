@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -57,6 +57,7 @@ class Call:
         gradient_noise: The float32 noise of each.
         known_error: The error that the backend knows its own float64 to have here, as a distance; else 0.
         labels: The key of each output where the network returns a mapping: "out", "aux.0"; else empty.
+        weights: Neutral shapes of the tensors that the layer itself owns, by role.
         kernel: The fingerprint of its weight, where it sums products of weights: `parity.numerics.fingerprint`.
     """
 
@@ -75,6 +76,7 @@ class Call:
     known_error: float = 0.0
     labels: tuple[str, ...] = ()
     kernel: tuple[int, ...] = ()
+    weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, int]:

@@ -12,7 +12,6 @@ import paddle_cnn
 import torch_cnn
 from parity import State, Trace, compare
 from parity.backends import paddle_backend, torch_backend
-from parity.errors import ParityError
 from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
 from parity.tracing.record import record
@@ -170,7 +169,7 @@ def test_a_missing_layer(pair):
     result = compare(ours, theirs, IMAGE, transfer=False)
     assert result.verdict == "invalid"
     assert result.unmatched["reference"] == ("8",)
-    assert "layers with weights have no partner of the same name: 8" in result.notes
+    assert "layers with weights have no partner: 8" in result.notes
     assert "8 is only in the reference" in culprits(result)[""]
 
 
@@ -186,9 +185,8 @@ def test_conv1_is_not_paired_with_conv10():
     result = compare(*made, IMAGE, transfer=False)
     assert result.verdict == "different"  # a pair by their place, whatever they are called
     assert [(layer.layer, layer.partner) for layer in result.layers[:2]] == [("conv1", "conv10"), ("conv2", "conv2")]
-    assert culprits(result)["conv1"].startswith("weight differs in 81 of 81 elements")
-    with pytest.raises(ParityError, match=r"conv1\.bias: unexpected.*\n.*conv1\.weight.*\n.*conv10\.bias: missing"):
-        compare(*made, IMAGE)
+    assert culprits(result)["conv1"].startswith("(conv10 in the candidate) weight differs in 81 of 81 elements")
+    assert compare(*made, IMAGE).ok  # the weights move by structure
 
 
 def test_an_empty_trace(tmp_path):
@@ -260,7 +258,7 @@ def test_layers_of_other_names_in_one_place_are_a_pair():
         return torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3), block).eval()
 
     result = compare(network("a", torch.nn.ReLU()), network("b", torch.nn.Tanh()), IMAGE)
-    assert culprits(result) == {"1.a": "kind differs: reference=ReLU, candidate=Tanh"}
+    assert culprits(result) == {"1.a": "(1.b in the candidate) kind differs: reference=ReLU, candidate=Tanh"}
     assert compare(network("a", torch.nn.ReLU()), network("b", torch.nn.ReLU()), IMAGE).ok
 
 

@@ -1,0 +1,264 @@
+"""Pair the layers of two networks by structure alone: what each holds, and who feeds whom.
+
+Names say nothing between two people's networks, and before weights have moved values say nothing either. So layers with
+weights are paired as nodes of the two graphs: by the shapes of their weights and by all that lies before and behind
+them. Everything without weights is left out of the graphs, so it does not matter whether a ReLU is a layer or a
+function, or in which order the branches are called.
+
+A node's colour forward is a hash of what it holds and of the colours of the nodes that feed it; backward likewise.
+(This is the refinement of Weisfeiler and Lehman, along the data flow.) Two nodes that alone have a colour are a pair. A
+mistake changes the forward colours behind it and the backward colours before it: the others still match, first by both
+colours, then by one. A pair has a colour of its own, so each pair that is found makes others unique. Where nothing is
+unique any more, a looser label is tried.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from parity.errors import ParityError
+from parity.layers import KINDS, is_weighted
+from parity.numerics.arrays import without_ones
+from parity.tracing.trace import Call
+
+Key = tuple[str, int]
+_Tag = tuple[int | str, ...]  # which part of a tensor: positions along a concatenation, numbers of a split
+_Edge = tuple[int, _Tag]
+
+
+class Recorded(Protocol):
+    """The calls of a run, and the shapes of their tensors: a Trace or a Sketch."""
+
+    @property
+    def calls(self) -> Sequence[Call]: ...  # noqa: D102
+    def shape(self, name: str) -> tuple[int, ...]: ...  # noqa: D102
+
+
+@dataclass
+class _Node:
+    """A call of a layer that owns weights.
+
+    Attributes:
+        key: Of the call.
+        labels: What is known of it alone, the strictest first.
+        before: The nodes that feed it; below 0 are the network's inputs.
+        after: The nodes that it feeds; beyond the last one are the network's outputs.
+    """
+
+    key: Key
+    labels: tuple[Hashable, ...]
+    before: list[_Edge]
+    after: list[_Edge] = field(default_factory=list)
+
+
+def pair_layers(reference: Recorded, candidate: Recorded, known: Iterable[tuple[Key, Key]] = ()) -> dict[Key, Key]:
+    """Return the candidate's call of each of the reference's calls of layers with weights.
+
+    Args:
+        reference: The run held to be right.
+        candidate: The other one.
+        known: Pairs that are known: by a map, or by their results.
+    """
+    found = _pair_nodes(_graph(reference), _graph(candidate), known)
+    if len(found) < sum(bool(call.weights) for call in reference.calls):
+        # Where one network normalises and the other does not, no context is the same but that of the sums.
+        found = _pair_nodes(_graph(reference, norms=False), _graph(candidate, norms=False), found.items()) | found
+        found = _pair_nodes(_graph(reference), _graph(candidate), found.items())
+    return found
+
+
+def _pair_nodes(reference: list[_Node], candidate: list[_Node], known: Iterable[tuple[Key, Key]]) -> dict[Key, Key]:
+    graphs = reference, candidate
+    places = [{node.key: i for i, node in enumerate(graph)} for graph in graphs]
+    pairs = {places[0][a]: places[1][b] for a, b in known if a in places[0] and b in places[1]}
+    strictness = 0
+    while strictness < len(_LABELS):
+        found = _unique(*graphs, pairs, strictness) or _first_alike(*graphs, pairs, strictness)
+        pairs |= found
+        strictness = 0 if found and strictness else strictness + (not found)
+    return {graphs[0][i].key: graphs[1][j].key for i, j in pairs.items()}
+
+
+def paired_owners(reference: Recorded, candidate: Recorded, layers: Mapping[str, str]) -> dict[str, str]:
+    """Return the candidate's layer of each of the reference's layers with weights, by name.
+
+    Args:
+        reference: The run held to be right.
+        candidate: The other one.
+        layers: Those that are known.
+    """
+    known = [(call.key, (layers[call.layer], call.number)) for call in reference.calls if call.layer in layers]
+    pairs = pair_layers(reference, candidate, [*known, *same_names(reference, candidate)])
+    owners = dict[str, str]()
+    for (layer, _), (partner, _) in pairs.items():
+        _ = owners.setdefault(layer, partner)
+    return owners
+
+
+def check_map(layers: Mapping[str, str], reference: Iterable[Call], candidate: Iterable[Call]) -> None:
+    """Return if every name of a map is that of a layer.
+
+    Raises:
+        ParityError: Naming those that are not, with near ones.
+    """
+    for role, names, calls in (("reference", layers.keys(), reference), ("candidate", layers.values(), candidate)):
+        paths = {call.layer for call in calls}
+        for name in names:
+            if name not in paths:
+                close = difflib.get_close_matches(name, paths, 1)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                raise ParityError(f"map: {name}: the {role} calls no such layer{hint}")
+
+
+def same_names(reference: Recorded, candidate: Recorded) -> list[tuple[Key, Key]]:
+    """Return the pairs of calls of the same name whose layers hold the same, if that is most of them: none else."""
+    held = [{call.key: _held(call) for call in each.calls if call.weights} for each in (reference, candidate)]
+    shared = [key for key, shapes in held[0].items() if held[1].get(key) == shapes]
+    most = 2 * len(shared) > min(map(len, held))
+    return [(key, key) for key in shared] if most else []
+
+
+def _unique(
+    reference: list[_Node], candidate: list[_Node], pairs: Mapping[int, int], strictness: int
+) -> dict[int, int]:
+    """Return the pairs of nodes that alone have a colour: by both directions, else by one."""
+    colours = _colours(reference, pairs, 0, strictness), _colours(candidate, pairs, 1, strictness)
+    taken = set(pairs), set(pairs.values())
+    for which in (lambda c: c, lambda c: c[0], lambda c: c[1]):
+        groups = [_groups(each, used, which) for each, used in zip(colours, taken, strict=True)]
+        found = {
+            nodes[0]: groups[1][colour][0]
+            for colour, nodes in groups[0].items()
+            if len(nodes) == 1 == len(groups[1].get(colour, ()))
+        }
+        if found:
+            return found
+    return {}
+
+
+def _first_alike(
+    reference: list[_Node], candidate: list[_Node], pairs: Mapping[int, int], strictness: int
+) -> dict[int, int]:
+    """Return the first pair of a group of nodes that nothing tells apart, in the order of the calls."""
+    colours = _colours(reference, pairs, 0, strictness), _colours(candidate, pairs, 1, strictness)
+    taken = set(pairs), set(pairs.values())
+    for which in (lambda c: c, lambda c: c[0], lambda c: c[1]):
+        groups = [_groups(each, used, which) for each, used in zip(colours, taken, strict=True)]
+        for colour, nodes in groups[0].items():
+            if len(nodes) == len(groups[1].get(colour, ())):
+                return {nodes[0]: groups[1][colour][0]}
+    return {}
+
+
+_Colour = tuple[int, int]
+
+
+def _groups(
+    colours: Sequence[_Colour], taken: set[int], which: Callable[[_Colour], Hashable]
+) -> dict[Hashable, list[int]]:
+    groups = defaultdict[Hashable, list[int]](list)
+    for i, colour in enumerate(colours):
+        if i not in taken:
+            groups[which(colour)].append(i)
+    return groups
+
+
+def _colours(graph: list[_Node], pairs: Mapping[int, int], side: int, strictness: int) -> list[_Colour]:
+    """Return each node's colours forward and backward; a pair has the same on both sides."""
+    of_pair = {(i, j)[side]: hash(("pair", i)) for i, j in pairs.items()}
+    tagged = strictness == 0
+    forward, backward = dict[int, int](), dict[int, int]()
+    for i, node in enumerate(graph):
+        forward[i] = of_pair.get(i) or _hash(node.labels[strictness], node.before, forward, tagged)
+    for i in range(len(graph) - 1, -1, -1):
+        backward[i] = of_pair.get(i) or _hash(graph[i].labels[strictness], graph[i].after, backward, tagged)
+    return [(forward[i], backward[i]) for i in range(len(graph))]
+
+
+def _hash(label: Hashable, edges: Sequence[_Edge], colours: Mapping[int, int], tagged: bool) -> int:
+    return hash(
+        (label, *sorted((colours.get(i, hash(("end", min(i, 0)))), repr(tag) if tagged else "") for i, tag in edges))
+    )
+
+
+def _graph(recorded: Recorded, norms: bool = True) -> list[_Node]:
+    nodes = list[_Node]()
+    root = recorded.calls[-1] if recorded.calls else None
+    origins = dict[str, set[_Edge]]()
+    for i, name in enumerate(root.inputs if root else ()):
+        origins[name] = {(-1 - i, (0,))}
+    last = set[_Edge]()  # what an operation that is not recorded, a copy, most likely works on
+    for call in recorded.calls:
+        read = [origins.get(name, last) for name in call.inputs]
+        if call.weights and (norms or is_weighted(call.config)):
+            edges = sorted({edge for each in read for edge in each}, key=repr)
+            made: list[set[_Edge]] = [{(len(nodes), (i,) if i else (0,))} for i in range(len(call.outputs))]
+            nodes.append(_Node(call.key, _labels(recorded, call), edges))
+        elif call.leaf:
+            made = _passed(recorded, call, read)
+        else:
+            continue
+        origins |= zip(call.outputs, made, strict=True)
+        last = made[0] if made else last
+    outputs = [(len(nodes), origins.get(name, last)) for name in (root.outputs if root else ())]
+    for i, node in enumerate(nodes):
+        for source, tag in node.before:
+            if source >= 0:
+                nodes[source].after.append((i, tag))
+    for end, edges in outputs:
+        for source, tag in sorted(edges, key=repr):
+            if source >= 0:
+                nodes[source].after.append((end, tag))
+    return nodes
+
+
+def _passed(recorded: Recorded, call: Call, read: Sequence[set[_Edge]]) -> list[set[_Edge]]:
+    """Return where each output of a call without weights comes from."""
+    if call.kind == "Concat" and isinstance(dim := call.config.get("dim"), int):
+        offset, joined = 0, set[_Edge]()
+        for name, edges in zip(call.inputs, read, strict=True):
+            joined |= {(source, (*tag[:-1], _plus(tag[-1], offset))) for source, tag in edges}
+            shape = recorded.shape(name)
+            offset += shape[dim] if -len(shape) <= dim < len(shape) else 0
+        return [joined]
+    together = set[_Edge]().union(*read)
+    if len(call.outputs) == 1:
+        return [together]
+    return [{(source, (*tag, f"part {i}", 0)) for source, tag in together} for i in range(len(call.outputs))]
+
+
+def _plus(position: int | str, offset: int) -> int | str:
+    return position + offset if isinstance(position, int) else position
+
+
+def _labels(recorded: Recorded, call: Call) -> tuple[Hashable, ...]:
+    """Return what is known of a layer alone, as strict as in _LABELS."""
+    held = _held(call)
+    largest = max(held, key=lambda shape: (len(shape), shape))
+    output = without_ones(recorded.shape(call.outputs[0])[1:]) if call.outputs else ()
+    group = _group(call)
+    labels = {"output": (group, held, output), "held": (group, held), "largest": (group, largest)}
+    return tuple({**labels, "channels": (group, largest[:1]), "group": group}[word] for word in _LABELS)
+
+
+def _held(call: Call) -> tuple[tuple[int, ...], ...]:
+    return tuple(sorted(without_ones(shape) for shape in call.weights.values()))
+
+
+# The first of them with the tags of edges, and again without.
+_LABELS = ("output", "output", "held", "largest", "channels", "group")
+
+
+def _group(call: Call) -> str:
+    """Return one name for kinds whose weights may take each other's place: Linear and convolutions, all BatchNorms."""
+    if "Transpose" in call.kind:
+        return "ConvTranspose"
+    if is_weighted(call.config):
+        return "weighted"
+    if call.kind.endswith("BatchNorm") or call.kind.startswith("BatchNorm"):
+        return "BatchNorm"
+    return call.kind if call.kind in KINDS else "own"
