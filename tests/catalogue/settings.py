@@ -27,7 +27,7 @@ SETTINGS = [
     plant("pooling window", "Residual", "same", ("Residual", "nn.MaxPool2D(3, stride=2, padding=1)", "nn.MaxPool2D(2, stride=2)"), "maxpool", "kernel|padding"),
     plant("pooling window", "Shuffle", "regrouped", ("Shuffle", "nn.MaxPool2D(3, 2, 1)", "nn.MaxPool2D(2, 2)"), "maxpool", "kernel|padding"),
     plant("ceil mode", "Inception", "same", ("Inception", "nn.MaxPool2D(3, stride=2)", "nn.MaxPool2D(3, stride=2, ceil_mode=True)"), "pool", "ceil"),
-    plant("ceil mode", "Vgg", "regrouped", ("Vgg", "F.max_pool2d(block(x), 2, 2)", "F.max_pool2d(block(x), 2, 2, ceil_mode=True)"), "pool3", "ceil"),
+    plant("ceil mode", "Vgg", "regrouped", ("Vgg", "F.max_pool2d(block(x), 2, 2)", "F.max_pool2d(block(x), 2, 2, ceil_mode=True)"), r"pool\d", "ceil"),
     plant("another pooling", "Vgg", "same", ("Vgg", "self.pool1 = nn.MaxPool2D(2, 2)", "self.pool1 = nn.AvgPool2D(2, 2)"), "pool1", "kind|average|avg"),
     plant("another pooling", "Dense", "regrouped", ("Dense", "F.avg_pool2d(", "F.max_pool2d("), r"transition\.pool", "kind|max"),
     plant("another pooling", "Inception", "renamed", ("Inception", "x.mean((2, 3))", "x.amax((2, 3))"), r"|mean\(\)", "max|mean"),

@@ -54,7 +54,7 @@ class Answer:
         layer: Whether every planted mistake's layer is a culprit or, for one mistake, the first divergence.
         reason: Whether each one's explanation holds the expected words.
         proved: Whether each one's explanation holds "proved".
-        besides: Culprits that no mistake was planted in.
+        besides: Culprits that no mistake was planted in, nor in a layer of theirs.
         text: The tool's own words.
     """
 
@@ -108,8 +108,12 @@ def answer(row: Row) -> Answer:
     if result.ok or not row.planted:
         return Answer(flagged=not result.ok, text=str(result))
     told = [_told(each, result, len(row.planted)) for each in row.planted]
+    places = [each.layer for each in result.layers if any(re.fullmatch(p.where, each.layer) for p in row.planted)]
+    blocks = {place.rpartition(".")[0] for place in places} - {""}  # whose code calls what is wrong
     besides = [
-        each.layer for each in result.culprits if not any(re.fullmatch(p.where, each.layer) for p in row.planted)
+        each.layer
+        for each in result.culprits
+        if each.layer not in blocks and not any(re.fullmatch(p.where, each.layer) for p in row.planted)
     ]
     reasons = [words and re.search(p.words, words, re.I) for p, words in zip(row.planted, told, strict=True)]
     return Answer(
