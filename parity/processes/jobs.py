@@ -204,8 +204,8 @@ class State(Job[None]):
 
 
 @dataclass(frozen=True)
-class Names(Job[tuple[str, ...]]):
-    """Return the names of a network's weights."""
+class Names(Job[Mapping[str, tuple[int, ...]]]):
+    """Return the names of a network's weights, and their neutral shapes."""
 
     network: Network
 

@@ -180,8 +180,8 @@ class Session:
         self.backend.get_state(self.network).save(job.path)
 
     @do.register
-    def _names(self, job: jobs.Names) -> tuple[str, ...]:
-        return tuple(self.backend.slots(self._build(job.network)))
+    def _names(self, job: jobs.Names) -> Mapping[str, tuple[int, ...]]:
+        return {name: slot.shape for name, slot in self.backend.slots(self._build(job.network)).items()}
 
     @do.register
     def _sketch(self, job: jobs.Sketch) -> Sketch:

@@ -29,6 +29,7 @@ from parity.runs.reasons import with_notes, with_order, with_overwriting
 from parity.temporary import temporary_folder
 from parity.tracing.inputs import Inputs
 from parity.tracing.trace import Trace
+from parity.weights.carried import fits
 from parity.weights.state import State
 
 # Called with a backend, the precision of its run, the layers done, and the layers there are.
@@ -81,9 +82,11 @@ def compare_models(
         paths = [
             Path(model.target) if model.backend == "trace" else folder / f"{i}.trace" for i, model in enumerate(models)
         ]
-        both = weights, weights
+        both, layers = (weights, weights), options.layers
         if not isinstance(weights, jobs.OwnWeights) and all(model.backend in FRAMEWORKS for model in models):
             both = weights, _carried(name, models, weights, pool, inputs, names, folder, options)
+        if isinstance(both[1], jobs.CarriedWeights):
+            layers = both[1].layers
         for worker, model, path, own in zip(pool, models, paths, both, strict=True):
             if worker is not None:
                 described = setup(name, model, own, options)
@@ -96,7 +99,7 @@ def compare_models(
             _save_traces(name, models, paths, options.save_trace)
         with Trace(paths[0]) as reference, Trace(paths[1]) as candidate:
             comparison = judge(
-                name, reference, candidate, options.threads * len(busy) or 1, options.values_only, options.layers
+                name, reference, candidate, options.threads * len(busy) or 1, options.values_only, layers
             )
             comparison = with_free_sizes(with_file_notes(comparison), models, pool, folder, options.timeout)
             if not comparison.ok and not comparison.culprits:
@@ -121,15 +124,15 @@ def _carried(
     for worker, model in zip(workers, models, strict=True):
         worker.submit(jobs.Names(network(model, options.num_classes)))
     tensors = wait(workers, options.timeout)
-    if {*tensors[0]} == {*tensors[1]} and not options.layers:
+    if tensors[0] == tensors[1] and not options.layers:
         return weights
     for worker, model in zip(workers, models, strict=True):
         worker.submit(jobs.Sketch(setup(name, model, jobs.OwnWeights(), options), inputs, names))
     original, port = wait(workers, options.timeout)
     check_map(options.layers, original.calls, port.calls)
     owners = paired_owners(original, port, options.layers)
-    if not owners:
-        return weights
+    if not owners or (tensors[0].keys() == tensors[1].keys() and not fits(tensors[0], tensors[1], owners)):
+        return weights  # whatever is said of names and shapes
     ask(workers[0], jobs.Prepare(setup(name, models[0], weights, options)), options.timeout)
     ask(workers[0], jobs.State(folder / "reference.weights"), options.timeout)
     return jobs.CarriedWeights(folder / "reference.weights", f"{weights.label}, carried by structure", owners)

@@ -24,7 +24,7 @@ from parity.tracing.record import record
 from parity.tracing.replay import replay
 from parity.tracing.sketch import sketch
 from parity.tracing.trace import Trace
-from parity.weights.carried import carried
+from parity.weights.carried import carried, fits
 
 
 def backend_of(network: Any) -> Backend:
@@ -94,7 +94,7 @@ def compare(
         told = list[str]()
         if transfer:
             with explained(networks[0]), explained(networks[1]):
-                told = _transferred(backends, networks, given, layers)
+                told, layers = _transferred(backends, networks, given, layers)
         folder = stack.enter_context(temporary_folder())
         traces = list[Trace]()
         for side, backend, role, notes in zip(sides, backends, ("reference", "candidate"), ([], told), strict=True):
@@ -115,20 +115,21 @@ def compare(
 
 def _transferred(
     backends: Sequence[Backend], networks: Sequence[Any], inputs: Inputs, layers: Mapping[str, str] | None
-) -> list[str]:
-    """Copy the reference's weights into the candidate, by name, else by structure; return notes."""
+) -> tuple[list[str], Mapping[str, str] | None]:
+    """Copy the reference's weights into the candidate, by name, else by structure; return notes and pairs of layers."""
     state = backends[0].get_state(networks[0])
     name, slots = type(networks[1]).__name__, backends[1].slots(networks[1])
     try:
         if layers is None:
-            return backends[1].set_state(networks[1], state, name)
+            return backends[1].set_state(networks[1], state, name), None
     except ParityError:
-        if state.keys() == slots.keys() or any(map(unregistered, networks)):
-            raise  # it is not the names that differ, or no structure can show what the framework does not see
+        if any(map(unregistered, networks)):  # no structure can show what the framework does not see
+            raise
     original, port = (sketch(backend, network, inputs) for backend, network in zip(backends, networks, strict=True))
     check_map(layers or {}, original.calls, port.calls)
     owners = paired_owners(original, port, layers or {})
-    if not owners:
-        return backends[1].set_state(networks[1], state, name)
+    shapes = {key: array.shape for key, array in state.items()}, {key: slot.shape for key, slot in slots.items()}
+    if not owners or (state.keys() == slots.keys() and not fits(*shapes, owners)):
+        return backends[1].set_state(networks[1], state, name), layers  # raises what is to be said of names and shapes
     weights, notes = carried(state, backends[0].slots(networks[0]), backends[1].get_state(networks[1]), slots, owners)
-    return notes + backends[1].set_state(networks[1], weights, name)
+    return notes + backends[1].set_state(networks[1], weights, name), owners

@@ -41,6 +41,23 @@ def carried(
     return State({name: tensors[name] for name in own_slots if name in tensors}), notes
 
 
+def fits(shapes: Mapping[str, tuple[int, ...]], own: Mapping[str, tuple[int, ...]], layers: Mapping[str, str]) -> bool:
+    """Return whether every tensor of the reference's layers has a place in their partners.
+
+    Args:
+        shapes: Of the reference's tensors, by name.
+        own: Of the candidate's.
+        layers: The candidate's layer of each of the reference's layers.
+    """
+    slots, own_slots = (
+        {name: Slot(shape, "", name.rpartition(".")[2]) for name, shape in each.items()} for each in (shapes, own)
+    )
+    placed = {
+        name for layer, partner in layers.items() for name, _ in _roles(_of(slots, layer), _of(own_slots, partner))
+    }
+    return placed == {*shapes}
+
+
 def _of(slots: Mapping[str, Slot], layer: str) -> dict[str, Slot]:
     return {name: slot for name, slot in slots.items() if name.rpartition(".")[0] == layer}
 

@@ -154,6 +154,23 @@ def test_a_bias_that_one_side_lacks_is_listed():
     assert "weights without a partner: 0.bias (reference)" in result.notes
 
 
+def test_names_that_are_the_same_and_mean_other_layers():
+    class Named(torch.nn.Module):
+        def __init__(self, first, second):
+            super().__init__()
+            self.conv1, self.conv2 = torch.nn.Conv2d(*first, 3), torch.nn.Conv2d(*second, 3)
+            self.order = (self.conv1, self.conv2) if first[0] == 3 else (self.conv2, self.conv1)
+
+        def forward(self, x):
+            return self.order[1](self.order[0](x))
+
+    result = compare(Named((3, 4), (4, 5)).eval(), Named((4, 5), (3, 4)).eval(), IMAGE)
+    assert result.ok, str(result)
+    assert result.partners["conv1"] == "conv2"
+    with pytest.raises(ParityError, match=r"conv2\.weight: shape differs"):
+        compare(Named((3, 4), (4, 5)).eval(), Named((3, 4), (4, 6)).eval(), IMAGE)
+
+
 def test_a_map_of_no_such_layer_is_one_line():
     with pytest.raises(ParityError, match=r"map: stem\.9: the reference calls no such layer; did you mean stem\."):
         compare(*pair(), IMAGE, layers={"stem.9": "body.0._conv"})
