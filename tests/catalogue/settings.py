@@ -51,7 +51,7 @@ SETTINGS = [
     plant("another softmax", "Segmentation", "renamed", ("Segmentation", "F.softmax(z, axis=1)", "F.log_softmax(z, axis=1)"), r"|softmax\(\)", "log"),
     plant("dropout scaled", "Vgg", "same", ("Vgg", "nn.Dropout(0.5)", 'nn.Dropout(0.5, mode="downscale_in_infer")'), "drop", "mode|scale"),
     plant("dropout scaled", "Mobile", "renamed", ("Mobile", "nn.Dropout(0.2)", 'nn.Dropout(0.2, mode="downscale_in_infer")'), "drop", "mode|scale"),
-    plant("batch statistics", "Vgg", "same", ("Vgg", "self.bn1 = nn.BatchNorm2D(8)", "self.bn1 = nn.BatchNorm2D(8, use_global_stats=False)"), "bn1", "train|batch|use_global_stats"),
+    plant("batch statistics", "Vgg", "same", ("Vgg", "self.bn1 = nn.BatchNorm2D(8)", "self.bn1 = nn.BatchNorm2D(8, use_global_stats=False)"), "bn1", "train|batch|use_global_stats|running_stats"),
     plant("batch statistics", "Dense", "regrouped", ("NormActConv", "nn.BatchNorm2d(inputs)", "nn.BatchNorm2d(inputs, track_running_stats=False)"), r".*norm\d?", "train|batch|track_running_stats", pair="torch/torch", refusal=True),
     plant("eps", "Residual", "zoo", ("ConvBNLayer", "nn.BatchNorm(outputs, act=act)", "nn.BatchNorm(outputs, act=act, epsilon=0.001)"), r"bn1|layer\d\.\d\.(bn\d|downsample\.1)", "eps"),
     plant("eps", "Mobile", "zoo", ("ConvBNAct", "            epsilon=0.001,\n", ""), r"bn|block\d\.bn\d", "eps"),
