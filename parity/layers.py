@@ -100,7 +100,7 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys(("Mul", "RSub", "Div", "RDiv", "Pow"), Kind(("other",), pointwise=True)),
     **dict.fromkeys(("Maximum", "Minimum"), Kind(("other",), pointwise=True)),
     **dict.fromkeys(("Concat", "Stack"), Kind(("dim",))),
-    **dict.fromkeys(("Mean", "Sum", "Max", "Min"), Kind(("dim", "keepdim"))),
+    **dict.fromkeys(("Mean", "Sum", "Max", "Min"), Kind(("dim",))),
     "Normalize": Kind(("p", "dim", "eps")),
     "CrossEntropyLoss": Kind(("dim", "reduction", "ignore_index", "label_smoothing")),
     "NLLLoss": Kind(("reduction", "ignore_index")),

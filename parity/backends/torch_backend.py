@@ -86,7 +86,9 @@ def layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _kind(layer: nn.Module) -> str:
     """Return the neutral kind: of torch's layer that it is or is derived from; else the name of its class."""
-    torch_class = next(cls for cls in type(layer).__mro__ if cls.__module__.startswith("torch."))
+    # torch.nn.utils.parametrize makes a class ParametrizedConv2d, derived from the layer's.
+    classes = [cls for cls in type(layer).__mro__ if not cls.__name__.startswith("Parametrized")]
+    torch_class = next(cls for cls in classes if cls.__module__.startswith("torch."))
     return (type(layer) if torch_class is nn.Module else torch_class).__name__
 
 

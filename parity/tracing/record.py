@@ -27,6 +27,7 @@ from parity.tracing.backend import Backend, OnProgress
 from parity.tracing.inputs import Arguments, Inputs, as_bound, bound, input_digest, mapped
 from parity.tracing.trace import Call, Noise, TraceWriter
 from parity.tracing.watch import TensorCache, flatten, inference_mode, keys, leaves, watched
+from parity.weights.names import owner_of
 
 
 def record(
@@ -140,7 +141,8 @@ class Recorder:
         for name, slot in backend.slots(network).items():
             if slot.buffer:
                 continue  # a constant, which the other network may write out
-            self.owned.setdefault(name.rpartition(".")[0], {})[slot.role] = slot.shape
+            layer, role = owner_of(name)
+            self.owned.setdefault(layer, {})[role] = slot.shape
         self.layers = list(backend.layers(network))
         self.leaves = leaves(backend, self.layers)
         self.calls: list[dict[str, Any]] = []  # of layers and functions, by their end

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from parity.numerics.arrays import Array, same_but_ones
+from parity.weights.names import owner_of
 from parity.weights.state import Slot, State
 
 
@@ -59,7 +60,7 @@ def fits(shapes: Mapping[str, tuple[int, ...]], own: Mapping[str, tuple[int, ...
 
 
 def _of(slots: Mapping[str, Slot], layer: str) -> dict[str, Slot]:
-    return {name: slot for name, slot in slots.items() if name.rpartition(".")[0] == layer}
+    return {name: slot for name, slot in slots.items() if owner_of(name)[0] == layer}
 
 
 def _roles(slots: Mapping[str, Slot], own_slots: Mapping[str, Slot]) -> list[tuple[str, str]]:

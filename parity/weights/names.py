@@ -206,3 +206,16 @@ def _refuse(names: list[str], twins: set[str], family: str, source: str) -> None
 def _some(names: list[str]) -> str:
     shown = [name if name.isprintable() and len(name) <= 80 else f"{name[:60]!r}..." for name in names[:3]]
     return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "nothing"
+
+
+def owner_of(name: str) -> tuple[str, str]:
+    """Return the layer that a tensor belongs to, and its role there; torch keeps a weight norm's in a layer within it.
+
+    Example:
+        >>> owner_of("stem.conv.bias"), owner_of("stem.conv.parametrizations.weight.original0")
+        (('stem.conv', 'bias'), ('stem.conv', 'weight.original0'))
+    """
+    layer, mark, role = f".{name}".partition(".parametrizations.")
+    if not mark:
+        layer, _, role = name.rpartition(".")
+    return layer.removeprefix("."), role

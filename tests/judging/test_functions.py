@@ -102,6 +102,7 @@ SAME = [
         lambda x: PF.interpolate(x, scale_factor=2, mode="bilinear"),
     ),
     (lambda x: x.mean((2, 3)), lambda x: PF.adaptive_avg_pool2d(x, 1).flatten(1)),
+    (lambda x: x.mean((2, 3), True)[:, :, 0, 0], lambda x: x.mean((2, 3))),
     (lambda x: TF.softmax(x, -3), lambda x: PF.softmax(x, 1)),
     (lambda x: x.flatten(1), lambda x: paddle.reshape(x, (x.shape[0], -1))),
     (lambda x: x + x.relu(), lambda x: PF.relu(x) + x),

@@ -171,6 +171,18 @@ def test_names_that_are_the_same_and_mean_other_layers():
         compare(Named((3, 4), (4, 5)).eval(), Named((3, 4), (4, 6)).eval(), IMAGE)
 
 
+def test_weight_norms_of_either_naming_are_one():
+    ours = torch.nn.Sequential(torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv2d(3, 4, 3)), torch.nn.ReLU())
+    for name in ("0", "conv"):
+        theirs = paddle.nn.Sequential((name, paddle.nn.utils.weight_norm(paddle.nn.Conv2D(3, 4, 3))))
+        theirs.eval()
+        result = compare(ours.eval(), theirs, IMAGE)
+        assert not result.ok  # its ReLU is missing, and nothing else
+        assert "weights" not in " ".join(culprit.explanation for culprit in result.culprits)
+        theirs.add_sublayer("relu", paddle.nn.ReLU())
+        assert compare(ours, theirs, IMAGE).ok, str(compare(ours, theirs, IMAGE))
+
+
 def test_a_map_of_no_such_layer_is_one_line():
     with pytest.raises(ParityError, match=r"map: stem\.9: the reference calls no such layer; did you mean stem\."):
         compare(*pair(), IMAGE, layers={"stem.9": "body.0._conv"})
