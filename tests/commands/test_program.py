@@ -66,6 +66,7 @@ WITH_JSON = {
     "bench export": ("lenet5",),
     "bench transfer": ("lenet5",),
     "bench memory": ("densenet121",),
+    "bench verdict": (),
 }
 
 

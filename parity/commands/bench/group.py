@@ -19,6 +19,9 @@ class _Verbs(Group):
         "export": Verb("parity.commands.bench.export:export", "Compare `parity export` with the exporters alone."),
         "transfer": Verb("parity.commands.bench.transfer:transfer", "Compare `parity transfer` with `cp`."),
         "memory": Verb("parity.commands.bench.memory:memory", "Compare training steps with and without saving memory."),
+        "verdict": Verb(
+            "parity.commands.bench.verdict:verdict", "Count the planted mistakes that `parity compare` finds."
+        ),
     }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
