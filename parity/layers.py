@@ -259,6 +259,7 @@ def evaluated(kind: str, config: Config, rank: int) -> tuple[str, dict[str, Any]
 def _padding(settings: Config) -> dict[str, Any]:
     """Return padding as one number an axis, and dilation as 1 where the kernel is, if that is the same function."""
     padding, kernel = settings["padding"], settings.get("kernel_size", [])
+    padding = padding.lower() if isinstance(padding, str) else padding  # Paddle takes "SAME" too
     dilation = [d if k > 1 else 1 for d, k in zip(settings.get("dilation", [1] * len(kernel)), kernel, strict=True)]
     if padding == "valid":
         padding = [0] * len(kernel)

@@ -234,7 +234,7 @@ class Experiments:
                     gap = self._reproduces(wrong, spot.target, spot.read, partner, f"{layer}: {words}")
                     if gap is not None:
                         return words, gap
-            except NotComputedError:
+            except (NotComputedError, ValueError, IndexError):  # numpy's, for shapes on which the mistake means nothing
                 continue
         return None
 
@@ -250,7 +250,7 @@ class Experiments:
             self.on_try(label, self.tried, _LIMIT)
         try:
             value = expression.value(read)
-        except NotComputedError:
+        except (NotComputedError, ValueError, IndexError):
             return None
         gap = self._gap(expression, value, target, partner)
         return gap if _shows_something(target) else None

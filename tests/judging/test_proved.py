@@ -507,7 +507,7 @@ INSIDE = [
     ("conv2", unseen(lambda y: np.maximum(y, 0)), "ReLU is applied to conv2"),
     ("conv2", lambda self, x: conv(self, x.swapaxes(2, 3), self.weight, self.bias), "has height and width swapped"),
     ("conv2", lambda self, x: conv(self, x.flip(1), self.weight, self.bias), "channels in another order: in reverse"),
-    ("bn2", lambda self, x: batch_norm(self, x, training=True), "bn2 normalises by the batch's own statistics"),
+    ("bn2", lambda self, x: batch_norm(self, x, training=True), "in training mode in candidate"),
     ("bn2", lambda self, x: batch_norm(self, x, weight=self.bias, bias=self.weight), "weight and bias of bn2 are swap"),
     (
         "bn2",

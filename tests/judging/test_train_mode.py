@@ -52,7 +52,8 @@ def test_a_setting_that_matters_in_training_is_found(wrong, layer, reason):
         assert compare(ours(), theirs(**wrong), PICTURE).ok
     result = trained(ours(), theirs(**wrong))
     assert result.verdict == "different"
-    assert [(culprit.layer, culprit.explanation) for culprit in result.culprits] == [(layer, reason)]
+    assert [culprit.layer for culprit in result.culprits] == [layer]
+    assert result.culprits[0].explanation.startswith(reason)
 
 
 def test_a_norm_that_is_frozen_on_one_side_is_found():
@@ -61,7 +62,7 @@ def test_a_norm_that_is_frozen_on_one_side_is_found():
     candidate[1].eval()
     result = trained(ours().train(), candidate)
     assert [culprit.layer for culprit in result.culprits] == ["1"]
-    assert result.culprits[0].explanation == "in evaluation mode in paddle, in training mode in the other"
+    assert result.culprits[0].explanation.startswith("in evaluation mode in paddle, in training mode in the other")
 
 
 def test_statistics_that_are_not_updated_are_found():
