@@ -281,7 +281,6 @@ def configured(name: str, arguments: Mapping[str, Any], shape: Sequence[int]) ->
         config["dim"] = 0 if len(shape) in (0, 1, 3) else 1  # torch's rule
     if name == "clamp":
         config = {"min_val": -math.inf, "max_val": math.inf} | {k: v for k, v in config.items() if v is not None}
-    _ = config.pop("keepdim", None)  # an axis of one element more or less: what works on it shows whether it matters
     return {word: value for word, value in config.items() if value is not None}
 
 

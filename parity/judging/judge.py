@@ -296,10 +296,10 @@ class _Judge:
         leaves = reference_call.leaf and candidate_call.leaf
         if self.values_only or layer.verdict not in PASSES or not leaves or not reference_call.inputs:
             return layer
-        if reference_call.key not in self.named:
-            # People and exporters write one function as another, a ReLU as a clamp; or as two: mean(3).mean(2).
-            if reference_call.kind != candidate_call.kind or not layer.inputs_agree:
-                return layer
+        # People and exporters write one function as another, a ReLU as a clamp; or as two: mean(3).mean(2).
+        other = reference_call.kind != candidate_call.kind or not layer.inputs_agree
+        if other and reference_call.key not in self.named:
+            return layer
         kinds = (reference_call.kind, reference_call.config), (candidate_call.kind, candidate_call.config)
         settings, training = differing_settings(*kinds, len(self.reference.shape(reference_call.inputs[0])))
         settings += training if self.trains else []

@@ -216,7 +216,7 @@ class LayerOrigin(Job[Origin]):
 
 @dataclass(frozen=True)
 class Names(Job[Mapping[str, tuple[int, ...]]]):
-    """Return the names of a network's weights, and their neutral shapes."""
+    """Return the names of a network's weights, constants excluded, and their neutral shapes."""
 
     network: Network
 

@@ -192,7 +192,8 @@ class Session:
 
     @do.register
     def _names(self, job: jobs.Names) -> Mapping[str, tuple[int, ...]]:
-        return {name: slot.shape for name, slot in self.backend.slots(self._build(job.network)).items()}
+        slots = self.backend.slots(self._build(job.network))
+        return {name: slot.shape for name, slot in slots.items() if not slot.buffer}
 
     @do.register
     def _sketch(self, job: jobs.Sketch) -> Sketch:

@@ -42,7 +42,11 @@ def test_a_planted_eps_is_named(tmp_path):
         "--json", "out.json", cwd=tmp_path,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout == "net: different: norm: eps differs: torch=1e-05, paddle=1.1e-05.\n"
+    reason = (
+        "net: different: norm: eps differs: torch=1e-05, paddle=1.1e-05 (proved: with eps=1.1e-05 torch reproduces "
+    )
+    assert done.stdout.startswith(reason)
+    assert done.stdout.count("\n") == 1
     found = json.loads((tmp_path / "out.json").read_text())
     assert (found["ok"], found["verdict"], found["first_divergence"]["layer"]) == (False, "different", "norm")
 
@@ -54,7 +58,8 @@ def test_training_mode_and_gradients_are_said(tmp_path):
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "")
     assert "\ngradients: " in done.stdout
-    assert done.stdout.endswith("net: different: norm: eps differs: torch=1e-05, paddle=1.1e-05.\n")
+    result = done.stdout.splitlines()[-1]
+    assert result.startswith("net: different: norm: eps differs: torch=1e-05, paddle=1.1e-05 (proved: ")
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["gradients"]["compared"] > 0
     assert found["reference"]["mode"] == found["candidate"]["mode"] == "train"
