@@ -77,7 +77,11 @@ class GradientWatch:
                     self._known.add(id(tensor))
                     self._watched.append(_Watched(entry, None, f"input {i}", tensor, version))
             self._known |= {id(tensor) for tensor in outputs}
-            self._watch(entry, None, {f"output {i}": tensor for i, tensor in enumerate(outputs)})
+            if len(outputs) == 1:
+                self._watch(entry, None, {"output 0": outputs[0]})
+            else:
+                # Paddle 3.3 returns the last one's gradient for each part of a split, or ends in a SystemError.
+                self._given += outputs
             cut = [_is_cut(tensor, self._backend.is_tracked(tensor)) for tensor in outputs]
             entry["detached"] = (*detached, *(f"output {i}" for i, each in enumerate(cut) if each))
 

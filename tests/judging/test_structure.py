@@ -224,3 +224,48 @@ def test_the_command_line_pairs_maps_and_prints_pairs(tmp_path):
         assert done.returncode == 2
         assert message in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_weights_that_a_function_takes_move_to_the_layer_of_the_other_network():
+    class Given(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.fc = torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 5)
+
+        def forward(self, x):
+            return TF.linear(self.conv(x).mean((2, 3)), self.fc.weight, self.fc.bias)
+
+    class Called(paddle.nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.classifier = paddle.nn.Conv2D(3, 4, 3), paddle.nn.Linear(4, 5)
+
+        def forward(self, x):
+            return self.classifier(self.stem(x).mean((2, 3)))
+
+    theirs = Called()
+    theirs.eval()
+    result = compare(Given().eval(), theirs, IMAGE)
+    assert result.ok, str(result)
+
+
+def test_gradients_of_parts_of_a_split_are_no_wrong_alarm():
+    """Paddle 3.3 returns the last part's gradient for each of them."""
+
+    def net(nn, conv, chunk, cat):
+        class Split(nn):
+            def __init__(self):
+                super().__init__()
+                self.conv = conv(3, 4, 3)
+
+            def forward(self, x):
+                a, b = chunk(self.conv(x), 2, 1)
+                return cat([a, b * 3], 1)
+
+        return Split()
+
+    ours = net(torch.nn.Module, torch.nn.Conv2d, torch.chunk, torch.cat).eval()
+    theirs = net(paddle.nn.Layer, paddle.nn.Conv2D, paddle.chunk, paddle.concat)
+    theirs.eval()
+    result = compare(ours, theirs, IMAGE, gradients=True)
+    assert result.ok, str(result)
