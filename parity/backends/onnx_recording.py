@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from parity.layers import terms
 from parity.numerics.arrays import Array
-from parity.numerics.fingerprint import fingerprint
+from parity.numerics.peaks import peaks
 from parity.onnx_files.description import describe, layer_of
 from parity.onnx_files.float64 import Nudge
 from parity.onnx_files.layout import TO_LAST
@@ -72,7 +72,7 @@ class Recording:
         if all(name in self._weights for name in operands):  # a constant, or a constant given another shape: a bias
             self._weights |= {name: array.shape for name, array in arrays.items()}
             self._kernels |= {
-                (name, axis): fingerprint(array, axis)
+                (name, axis): peaks(array, axis)
                 for name, array in arrays.items()
                 for axis in (0, 1)
                 if array.dtype.kind == "f" and array.ndim > 1
@@ -114,7 +114,7 @@ class Recording:
         return True
 
     def _kernel(self, node: onnx.NodeProto) -> tuple[int, ...]:
-        """Return the fingerprint of a node's weight, empty without one."""
+        """Return the peaks of a node's weight, empty without one."""
         turned = node.op_type in ("ConvTranspose", "MatMul") or (
             node.op_type == "Gemm" and not any(each.name == "transB" and each.i for each in node.attribute)
         )
@@ -122,7 +122,7 @@ class Recording:
             return ()
         name, axis = node.input[1], int(turned)
         if name in self._held:
-            return fingerprint(numpy_helper.to_array(self._held[name]), axis)
+            return peaks(numpy_helper.to_array(self._held[name]), axis)
         return self._kernels.get((name, axis), ())
 
     def close(self, manifest: Mapping[str, Any]) -> None:

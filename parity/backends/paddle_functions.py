@@ -20,23 +20,15 @@ import paddle
 from paddle.nn import functional
 
 from parity.functions import FUNCTIONS, bound, configured, neutral_name
-from parity.layers import Config
+from parity.layers import PADDLE_WORDS, Config
 
 _OPERATORS = (
     *("add", "radd", "iadd", "sub", "rsub", "isub", "mul", "rmul", "imul", "div", "rdiv", "truediv", "rtruediv"),
     *("itruediv", "pow", "rpow", "matmul", "neg", "getitem"),
 )
 _WORDS = {
-    "axis": "dim",
-    "epsilon": "eps",
-    "start_axis": "start_dim",
-    "stop_axis": "end_dim",
-    "pad": "padding",
-    "min": "min_val",
-    "max": "max_val",
-    "label": "target",
-    "delta": "beta",
-    "y": "other",
+    **{paddle_word: word for word, paddle_word in PADDLE_WORDS.items() if word != "lambd"},
+    **{"pad": "padding", "label": "target", "delta": "beta", "y": "other"},
 }
 _SHRINKS = "softshrink", "hardshrink"
 

@@ -105,8 +105,7 @@ def _holds(call: Call, activation: Call, same_result: bool) -> bool:
 
 def _activation(trace: Trace, call: Call) -> Call | None:
     """Return the only innermost call that reads a call's output, if it changes each element by itself."""
-    readers = [each for each in trace.calls if each.leaf and call.outputs[0] in each.inputs]
-    reader = readers[0] if len(readers) == 1 else None
+    reader = trace.only_reader(call)
     return reader if reader is not None and known(reader.kind).pointwise and not reader.weights else None
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import bisect
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence, Set
+from collections.abc import Callable, Hashable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from typing import TypeVar
 
 from parity.layers import evaluated
 from parity.tracing.trace import Call, Trace
 
 Pairs = list[tuple[Call, Call]]
 Key = tuple[str, int]
+T = TypeVar("T")
 
 # Equal tensors have fingerprints within rounding of each other; those of others are apart by 0.3, so one in a million
 # pairs of others is taken for equal: such a pair has no harm, as the tensors themselves are compared.
@@ -75,7 +77,7 @@ def pair_rest(
         unpaired = [item for item in others if item.call.key not in paired[1]]
         points = [(starts[a.key], places[b.key]) for a, b in [*anchors, *found]]
         for gap, other_gap in _gaps(remaining, unpaired, points, behind):
-            found += _in_order(gap, other_gap)
+            found += [(gap[i].call, other_gap[j].call) for i, j in rising(gap, other_gap, _Item.worth)]
     return found
 
 
@@ -124,21 +126,29 @@ def _gaps(
         yield before[start], after[start]
 
 
-def _in_order(rest: Sequence[_Item], others: Sequence[_Item]) -> Pairs:
-    """Return the pairs, rising in both, of the greatest total worth."""
-    best = [[0] * (len(others) + 1) for _ in range(len(rest) + 1)]
-    for i in range(len(rest) - 1, -1, -1):
-        for j in range(len(others) - 1, -1, -1):
-            worth = rest[i].worth(others[j])
-            best[i][j] = max(best[i + 1][j], best[i][j + 1], best[i + 1][j + 1] + worth if worth else 0)
-    found, i, j = Pairs(), 0, 0
-    while i < len(rest) and j < len(others):
-        worth = rest[i].worth(others[j])
-        if worth and best[i][j] == best[i + 1][j + 1] + worth:
-            found.append((rest[i].call, others[j].call))
+def rising(ours: Sequence[T], theirs: Sequence[T], worth: Callable[[T, T], int]) -> list[tuple[int, int]]:
+    """Return the pairs of positions, rising in both, of the greatest total worth: a longest common subsequence.
+
+    Args:
+        ours: One sequence.
+        theirs: The other one.
+        worth: What a pair is worth; 0 if the two can be none.
+    """
+    best = [[0] * (len(theirs) + 1) for _ in range(len(ours) + 1)]
+    for i in range(len(ours) - 1, -1, -1):
+        current, below = best[i], best[i + 1]
+        for j in range(len(theirs) - 1, -1, -1):
+            value = worth(ours[i], theirs[j])
+            current[j] = max(below[j], current[j + 1], below[j + 1] + value if value else 0)
+    pairs = list[tuple[int, int]]()
+    i, j = 0, 0
+    while i < len(ours) and j < len(theirs):
+        value = worth(ours[i], theirs[j])
+        if value and best[i][j] == best[i + 1][j + 1] + value:
+            pairs.append((i, j))
             i, j = i + 1, j + 1
         elif best[i][j] == best[i + 1][j]:
             i += 1
         else:
             j += 1
-    return found
+    return pairs

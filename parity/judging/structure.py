@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from parity.tracing.trace import Call
 Key = tuple[str, int]
 _Tag = tuple[int | str, ...]  # which part of a tensor: positions along a concatenation, numbers of a split
 _Edge = tuple[int, _Tag]
+_Groups = tuple[Mapping[Hashable, list[int]], Mapping[Hashable, list[int]]]  # of the reference, of the candidate
 
 
 class Recorded(Protocol):
@@ -77,7 +78,8 @@ def _pair_nodes(reference: list[_Node], candidate: list[_Node], known: Iterable[
     pairs = {places[0][a]: places[1][b] for a, b in known if a in places[0] and b in places[1]}
     strictness = 0
     while strictness < len(_LABELS):
-        found = _unique(*graphs, pairs, strictness) or _first_alike(*graphs, pairs, strictness)
+        groups = _groups(graphs, pairs, strictness)
+        found = _unique(groups) or _first_alike(groups)
         pairs |= found
         strictness = 0 if found and strictness else strictness + (not found)
     return {graphs[0][i].key: graphs[1][j].key for i, j in pairs.items()}
@@ -122,52 +124,40 @@ def same_names(reference: Recorded, candidate: Recorded) -> list[tuple[Key, Key]
     return [(key, key) for key in shared] if most else []
 
 
-def _unique(
-    reference: list[_Node], candidate: list[_Node], pairs: Mapping[int, int], strictness: int
-) -> dict[int, int]:
+def _unique(groups: Iterable[_Groups]) -> dict[int, int]:
     """Return the pairs of nodes that alone have a colour: by both directions, else by one."""
-    colours = _colours(reference, pairs, 0, strictness), _colours(candidate, pairs, 1, strictness)
-    taken = set(pairs), set(pairs.values())
-    for which in (lambda c: c, lambda c: c[0], lambda c: c[1]):
-        groups = [_groups(each, used, which) for each, used in zip(colours, taken, strict=True)]
-        found = {
-            nodes[0]: groups[1][colour][0]
-            for colour, nodes in groups[0].items()
-            if len(nodes) == 1 == len(groups[1].get(colour, ()))
-        }
-        if found:
-            return found
+    for ours, theirs in groups:
+        alone = [colour for colour, nodes in ours.items() if len(nodes) == 1 == len(theirs.get(colour, ()))]
+        if alone:
+            return {ours[colour][0]: theirs[colour][0] for colour in alone}
     return {}
 
 
-def _first_alike(
-    reference: list[_Node], candidate: list[_Node], pairs: Mapping[int, int], strictness: int
-) -> dict[int, int]:
+def _first_alike(groups: Iterable[_Groups]) -> dict[int, int]:
     """Return the first pair of a group of nodes that nothing tells apart, in the order of the calls."""
-    colours = _colours(reference, pairs, 0, strictness), _colours(candidate, pairs, 1, strictness)
-    taken = set(pairs), set(pairs.values())
-    for which in (lambda c: c, lambda c: c[0], lambda c: c[1]):
-        groups = [_groups(each, used, which) for each, used in zip(colours, taken, strict=True)]
-        for colour, nodes in groups[0].items():
-            if len(nodes) == len(groups[1].get(colour, ())):
-                return {nodes[0]: groups[1][colour][0]}
+    for ours, theirs in groups:
+        for colour, nodes in ours.items():
+            if len(nodes) == len(theirs.get(colour, ())):
+                return {nodes[0]: theirs[colour][0]}
     return {}
 
 
-_Colour = tuple[int, int]
-
-
-def _groups(
-    colours: Sequence[_Colour], taken: set[int], which: Callable[[_Colour], Hashable]
-) -> dict[Hashable, list[int]]:
-    groups = defaultdict[Hashable, list[int]](list)
-    for i, colour in enumerate(colours):
-        if i not in taken:
-            groups[which(colour)].append(i)
+def _groups(graphs: tuple[list[_Node], list[_Node]], pairs: Mapping[int, int], strictness: int) -> list[_Groups]:
+    """Return the nodes without a partner by their colour: both directions together, then forward, then backward."""
+    colours = [_colours(graph, pairs, side, strictness) for side, graph in enumerate(graphs)]
+    taken = set(pairs), set(pairs.values())
+    groups = list[_Groups]()
+    for which in (lambda c: c, lambda c: c[0], lambda c: c[1]):
+        by_colour = defaultdict[Hashable, list[int]](list), defaultdict[Hashable, list[int]](list)
+        for side in (0, 1):
+            for i, colour in enumerate(colours[side]):
+                if i not in taken[side]:
+                    by_colour[side][which(colour)].append(i)
+        groups.append(by_colour)
     return groups
 
 
-def _colours(graph: list[_Node], pairs: Mapping[int, int], side: int, strictness: int) -> list[_Colour]:
+def _colours(graph: list[_Node], pairs: Mapping[int, int], side: int, strictness: int) -> list[tuple[int, int]]:
     """Return each node's colours forward and backward; a pair has the same on both sides."""
     of_pair = {(i, j)[side]: hash(("pair", i)) for i, j in pairs.items()}
     tagged = strictness == 0
@@ -204,15 +194,16 @@ def _graph(recorded: Recorded, norms: bool = True) -> list[_Node]:
             continue
         origins |= zip(call.outputs, made, strict=True)
         last = made[0] if made else last
-    outputs = [(len(nodes), origins.get(name, last)) for name in (root.outputs if root else ())]
+    outputs = [origins.get(name, last) for name in (root.outputs if root else ())]
+    labels = root.labels if root is not None and root.labels else range(len(outputs))
     for i, node in enumerate(nodes):
         for source, tag in node.before:
             if source >= 0:
                 nodes[source].after.append((i, tag))
-    for end, edges in outputs:
+    for label, edges in zip(labels, outputs, strict=True):
         for source, tag in sorted(edges, key=repr):
             if source >= 0:
-                nodes[source].after.append((end, tag))
+                nodes[source].after.append((len(nodes), (*tag, f"output {label}")))
     return nodes
 
 

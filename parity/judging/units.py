@@ -4,7 +4,7 @@ Exporters and optimisers rename layers, split them (a convolution and the additi
 folded into a convolution). So units are paired, not layers: a unit is a weighted layer together with the operations
 with constants on its output, or any other layer.
 
-Both sides hold the same weights if the port is right, whatever the layers are called. So units with the fingerprint of
+Both sides hold the same weights if the port is right, whatever the layers are called. So units with the peaks of
 one weight are partners first; then units of one kind that read what partners write; then, between these, units of one
 kind and shape in their order.
 """
@@ -16,8 +16,9 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+from parity.judging.sequences import rising
 from parity.layers import KINDS, known
-from parity.numerics.fingerprint import likeness
+from parity.numerics.peaks import likeness
 from parity.tracing.trace import Call, Trace
 
 # The value of a pair of units of the same kind and shape, of one that shares a name as well, and of one found before.
@@ -64,7 +65,7 @@ class Unit:
 
     @property
     def kernel(self) -> tuple[int, ...]:
-        """Return the fingerprint of its weight; empty without one."""
+        """Return the peaks of its weight; empty without one."""
         return self.calls[0].kernel
 
     @property
@@ -135,7 +136,7 @@ def other_weights(reference: Trace, candidate: Trace) -> bool:
 
 
 def _by_weights(reference: Sequence[Unit], candidate: Sequence[Unit]) -> Found:
-    """Return the pairs of units, by number, whose weights have one fingerprint; the most alike first."""
+    """Return the pairs of units, by number, whose weights have the same peaks; the most alike first."""
     groups = defaultdict[Hashable, list[int]](list)
     for j, unit in enumerate(candidate):
         if unit.kernel:
@@ -207,24 +208,7 @@ def _common_subsequence(
         (_token(unit, kernels), unit.names & shared, taken.get(j), j)
         for unit, j in zip(candidate, columns, strict=True)
     ]
-    best = [[0] * (len(theirs) + 1) for _ in range(len(ours) + 1)]
-    for i in range(len(ours) - 1, -1, -1):
-        current, below = best[i], best[i + 1]
-        for j in range(len(theirs) - 1, -1, -1):
-            value = _value(ours[i], theirs[j])
-            current[j] = max(below[j], current[j + 1], below[j + 1] + value if value else 0)
-    pairs = list[tuple[int, int]]()
-    i, j = 0, 0
-    while i < len(ours) and j < len(theirs):
-        value = _value(ours[i], theirs[j])
-        if value and best[i][j] == best[i + 1][j + 1] + value:
-            pairs.append((i, j))
-            i, j = i + 1, j + 1
-        elif best[i][j] == best[i + 1][j]:
-            i += 1
-        else:
-            j += 1
-    return pairs
+    return rising(ours, theirs, _value)
 
 
 def _token(unit: Unit, kernels: bool) -> Hashable:

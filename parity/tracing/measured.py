@@ -1,4 +1,4 @@
-"""What is measured of a call beside its tensors: its weight's fingerprint, its longest sum, its float32 noise."""
+"""What is measured of a call beside its tensors: where its weight has its peaks, its longest sum, its float32 noise."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from parity.functions import CONTRACTIONS, MOVES, function_of
 from parity.layers import Config, known, terms
 from parity.numerics.arrays import Array
 from parity.numerics.distance import distance
-from parity.numerics.fingerprint import fingerprint
+from parity.numerics.peaks import peaks
 from parity.tracing.backend import Backend
 from parity.tracing.trace import Noise
 
 
 def kernel_of(backend: Backend, kind: str, layer: Any) -> tuple[int, ...]:
-    """Return the fingerprint of a layer's weight; empty for a layer that has none."""
+    """Return the peaks of a layer's weight; empty for a layer that has none."""
     weight = getattr(layer, "weight", None) if known(kind).weighted else None
     if not backend.is_tensor(weight):
         return ()
     array = backend.neutral(layer, "weight", backend.to_numpy(weight))
-    return fingerprint(array, axis=1 if "Transpose" in kind else 0)
+    return peaks(array, axis=1 if "Transpose" in kind else 0)
 
 
 def terms_of(call: str, kind: str, config: Config, before: tuple[int, ...], after: tuple[int, ...]) -> int:

@@ -11,7 +11,7 @@ from parity.layers import check_input
 from parity.numerics.arrays import Array, same_but_ones
 from parity.numerics.distance import Distance, distance
 from parity.tracing.backend import Backend
-from parity.tracing.trace import Call, Trace
+from parity.tracing.trace import Trace
 from parity.tracing.training import Mode, running
 from parity.tracing.watch import flatten
 
@@ -35,6 +35,7 @@ def replay(
         network: The candidate.
         reference: The reference's Trace.
         partners: The network's layer of each of the reference's, where names differ.
+        mode: That of the runs, evaluation or training.
     """
     names = partners or {}
     layers = dict(backend.layers(network))
@@ -57,9 +58,9 @@ def replay(
                 message = str(error).strip().split("\n")[0]
                 results[call.key] = message if isinstance(error, ParityError) else f"{type(error).__name__}: {message}"
                 continue
-            expected = (
-                _with_activation(reference, call) if "act" in config and "act" not in call.config else call.outputs
-            )
+            holds_activation = "act" in config and "act" not in call.config  # the reference's is the call behind
+            behind = reference.only_reader(call) if holds_activation else None
+            expected = call.outputs if behind is None else behind.outputs
             gaps = [
                 _gap(backend.to_numpy(tensor), reference.tensor(name), inner=call.layer != "")
                 for tensor, name in zip(outputs, expected, strict=False)
@@ -82,9 +83,3 @@ def _gap(actual: Array, expected: Array, inner: bool) -> Distance:
     if inner and same_but_ones(actual.shape, expected.shape):
         actual = actual.reshape(expected.shape)
     return distance(actual, expected)
-
-
-def _with_activation(reference: Trace, call: Call) -> tuple[str, ...]:
-    """Return the outputs of the only call that reads a call's output: the candidate's layer has that one inside."""
-    readers = [each for each in reference.calls if each.leaf and call.outputs[0] in each.inputs]
-    return readers[0].outputs if len(readers) == 1 else call.outputs

@@ -22,7 +22,7 @@ from parity.errors import ParityError
 from parity.json_codec import DecodeError, decode, encode
 from parity.numerics.arrays import Array
 from parity.numerics.distance import Distance
-from parity.numerics.fixed_random import fingerprint
+from parity.numerics.fingerprint import fingerprint
 from parity.safetensors_file import FORMAT_NAMES, NUMPY_DTYPES, Scratch, Writer, read_header
 
 # 2: Paddle's float64 is exact, outputs have keys. A trace of schema 1 holds errors that no allowance covers now.
@@ -59,7 +59,7 @@ class Call:
         known_error: The error that the backend knows its own float64 to have here, as a distance; else 0.
         labels: The key of each output where the network returns a mapping: "out", "aux.0"; else empty.
         weights: Neutral shapes of the tensors that the layer itself owns, by role.
-        kernel: The fingerprint of its weight, where it sums products of weights: `parity.numerics.fingerprint`.
+        kernel: The peaks of its weight, where it sums products of weights: `parity.numerics.peaks`.
         unreached: Labels, as those of `gradients`, of what no gradient reaches.
         detached: Labels of its inputs and outputs that have no gradient by themselves: detached, or computed without.
         statistics: Names of its running statistics after the call, by "running_mean"; recorded in training mode.
@@ -159,6 +159,11 @@ class Trace:
     def tensor(self, name: str, scratch: Scratch | None = None) -> Array:
         """Return one tensor of the float64 run, by its name in a Call; in the scratch's memory if one is given."""
         return (scratch or Scratch()).read(self._file.fileno(), self._start, self._entries[name])
+
+    def only_reader(self, call: Call) -> Call | None:
+        """Return the innermost call that alone reads a call's first output; None if there are several or none."""
+        readers = [each for each in self.calls if each.leaf and call.outputs[0] in each.inputs]
+        return readers[0] if len(readers) == 1 else None
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a tensor's shape without loading it."""

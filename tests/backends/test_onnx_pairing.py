@@ -11,7 +11,7 @@ from parity.judging.explain import with_culprits
 from parity.judging.judge import judge
 from parity.judging.pairing import align
 from parity.judging.units import other_weights
-from parity.numerics.fingerprint import fingerprint, likeness
+from parity.numerics.peaks import likeness, peaks
 
 GENERATOR = np.random.default_rng(5)
 IMAGE = GENERATOR.standard_normal((1, 3, 6, 6)).astype(np.float32)
@@ -165,15 +165,15 @@ def test_layers_that_share_a_weight_are_paired_in_their_order(tmp_path):
 
 def test_a_fingerprint_survives_scales_and_bytes_and_tells_others_apart():
     weight = GENERATOR.standard_normal((32, 8, 3, 3))
-    mark = fingerprint(weight)
+    mark = peaks(weight)
     scaled = weight * GENERATOR.uniform(-2, 2, (32, 1, 1, 1))
     step = np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / 127
-    assert fingerprint(scaled) == mark
-    assert likeness(mark, fingerprint(np.rint(weight / step) * step)) > 0.6
-    assert likeness(mark, fingerprint(GENERATOR.standard_normal(weight.shape))) < 0.4
-    assert likeness(mark, fingerprint(weight[:, :4])) == 0
-    assert fingerprint(weight.swapaxes(0, 1), axis=1) == mark
-    assert fingerprint(np.ones((4, 1, 1, 1))) == fingerprint(np.ones(4)) == ()
+    assert peaks(scaled) == mark
+    assert likeness(mark, peaks(np.rint(weight / step) * step)) > 0.6
+    assert likeness(mark, peaks(GENERATOR.standard_normal(weight.shape))) < 0.4
+    assert likeness(mark, peaks(weight[:, :4])) == 0
+    assert peaks(weight.swapaxes(0, 1), axis=1) == mark
+    assert peaks(np.ones((4, 1, 1, 1))) == peaks(np.ones(4)) == ()
 
 
 def test_pictures_with_their_channels_last_are_compared(tmp_path):

@@ -269,3 +269,25 @@ def test_gradients_of_parts_of_a_split_are_no_wrong_alarm():
     theirs.eval()
     result = compare(ours, theirs, IMAGE, gradients=True)
     assert result.ok, str(result)
+
+
+def test_heads_of_one_shape_are_told_apart_by_the_output_that_they_make():
+    def net(nn, linear, names):
+        class Heads(nn):
+            def __init__(self):
+                super().__init__()
+                for name in names:
+                    setattr(self, name, linear(16, 5))
+
+            def forward(self, x):
+                made = {name: getattr(self, name)(x) for name in names}  # called in the order of their names
+                return [made[name] for name in sorted(names, key=lambda name: name[-1])]
+
+        return Heads()
+
+    ours = net(torch.nn.Module, torch.nn.Linear, ("a1", "b2")).eval()
+    theirs = net(paddle.nn.Layer, paddle.nn.Linear, ("c2", "d1"))
+    theirs.eval()
+    result = compare(ours, theirs, IMAGE)
+    assert result.ok, str(result)
+    assert (result.partners["a1"], result.partners["b2"]) == ("d1", "c2")

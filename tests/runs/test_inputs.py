@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 
 import numpy as np
 import paddle
@@ -153,11 +154,16 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("ours", FORMS)
-@pytest.mark.parametrize("theirs", FORMS)
+# By order alone, those in another order are other functions.
+ALIKE = [
+    (ours, theirs)
+    for ours, theirs in itertools.product(FORMS, FORMS)
+    if "reversed" not in (ours, theirs) or not {ours, theirs} & {"tuple", "list"}
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), ALIKE)
 def test_outputs_are_paired_by_key_else_by_order(ours, theirs):
-    if "reversed" in (ours, theirs) and {ours, theirs} & {"tuple", "list"}:
-        pytest.skip("by order alone, these are two functions")
     forward = lambda form: lambda self, x: FORMS[form](self.a(x), self.b(x))
     assert compare(*twins(forward(ours), forward(theirs)), IMAGE).ok
 
