@@ -18,6 +18,7 @@ from parity.errors import ParityError
 from parity.json_codec import DecodeError, decode, encode
 from parity.numerics.distance import Distance
 from parity.tracing import sketch as sketches
+from parity.weights.state import Slot
 
 Answer = TypeVar("Answer")
 
@@ -193,8 +194,8 @@ class Layers(Job[tuple[tuple[str, str, dict[str, Any]], ...]]):
 
 
 @dataclass(frozen=True)
-class Constants(Job[tuple[str, ...]]):
-    """Name the buffers of a network that it makes itself; nothing is run."""
+class Slots(Job[Mapping[str, Slot]]):
+    """Return the slots of a network's weights, by neutral name; nothing is run."""
 
     network: Network
 
@@ -212,13 +213,6 @@ class LayerOrigin(Job[Origin]):
 
     layer: str
     path: Path
-
-
-@dataclass(frozen=True)
-class Names(Job[Mapping[str, tuple[int, ...]]]):
-    """Return the names of a network's weights, constants excluded, and their neutral shapes."""
-
-    network: Network
 
 
 @dataclass(frozen=True)

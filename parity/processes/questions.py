@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from parity.processes.models import FRAMEWORKS, Model
 from parity.processes.pool import Options, Workers
 from parity.processes.workers import Worker, ask, wait
 from parity.weights.shards import one_file
+from parity.weights.state import Slot
 from parity.zoo import NETWORKS
 
 
@@ -57,19 +58,21 @@ def describe_models(
     return [list(layers) for layers in wait(asked, workers.options.timeout)]
 
 
-def with_constants(weights: jobs.Weights, models: Iterable[Model], workers: Workers) -> jobs.Weights:
-    """Return the weights, of a file, with the names of the buffers that any of the callables' networks has.
+def slots_of(models: Sequence[Model], workers: Sequence[Worker], options: Options) -> list[Mapping[str, Slot]]:
+    """Return the slots of networks, each built by its worker."""
+    for worker, model in zip(workers, models, strict=True):
+        worker.submit(jobs.Slots(network(model, options.num_classes)))
+    return list(wait([*workers], options.timeout))
+
+
+def with_constants(weights: jobs.Weights, slots: Iterable[Mapping[str, Slot]]) -> jobs.Weights:
+    """Return the weights, of a file, with the names of the buffers that any of the networks has.
 
     What one network registers as a buffer, the other may have as a constant: then it lacks nothing.
     """
-    callables = [(role, model) for role, model in enumerate(models) if model.backend in FRAMEWORKS and not model.twin]
-    if not isinstance(weights, jobs.WeightsFile) or len(callables) < 2:
+    if not isinstance(weights, jobs.WeightsFile):
         return weights
-    numbers = dict.fromkeys(model.backend for _, model in callables)
-    asked = [workers.get(model.backend, role if len(numbers) == 1 else 0) for role, model in callables]
-    for worker, (_, model) in zip(asked, callables, strict=True):
-        worker.submit(jobs.Constants(network(model)))
-    found = [name for names in wait(asked, workers.options.timeout) for name in names]
+    found = [name for each in slots for name, slot in each.items() if slot.buffer]
     return replace(weights, constants=tuple(dict.fromkeys(found)))
 
 

@@ -178,9 +178,8 @@ class Session:
                 return [(call.layer, call.kind, dict(call.config)) for call in trace.calls if is_function(call.layer)]
 
     @do.register
-    def _constants(self, job: jobs.Constants) -> tuple[str, ...]:
-        slots = self.backend.slots(self._build(job.network))
-        return tuple(name for name, slot in slots.items() if slot.buffer)
+    def _slots(self, job: jobs.Slots) -> Mapping[str, Slot]:
+        return self.backend.slots(self._build(job.network))
 
     @do.register
     def _state(self, job: jobs.State) -> None:
@@ -189,11 +188,6 @@ class Session:
     @do.register
     def _layer_origin(self, job: jobs.LayerOrigin) -> Origin:
         return origin(self.backend, self.network, job.layer, job.path, self.source)
-
-    @do.register
-    def _names(self, job: jobs.Names) -> Mapping[str, tuple[int, ...]]:
-        slots = self.backend.slots(self._build(job.network))
-        return {name: slot.shape for name, slot in slots.items() if not slot.buffer}
 
     @do.register
     def _sketch(self, job: jobs.Sketch) -> Sketch:

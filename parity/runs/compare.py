@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from parity.numerics.arrays import Array
 from parity.processes import jobs
 from parity.processes.models import FRAMEWORKS, Model
 from parity.processes.pool import Options, Workers
-from parity.processes.questions import described_weights, network, setup, with_constants
+from parity.processes.questions import described_weights, setup, slots_of, with_constants
 from parity.processes.workers import Worker, ask, wait
 from parity.repro.folder import FindOrigin, check_repro, with_repro
 from parity.runs.files import with_file_notes, with_free_sizes
@@ -79,13 +79,15 @@ def compare_models(
         inputs, names = tuple[Path, ...](), tuple[str, ...]()
         if busy:
             inputs, names = _saved(load(), folder)
-            weights = with_constants(described_weights(options), models, workers)
+            weights = described_weights(options)
         paths = [
             Path(model.target) if model.backend == "trace" else folder / f"{i}.trace" for i, model in enumerate(models)
         ]
         both, layers = (weights, weights), options.layers
-        if not isinstance(weights, jobs.OwnWeights) and all(model.backend in FRAMEWORKS for model in models):
-            both = weights, _carried(name, models, weights, pool, inputs, names, folder, options)
+        networks = all(model.backend in FRAMEWORKS for model in models)
+        twins = all(model.twin for model in models)  # of the same names
+        if networks and not isinstance(weights, jobs.OwnWeights) and (layers or not twins):
+            both = _by_structure(name, models, weights, busy, (inputs, names), folder, options)
         if isinstance(both[1], jobs.CarriedWeights):
             layers = both[1].layers
         for worker, model, path, own in zip(pool, models, paths, both, strict=True):
@@ -111,35 +113,32 @@ def compare_models(
             )
 
 
-def _carried(
+def _by_structure(
     name: str,
     models: tuple[Model, Model],
     weights: jobs.Weights,
-    pool: Sequence[Worker | None],
-    inputs: tuple[Path, ...],
-    names: tuple[str, ...],
+    workers: list[Worker],
+    inputs: tuple[tuple[Path, ...], tuple[str, ...]],
     folder: Path,
     options: Options,
-) -> jobs.Weights:
-    """Return the candidate's weights: the same where names are the same, else the reference's, by structure."""
-    if all(model.twin for model in models) and not options.layers:
-        return weights
-    workers = [worker for worker in pool if worker is not None]
+) -> tuple[jobs.Weights, jobs.Weights]:
+    """Return the weights of both: the candidate's are the same where names are, else the reference's by structure."""
+    slots = slots_of(models, workers, options)
+    weights = with_constants(weights, slots)
+    shapes = [{key: slot.shape for key, slot in each.items() if not slot.buffer} for each in slots]
+    if shapes[0] == shapes[1] and not options.layers:
+        return weights, weights
     for worker, model in zip(workers, models, strict=True):
-        worker.submit(jobs.Names(network(model, options.num_classes)))
-    tensors = wait(workers, options.timeout)
-    if tensors[0] == tensors[1] and not options.layers:
-        return weights
-    for worker, model in zip(workers, models, strict=True):
-        worker.submit(jobs.Sketch(setup(name, model, jobs.OwnWeights(), options), inputs, names))
+        worker.submit(jobs.Sketch(setup(name, model, jobs.OwnWeights(), options), *inputs))
     original, port = wait(workers, options.timeout)
     check_map(options.layers, original.calls, port.calls)
     owners = paired_owners(original, port, options.layers)
-    if not owners or (tensors[0].keys() == tensors[1].keys() and not fits(tensors[0], tensors[1], owners)):
-        return weights  # whatever is said of names and shapes
+    if not owners or (shapes[0].keys() == shapes[1].keys() and not fits(shapes[0], shapes[1], owners)):
+        return weights, weights  # whatever is said of names and shapes
+    path = folder / "reference.weights"
     ask(workers[0], jobs.Prepare(setup(name, models[0], weights, options)), options.timeout)
-    ask(workers[0], jobs.State(folder / "reference.weights"), options.timeout)
-    return jobs.CarriedWeights(folder / "reference.weights", f"{weights.label}, carried by structure", owners)
+    ask(workers[0], jobs.State(path), options.timeout)
+    return weights, jobs.CarriedWeights(path, f"{weights.label}, carried by structure", owners)
 
 
 def _saved(given: Array | Inputs, folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:

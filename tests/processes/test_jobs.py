@@ -32,10 +32,9 @@ EXAMPLES = [
     jobs.TimeWay("eager", 3),
     jobs.Multiply(8),
     *[jobs.Layers(network) for network in NETWORKS],
-    *[jobs.Constants(network) for network in NETWORKS],
+    *[jobs.Slots(network) for network in NETWORKS],
     jobs.State(Path("s")),
     jobs.LayerOrigin("layer1.0", Path("weights.npz")),
-    jobs.Names(NETWORKS[0]),
     jobs.Sketch(SETUPS[0], (Path("x.npy"),), ("x",)),
     jobs.Replay(Path("t"), {"conv1": "stem.conv"}),
     jobs.Overwriting(Path("t"), 1e-11),
@@ -52,7 +51,7 @@ EXAMPLES = [
 def test_every_job_has_a_method_that_returns_its_answer():
     handlers = vars(Session)["do"].dispatcher.registry
     assert set(handlers) - {object} == set(jobs.JOBS.values())
-    assert len(jobs.JOBS) == 20
+    assert len(jobs.JOBS) == 19
     for kind in jobs.JOBS.values():
         (promised,) = typing.get_args(kind.__orig_bases__[0])
         returned = typing.get_type_hints(handlers[kind])["return"]
