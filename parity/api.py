@@ -175,6 +175,7 @@ def summary(
     """
     from parity.analysis.outline import outline
     from parity.analysis.summary import summarise
+    from parity.backends.given import taken
     from parity.picture import parse_shape
     from parity.processes import questions
     from parity.processes.models import parse_single
@@ -189,24 +190,28 @@ def summary(
         return summarise(network, chosen.backend, outlined, depth)
     if num_classes is not None:
         raise ParityError("num_classes is for networks of the zoo; a live network has its own")
-    name, backend, usual = type(network).__name__, backend_of(network), (1, 3, 224, 224)
-    try:
-        outlined = outline(backend, network, usual if shape is None else parse_shape(shape, usual))
-    except ParityError:
-        raise
-    except Exception as error:  # of the network's own code
-        raise in_layer(name, error) from error
+    usual = 1, 3, 224, 224
+    with taken(network) as given:
+        name, backend = type(given.network).__name__, backend_of(given.network)
+        try:
+            outlined = outline(backend, given.network, usual if shape is None else parse_shape(shape, usual))
+        except ParityError:
+            raise
+        except Exception as error:  # of the network's own code
+            raise in_layer(name, error) from error
     return summarise(name, backend.NAME, outlined, depth)
 
 
-def lint(network: LiveNetwork | str) -> tuple[Finding, ...]:
+def lint(network: LiveNetwork | str, input: str | Sequence[int] | None = None) -> tuple[Finding, ...]:
     """Return the known traps of a network's layers: settings that mean something else in the other framework, or ONNX.
 
     Args:
-        network: Live, or as text; a zoo name stands for both twins. Nothing is run.
+        network: Live, or as text; a zoo name stands for both twins.
+        input: Shape of an input to run it on, (N, C, H, W) or "N,C,H,W", so that the functions that it calls are read
+            too; None runs nothing.
 
     Raises:
-        ParityError: If it cannot be built.
+        ParityError: If it cannot be built, or cannot take the input.
 
     Example:
         >>> from torch import nn
@@ -214,20 +219,25 @@ def lint(network: LiveNetwork | str) -> tuple[Finding, ...]:
         ...     print(finding.level, finding.layer, finding.kind, finding.trap)
         warning 1 AvgPool2d padding=[1, 1], count_include_pad=True
     """
+    from parity.analysis.described import described
     from parity.analysis.lint import lint as traps
+    from parity.backends.given import taken
+    from parity.picture import parse_shape
     from parity.processes.models import parse_model, parse_pair
     from parity.processes.pool import Options, Workers
     from parity.processes.questions import describe_models
     from parity.runs.live import backend_of
 
+    shape = input if input is None or isinstance(input, str) else ",".join(map(str, input))
     if isinstance(network, str):
         models = (parse_model(network),) if ":" in network else parse_pair(network, None)[1]
         with Workers(Options()) as workers:
-            described = describe_models(models, workers)
+            layers = describe_models(models, workers, shape)
     else:
-        backend = backend_of(network)
-        described = [[(name, *backend.describe(layer)) for name, layer in backend.layers(network)]]
-    return tuple(dict.fromkeys(finding for layers in described for finding in traps(layers)))
+        size = () if shape is None else parse_shape(shape, (1, 3, 224, 224))
+        with taken(network) as given:
+            layers = [described(backend_of(given.network), given.network, size)]
+    return tuple(dict.fromkeys(finding for each in layers for finding in traps(each)))
 
 
 def predict(

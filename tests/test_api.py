@@ -137,3 +137,17 @@ def test_the_examples_of_a_page_run_and_show_every_function(page, tmp_path, monk
             names["paddle_layer"] = Small().eval()
         exec(compile(block, page, "exec"), names)
     assert {name for name in parity.__all__ if name.islower()} <= set(re.findall(r"\w+", "\n".join(blocks)))
+
+
+def test_live_networks_are_taken_out_of_their_wrappers_and_functions_are_read_with_an_input():
+    class Pooled(torch.nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.avg_pool2d(x, 3, 2, 1)
+
+    wrapped = torch.nn.DataParallel(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), Pooled()))
+    assert next(row.layer for row in parity.summary(wrapped, (1, 3, 8, 8)).rows) == "0"
+    assert parity.lint(wrapped) == ()
+    (finding,) = parity.lint(wrapped, (1, 3, 8, 8))
+    assert finding.layer == "1.avg_pool2d()"
+    with pytest.raises(ParityError, match="takes 3 channels"):
+        parity.lint(wrapped, "1,4,8,8")

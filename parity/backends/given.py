@@ -66,6 +66,16 @@ class Given(NamedTuple):
         return {word: value for word, value in entries.items() if value}
 
 
+@contextlib.contextmanager
+def taken(value: Any) -> Iterator[Given]:
+    """Yield what `network_in` returns, and put the wrappers within the network back."""
+    given = network_in(value)
+    try:
+        yield given
+    finally:
+        given.undo()
+
+
 def network_in(value: Any) -> Given:
     """Return the network that a user's object is, wraps, or returns when it is called.
 

@@ -33,6 +33,7 @@ from parity.commands.options import (
     Verbose,
     Weights,
     interpreters,
+    picture_options,
 )
 from parity.commands.outputs import check_outputs
 from parity.commands.say import say, say_lines, say_report
@@ -110,25 +111,14 @@ def export(
     """
     from parity.atomic import make_folder
     from parity.commands.terminal import ProgressBars
-    from parity.deploy.preparation import preparation_of, requested
+    from parity.deploy.preparation import preparation_of
     from parity.processes.models import file_stem, parse_export, settled_weights
     from parity.processes.pool import Options, Workers, fair_share
     from parity.zoo import NETWORKS
 
     usual, models = parse_export(model, only)
     name = usual if name is None else file_stem(name)
-    asked = requested(
-        {
-            "mean": mean,
-            "std": std,
-            "channels": channels,
-            "range": range_,
-            "crop": crop,
-            "resize_mode": resize_mode,
-            "interpolation": interpolation,
-            "preprocessor": preprocessor,
-        }
-    )
+    asked = picture_options(mean, std, channels, range_, None, crop, resize_mode, interpolation, preprocessor)
     published = next((NETWORKS[each.target].input[1:] for each in models if each.twin), (3, 224, 224))
     check_outputs(json)
     make_folder(out)

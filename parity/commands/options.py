@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from parity.commands.outputs import JsonFile
+
+if TYPE_CHECKING:
+    from parity.deploy.preparation import Requested
 
 _LIVE = "torch:NAME, torch:MODULE_OR_FILE.py:callable, or the same with paddle:"
 
@@ -119,3 +122,36 @@ Preprocessor = Annotated[
         help="A preprocessor_config.json of transformers or a config.json of timm; one beside the file is read."
     ),
 ]
+
+
+def picture_options(
+    mean: str | None,
+    std: str | None,
+    channels: str | None,
+    range_: str | None,
+    size: str | None,
+    crop: float | None,
+    resize_mode: str | None,
+    interpolation: str | None,
+    preprocessor: Path | None,
+) -> Requested:
+    """Return how pictures are to be prepared, by the options above.
+
+    Raises:
+        ParityError: If one has no meaning.
+    """
+    from parity.deploy.preparation import requested
+
+    return requested(
+        {
+            "mean": mean,
+            "std": std,
+            "channels": channels,
+            "range": range_,
+            "size": size,
+            "crop": crop,
+            "resize_mode": resize_mode,
+            "interpolation": interpolation,
+            "preprocessor": preprocessor,
+        }
+    )

@@ -24,6 +24,7 @@ from parity.commands.options import (
     Size,
     Std,
     Threads,
+    picture_options,
 )
 from parity.commands.outputs import check_outputs
 from parity.commands.say import say_report
@@ -57,23 +58,10 @@ def precision(
 
     from parity.commands.terminal import ProgressBars
     from parity.deploy.precision import lower
-    from parity.deploy.preparation import requested
     from parity.processes.pool import fair_share
 
     check_outputs(output, json)
-    asked = requested(
-        {
-            "mean": mean,
-            "std": std,
-            "channels": channels,
-            "range": range_,
-            "size": size,
-            "crop": crop,
-            "resize_mode": resize_mode,
-            "interpolation": interpolation,
-            "preprocessor": preprocessor,
-        }
-    )
+    asked = picture_options(mean, std, channels, range_, size, crop, resize_mode, interpolation, preprocessor)
     with ProgressBars(model.name, quiet) as progress:
         step = lambda what, done, total: progress.update(to, what, done, total)
         report = lower(model, output, to, calibrate, threads or fair_share(), requested=asked, on_progress=step)

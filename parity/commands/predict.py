@@ -24,6 +24,7 @@ from parity.commands.options import (
     Std,
     Threads,
     Timeout,
+    picture_options,
 )
 from parity.commands.outputs import check_outputs
 from parity.commands.say import say
@@ -61,23 +62,10 @@ def predict(
     """
     from dataclasses import asdict
 
-    from parity.deploy.preparation import requested
     from parity.limited import limited
 
     check_outputs(json)
-    asked = requested(
-        {
-            "mean": mean,
-            "std": std,
-            "channels": channels,
-            "range": range_,
-            "size": size,
-            "crop": crop,
-            "resize_mode": resize_mode,
-            "interpolation": interpolation,
-            "preprocessor": preprocessor,
-        }
-    )
+    asked = picture_options(mean, std, channels, range_, size, crop, resize_mode, interpolation, preprocessor)
 
     def work() -> Iterator[Predictions]:
         from parity.deploy import classify

@@ -9,18 +9,17 @@ from typing import Any, cast
 
 import numpy as np
 
+from parity.analysis.described import described
 from parity.analysis.outline import Outline, outline
 from parity.analysis.survey import SizeReport, survey
 from parity.backends.given import explained, network_in
 from parity.backends.load import load_backend
 from parity.backends.origin import Origin, Source, origin
 from parity.errors import ParityError, UserCodeError, in_layer, place, said
-from parity.functions import is_function
 from parity.numerics.distance import Distance
 from parity.processes import jobs
 from parity.processes.models import parse_single
 from parity.processes.spec import built
-from parity.temporary import temporary_folder
 from parity.tracing.inputs import Inputs
 from parity.tracing.overwriting import overwriting
 from parity.tracing.record import outputs64, record
@@ -166,16 +165,7 @@ class Session:
 
     @do.register
     def _layers(self, job: jobs.Layers) -> tuple[tuple[str, str, dict[str, Any]], ...]:
-        network = self._build(job.network)
-        layers = [(name, *self.backend.describe(layer)) for name, layer in self.backend.layers(network)]
-        return tuple(layers + (self._functions(network, job.shape) if job.shape else []))
-
-    def _functions(self, network: Any, shape: tuple[int, ...]) -> list[tuple[str, str, dict[str, Any]]]:
-        """Return what a network calls as functions on an input of this shape, as its layers are described."""
-        with temporary_folder() as folder:
-            record(self.backend, network, [np.zeros(shape, np.float32)], folder / "trace")
-            with Trace(folder / "trace") as trace:
-                return [(call.layer, call.kind, dict(call.config)) for call in trace.calls if is_function(call.layer)]
+        return tuple(described(self.backend, self._build(job.network), job.shape))
 
     @do.register
     def _slots(self, job: jobs.Slots) -> Mapping[str, Slot]:

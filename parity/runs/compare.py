@@ -188,18 +188,6 @@ def _explained(
         return _of_other_weights(comparison)
     if file is not None and comparison.candidate.get("grids") and not comparison.reference.get("grids"):
         return with_losses(comparison, reference, candidate, file, options.timeout)
-    return _find_culprits(comparison, reference, candidate, pool, folder, options, on_progress)
-
-
-def _find_culprits(
-    comparison: Comparison,
-    reference: Trace,
-    candidate: Trace,
-    pool: list[Worker | None],
-    folder: Path,
-    options: Options,
-    on_progress: OnProgress | None,
-) -> Comparison:
     replayed, states = {}, None
     if pool[1] is not None and pool[1].backend != "onnx":  # a file has no layers to call
         gaps = ask(pool[1], jobs.Replay(reference.path, comparison.partners), options.timeout)

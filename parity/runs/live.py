@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from parity.backends.given import explained, network_in, unregistered
+from parity.backends.given import explained, taken, unregistered
 from parity.backends.load import load_backend
 from parity.backends.origin import origin
 from parity.errors import ParityError
@@ -100,9 +100,7 @@ def compare(
         check_repro(Path(repro))
     given = from_objects(inputs)
     with contextlib.ExitStack() as stack:
-        sides = [network_in(network) for network in (reference, candidate)]
-        for side in sides:
-            _ = stack.callback(side.undo)
+        sides = [stack.enter_context(taken(network)) for network in (reference, candidate)]
         networks = [side.network for side in sides]
         backends = [backend_of(network) for network in networks]
         told = list[str]()
