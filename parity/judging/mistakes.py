@@ -1,7 +1,7 @@
 """The one table of porting mistakes: what each says, where it applies, and what it makes of the right computation.
 
 WEIGHTS are mistakes in one tensor of weights, MISTAKES in one expression. `judging.experiments` tries them. A new one
-is a line or a short function here, a line in docs/contract.md, and a test in tests/judging/test_proved_forwards.py or beside it.
+is a line or a short function here, a line in docs/contract.md, and a test in tests/judging/test_proved_forwards.py.
 """
 
 from __future__ import annotations
