@@ -19,6 +19,7 @@ from parity.functions import caller_of, commutes, is_function
 from parity.judging.bounds import bound, growth
 from parity.judging.comparison import PASSES, SAME_OUTPUT, VERDICTS, Comparison, Divergence, Layer, names_of
 from parity.judging.gradients import judge_gradients, zero_in_exact_arithmetic
+from parity.judging.hiding import is_hidden
 from parity.judging.notes import describe_settings, notes_of, problems_of
 from parity.judging.owners import owners
 from parity.judging.pairing import Alignment, align, output_pairs, tensor_pairs
@@ -61,6 +62,7 @@ def judge(
     missing = [] if alignment.by_order else _missing(reference, candidate, owners_keys)
     agree = [_is_sound(layer, judged, alignment) for layer in judged]
     agree = _without_mispaired(reference, alignment, judged, agree)
+    agree = [stays or is_hidden(i, alignment.pairs, judged, reference) for i, stays in enumerate(agree)]
     judged = list(itertools.compress(judged, agree))
     for pair, agrees in zip(alignment.pairs, agree, strict=True):
         if not agrees:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from parity.errors import ParityError
-from parity.numerics.arrays import Array, same_bits, same_but_ones
+from parity.numerics.arrays import Array, same_bits
 from parity.weights.names import spellings
 from parity.weights.state import Slot, State, partner
 
@@ -21,7 +21,7 @@ def fitted(
     """Return the state in the network's own names and shapes, and a note for each kind of thing that was done for it.
 
     - The two namings of a weight norm are one.
-    - A shape that differs by axes of one element is reshaped: (4, 1, 1, 1) and (4,); Linear and a 1x1 convolution.
+    - A shape that differs by ones before or behind it is reshaped: (4, 1, 1, 1) and (4,); Linear and a 1x1 convolution.
     - Counters, whole numbers and constants that the network does not have are left out.
     - A constant that is not in the state keeps the network's own value: the result lacks it.
 
@@ -37,8 +37,7 @@ def fitted(
     """
     tensors, notes = _respelt(state, slots)
     notes += _leave_out(tensors, slots, getattr(state, "buffers", frozenset()))
-    shared = [name for name in tensors if name in slots and len(tensors[name].shape) != len(slots[name].shape)]
-    reshaped = [name for name in shared if same_but_ones(tensors[name].shape, slots[name].shape)]
+    reshaped = [name for name in tensors if name in slots and _is_same_but_ones(tensors[name].shape, slots[name].shape)]
     if reshaped:
         shapes = f"{tensors[reshaped[0]].shape} as {slots[reshaped[0]].shape}"
         notes.append(f"shapes that differ only by ones, {shapes}: {_listed(reshaped)}")
@@ -92,6 +91,19 @@ def _leave_out(tensors: dict[str, Array], slots: Mapping[str, Slot], buffers: fr
     if copies:
         notes.append(f"a moving average of the weights is left out: {_listed(copies)}")
     return notes
+
+
+def _is_same_but_ones(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Return whether two shapes of other lengths are the same without the ones before and behind.
+
+    A one in between stays: a Conv1d's (4, 3, 3) is not a depthwise Conv2d's (4, 1, 3, 3).
+    """
+    return len(shape) != len(wanted) and _stripped(shape) == _stripped(wanted)
+
+
+def _stripped(shape: tuple[int, ...]) -> tuple[int, ...]:
+    wide = [axis for axis, size in enumerate(shape) if size != 1]
+    return shape[wide[0] : wide[-1] + 1] if wide else ()
 
 
 def _listed(names: list[str]) -> str:
