@@ -15,7 +15,8 @@ unique any more, a looser label is tried.
 from __future__ import annotations
 
 import difflib
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -28,6 +29,7 @@ from parity.tracing.trace import Call
 Key = tuple[str, int]
 _Tag = tuple[int | str, ...]  # which part of a tensor: positions along a concatenation, numbers of a split
 _Edge = tuple[int, _Tag]
+_Graphs = tuple[list["_Node"], list["_Node"]]
 _Groups = tuple[Mapping[Hashable, list[int]], Mapping[Hashable, list[int]]]  # of the reference, of the candidate
 
 
@@ -79,7 +81,7 @@ def _pair_nodes(reference: list[_Node], candidate: list[_Node], known: Iterable[
     strictness = 0
     while strictness < len(_LABELS):
         groups = _groups(graphs, pairs, strictness)
-        found = _unique(groups) or _first_alike(groups)
+        found = _unique(groups) or _first_alike(groups) or _likeliest(graphs, pairs, strictness)
         pairs |= found
         strictness = 0 if found and strictness else strictness + (not found)
     return {graphs[0][i].key: graphs[1][j].key for i, j in pairs.items()}
@@ -142,7 +144,49 @@ def _first_alike(groups: Iterable[_Groups]) -> dict[int, int]:
     return {}
 
 
-def _groups(graphs: tuple[list[_Node], list[_Node]], pairs: Mapping[int, int], strictness: int) -> list[_Groups]:
+def _likeliest(graphs: _Graphs, pairs: Mapping[int, int], strictness: int) -> dict[int, int]:
+    """Return the pair of nodes of one label that shares the most neighbours, or, where none does, the first pair.
+
+    A mistake in the forward's own code gives a layer other neighbours, so that it has no colour of the other network.
+    """
+    if strictness < _TAGGED:  # which part of a tensor is read counts for less than what is read
+        return {}
+    near = [_neighbours(graph, pairs, side) for side, graph in enumerate(graphs)]
+    readers = defaultdict[Hashable, list[int]](list)
+    for j, features in near[1].items():
+        for feature in features:
+            readers[graphs[1][j].labels[strictness], feature].append(j)
+    shared = Counter[tuple[int, int]]()
+    for i, features in near[0].items():
+        for feature in features:
+            shared.update((i, j) for j in readers[graphs[0][i].labels[strictness], feature])
+    sizes = [[len(node.before) + len(node.after) for node in graph] for graph in graphs]
+    likeness = lambda pair: shared[pair] / (sizes[0][pair[0]] + sizes[1][pair[1]])
+    if shared:
+        return dict([max(sorted(shared), key=likeness)])
+    alike = defaultdict[Hashable, list[int]](list), defaultdict[Hashable, list[int]](list)
+    for graph, unpaired, by_label in zip(graphs, near, alike, strict=True):
+        for i in unpaired:
+            by_label[graph[i].labels[strictness]].append(i)
+    return _first_alike([alike])
+
+
+def _neighbours(graph: list[_Node], pairs: Mapping[int, int], side: int) -> dict[int, set[Hashable]]:
+    """Return the neighbours that are paired, or are the network's inputs and outputs, of each node that is not."""
+    names = {(i, j)[side]: i for i, j in pairs.items()}
+    return {
+        i: {
+            (where, names[other] if other in names else tag if other >= len(graph) else other)
+            for where, edges in (("before", node.before), ("after", node.after))
+            for other, tag in edges
+            if other in names or not 0 <= other < len(graph)
+        }
+        for i, node in enumerate(graph)
+        if i not in names
+    }
+
+
+def _groups(graphs: _Graphs, pairs: Mapping[int, int], strictness: int) -> list[_Groups]:
     """Return the nodes without a partner by their colour: both directions together, then forward, then backward."""
     colours = [_colours(graph, pairs, side, strictness) for side, graph in enumerate(graphs)]
     taken = set(pairs), set(pairs.values())
@@ -160,7 +204,7 @@ def _groups(graphs: tuple[list[_Node], list[_Node]], pairs: Mapping[int, int], s
 def _colours(graph: list[_Node], pairs: Mapping[int, int], side: int, strictness: int) -> list[tuple[int, int]]:
     """Return each node's colours forward and backward; a pair has the same on both sides."""
     of_pair = {(i, j)[side]: hash(("pair", i)) for i, j in pairs.items()}
-    tagged = strictness == 0
+    tagged = strictness < _TAGGED
     forward, backward = dict[int, int](), dict[int, int]()
     for i, node in enumerate(graph):
         forward[i] = of_pair.get(i) or _hash(node.labels[strictness], node.before, forward, tagged)
@@ -232,16 +276,21 @@ def _labels(recorded: Recorded, call: Call) -> tuple[Hashable, ...]:
     largest = max(held, key=lambda shape: (len(shape), shape))
     output = without_ones(recorded.shape(call.outputs[0])[1:]) if call.outputs else ()
     group = _group(call)
-    labels = {"output": (group, held, output), "held": (group, held), "largest": (group, largest)}
-    return tuple({**labels, "channels": (group, largest[:1]), "group": group}[word] for word in _LABELS)
+    dilation = (
+        call.config.get("dilation") if math.prod(largest[2:]) > 1 else None
+    )  # all that tells ASPP's branches apart
+    labels = {"dilation": (group, held, output, repr(dilation)), "output": (group, held, output), "held": (group, held)}
+    labels |= {"largest": (group, largest), "channels": (group, largest[:1]), "group": group}
+    return tuple(labels[word] for word in _LABELS)
 
 
 def _held(call: Call) -> tuple[tuple[int, ...], ...]:
     return tuple(sorted(without_ones(shape) for shape in call.weights.values()))
 
 
-# The first of them with the tags of edges, and again without.
-_LABELS = ("output", "output", "held", "largest", "channels", "group")
+# The first two of them with the tags of edges, the others without.
+_LABELS = ("dilation", "output", "output", "held", "largest", "channels", "group")
+_TAGGED = 2
 
 
 def _group(call: Call) -> str:
