@@ -11,10 +11,11 @@ from typing import Any
 from parity.functions import caller_of
 from parity.judging.bounds import allowance, growth
 from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
-from parity.judging.experiments import Experiments, OnTry
-from parity.judging.mistakes import recognised
+from parity.judging.experiments import Experiments
 from parity.judging.notes import describe_settings
 from parity.judging.statistics import AFTER, amplification, amplified, trains
+from parity.judging.trials import OnTry
+from parity.judging.weight_mistakes import recognised
 from parity.layers import KINDS, differing_settings, is_weighted
 from parity.numerics.arrays import Array, same_bits, same_but_ones
 from parity.numerics.distance import Distance
@@ -252,10 +253,9 @@ def _weights(call: Call, partner: Call, reference: Mapping[str, Array], candidat
                 sentences.append(f"{role} is absent in the candidate")
                 tensors[role] = None
         elif not same_bits(reference[name], actual := _in_shape(candidate[theirs[role]], reference[name])):
-            words, is_known = recognised(name, reference, actual)
-            sentences.append(f"{role} {words}")
+            sentences.append(f"{role} {recognised(name, reference, actual)}")
             tensors[role] = actual
-            known = known and is_known
+            known = known and actual.shape == reference[name].shape
     return _Differences(sentences, weights=tensors, known=known)
 
 

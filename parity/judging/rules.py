@@ -84,6 +84,7 @@ _POINTWISE |= dict.fromkeys(("Dropout2d", "Dropout3d", "AlphaDropout"), _POINTWI
 
 def _pads(config: Config, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
     padding, kernel = config.get("padding", 0), config["kernel_size"]
+    padding = padding.lower() if isinstance(padding, str) else padding  # Paddle takes "SAME" too
     if padding == "valid":
         return ((0, 0),) * len(kernel)
     if padding == "same":

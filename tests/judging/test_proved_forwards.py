@@ -35,7 +35,7 @@ FORWARDS = [
     (
         "before the normalisation",
         {"first": lambda self, x: self.bn1(TF.silu(self.conv1(x)))},
-        ["between conv1 and bn1: silu() (SiLU) is applied", "between bn1 and conv2: silu() (SiLU) is missing"],
+        ["silu() (SiLU) comes before bn1, not after it"],
     ),
     ("residual missing", {"added": applied(lambda x, y: x)}, ["between bn2 and relu: silu() is not added to bn2"]),
     ("residual scaled", {"added": applied(lambda x, y: x + 0.3 * y)}, ["mul() (Mul by 0.3)"]),

@@ -1,0 +1,243 @@
+"""Glue: the mistakes in the code between calls, where a call reads another tensor than it should."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+
+from parity.functions import MOVES, caller_of, commutes
+from parity.judging.expressions import node, wide
+from parity.judging.mistakes import Spot
+from parity.judging.trials import Reader, Trials
+from parity.numerics.distance import Distance
+from parity.tracing.trace import Call
+
+_MOVES = MOVES | {"Flatten"}
+
+
+@dataclass(frozen=True)
+class Glue:
+    """A mistake between calls.
+
+    Attributes:
+        owner: The layer whose code it is in.
+        before: The call before which it shows; "" for the end of `owner`.
+        words: What it is.
+        proved: Whether an experiment shows it.
+        expected: The tensor that should be read there, in the reference's trace.
+        actual: The reference's tensor whose partner is read; "" if it has none.
+        change: By how many calls of each kind the candidate's computation there is longer.
+        behind: The calls whose results the computation starts with.
+    """
+
+    owner: str
+    before: str
+    words: str
+    proved: bool
+    expected: str = ""
+    actual: str = ""
+    change: Mapping[str, int] = field(default_factory=dict)
+    behind: frozenset[str] = frozenset()
+
+
+def between(trials: Trials, pairs: Sequence[tuple[Call, Call]], agreeing: Set[str]) -> list[Glue]:
+    """Return the mistakes in the code between calls, what is one mistake said once.
+
+    Args:
+        trials: Of the comparison.
+        pairs: The calls that it paired.
+        agreeing: The layers whose calls all agree.
+    """
+    if "onnx" in (trials.reference.manifest.get("framework"), trials.candidate.manifest.get("framework")):
+        return []  # a file's nodes are paired in groups, whose inner tensors are not partners
+    found = _Search(trials, pairs, agreeing).found()
+    proved = {glue.owner for glue in found if glue.proved}
+    found = [glue for glue in found if glue.proved or glue.owner not in proved]  # the others are consequences
+    return _joined(found, trials)
+
+
+class _Search:
+    """The search of one comparison."""
+
+    def __init__(self, trials: Trials, pairs: Sequence[tuple[Call, Call]], agreeing: Set[str]):
+        self.trials, self.pairs, self.agreeing = trials, pairs, agreeing
+        self.paired = {other.key for _, other in pairs}
+        self.partners = dict[str, str]()
+        # Pairs of a right tensor and another whose difference has its place: one mistake may show at many calls.
+        self.seen = {
+            names
+            for one, other in pairs
+            if one.leaf and other.leaf
+            for names in zip(one.outputs, other.outputs, strict=False)
+        }
+
+    def found(self) -> list[Glue]:
+        """Return what is found, in the reference's order."""
+        found = list[Glue]()
+        for one, other in [pair for pair in self.pairs if pair[0].layer == ""][:1]:
+            self.partners.update(zip(one.inputs, other.inputs, strict=False))
+        for call, partner in self.pairs:
+            inner = call.leaf and partner.leaf
+            ends = (call.inputs, partner.inputs) if inner else (call.outputs, partner.outputs)
+            alike = call.kind == partner.kind or {call.kind, partner.kind} <= _MOVES
+            alike = alike or bool(call.weights and partner.weights)  # a Linear and a 1x1 convolution
+            sure = alike or call.layer == partner.layer or not inner  # else paired by their place
+            if sure and len(ends[0]) == len(ends[1]) and not self._is_harmless(call.layer):
+                owner = caller_of(call.layer) if inner else call.layer
+                glue = self._misread(call, partner, ends)
+                if glue is not None:
+                    found.append(replace(glue, owner=owner, before=call.layer if inner else ""))
+            for expected, actual in zip(call.outputs, partner.outputs, strict=False):
+                _ = self.partners.setdefault(expected, actual)
+        return found
+
+    def _is_harmless(self, layer: str) -> bool:
+        """Return whether a layer agrees, or one around it: then what its calls read makes no difference."""
+        while layer not in self.agreeing:
+            if not layer:
+                return False
+            layer = caller_of(layer)
+        return True
+
+    def _misread(self, call: Call, partner: Call, ends: tuple[Sequence[str], Sequence[str]]) -> Glue | None:
+        """Return what a call reads, or a layer returns, in place of the right tensor."""
+        trials, (right, actual) = self.trials, ends
+        mapped = [self.partners.get(name) for name in right]
+        if commutes(call.layer) and len(actual) == 2 and (mapped[0] == actual[1] or mapped[1] == actual[0]):
+            actual = actual[::-1]
+        if mapped == list(actual):
+            return None
+        if None not in mapped and sorted(map(str, mapped)) == sorted(actual) and len(set(mapped)) > 1:
+            order = ", ".join(trials.source(trials.candidate, 1, name) for name in actual)
+            words = f"{call.layer} takes its operands in another order: {order}"
+            return Glue("", "", f"{words} (proved: so {trials.outcome(Distance(0.0))})", True)
+        for name, other in zip(right, actual, strict=True):
+            if self.partners.get(name) != other and (glue := self._other(call, partner, name, other)):
+                return glue
+        return None
+
+    def _other(self, call: Call, partner: Call, expected: str, actual: str) -> Glue | None:
+        if (expected, actual) in self.seen:
+            return None
+        self.seen.add((expected, actual))
+        trials, partners = self.trials, self.partners
+        back = {b: a for a, b in partners.items()}
+        target, read = trials.candidate.tensor(actual), trials.reader(partners)
+        rights = [trials.expression(expected, partners, whole) for whole in (False, True)]
+        rights = [right for right in rights if right is not None]
+        reads = [trials.source(trials.reference, 0, expected), trials.source(trials.candidate, 1, actual)]
+        if target.dtype.kind != "f":
+            return None
+        if any(trials.reproduces(right, target, read, partner, call.layer) is not None for right in rights):
+            return None
+        if self._has_no_effect(call, partner, read):
+            return None
+        others = trials.others(actual, partners, target.shape)
+        for right in rights:
+            if not trials.is_sound(right, None, expected):
+                continue
+            spot = Spot(right, trials.actual(actual, back, self.paired), target, others, read)
+            found = trials.first(spot, partner, call.layer)
+            if found is not None:
+                # What only the reference calls is behind what both do.
+                source = reads[0] if right.tensor or actual not in back else reads[1]
+                words = f"{_place(call, source)}: {found[0]} (proved: so {trials.outcome(found[2])})"
+                change = Counter(found[1].kinds())
+                change.subtract(right.kinds())
+                change = {kind: count for kind, count in change.items() if count}
+                return Glue("", "", words, True, expected, back.get(actual, ""), change, right.leaves())
+        if actual in back and (skipped := self._skipped(back[actual], expected)):
+            words = f"{_place(call, reads[1])}: {skipped} left out"
+            return Glue("", "", f"{words} (proved: so {trials.outcome(Distance(0.0))})", True)
+        if reads[0] == reads[1] or not rights:
+            return None
+        words = f"{trials.names[1]} has {_output(reads[1])} there, {trials.names[0]} {_output(reads[0])}"
+        return Glue("", "", f"{_place(call, reads[0])}: {words}", False)
+
+    def _skipped(self, start: str, end: str) -> str:
+        """Return the calls of the reference through which one tensor becomes another, in words; "" if it does not."""
+        producers, reached = self.trials.producers[0], {start}
+        calls = [call for call in self.trials.reference.calls if call.leaf]
+        for call in calls:
+            if not reached.isdisjoint(call.inputs):
+                reached |= {*call.outputs}
+        if end not in reached or start == end:
+            return ""
+        needed, names = [end], dict[str, None]()
+        while needed:
+            tensor = needed.pop()
+            call = producers.get(tensor)
+            if call is not None and tensor in reached and tensor != start and call.layer not in names:
+                names[call.layer] = None
+                needed += call.inputs
+        paths = [name.split(".") for name in names]
+        common = 0
+        while all(len(path) > common + 1 and path[common] == paths[0][common] for path in paths):
+            common += 1
+        parts = sorted({".".join(path[: common + 1]) for path in paths})
+        parts = parts if len(parts) < 5 or not common else [".".join(paths[0][:common])]
+        return f"{', '.join(parts[:4])}{' and more' if len(parts) > 4 else ''} {'are' if len(parts) > 1 else 'is'}"
+
+    def _has_no_effect(self, call: Call, partner: Call, read: Reader) -> bool:
+        """Return whether a call of the right tensors gives what the candidate has: a ReLU of what a ReLU gave."""
+        trials = self.trials
+        operands = [trials.expression(name, self.partners, whole=False) for name in call.inputs]
+        known = tuple(operand for operand in operands if operand is not None)
+        target = trials.target(partner)
+        if not (call.leaf and partner.leaf) or target is None or len(known) < len(operands):
+            return False
+        whole = node(call, trials.reference, known, wide(trials.weights.get(call.layer, {})))
+        return trials.reproduces(whole, target, read, partner, call.layer) is not None
+
+
+def _place(call: Call, source: str) -> str:
+    return f"between {source} and {call.layer}" if call.leaf else f"between {source} and its end"
+
+
+def _output(source: str) -> str:
+    return source if source == "the input" else f"the output of {source}"
+
+
+def _joined(found: Sequence[Glue], trials: Trials) -> list[Glue]:
+    """Return the mistakes, two that are the halves of one said as one: what comes before in place of behind."""
+    joined, gone = list(found), set[int]()
+    outputs = {name: call.layer for name, call in trials.producers[0].items()}
+    proof = f"(proved: so {trials.outcome(Distance(0.0))})"
+    for (i, one), (j, other) in itertools.combinations(enumerate(found), 2):
+        if {i, j} & gone or one.owner != other.owner or not (one.proved and other.proved):
+            continue
+        words = _moved(one, other, outputs) or _moved(other, one, outputs) or _swapped(one, other, outputs)
+        if words:
+            gone |= {j} | {k for k, each in enumerate(found) if _follows(each, one, other, outputs)}
+            joined[i] = replace(one, words=f"{words} {proof}")
+    return [each for i, each in enumerate(joined) if i not in gone]
+
+
+def _moved(one: Glue, other: Glue, outputs: Mapping[str, str]) -> str:
+    """Return the words where a kind of call is added before a call and missing behind it, or the other way round."""
+    if not one.before or one.before not in other.behind or len(one.change) != 1 or len(other.change) != 1:
+        return ""
+    ((kind, count), (same, less)) = (*one.change.items(), *other.change.items())
+    if kind != same or count != -less or abs(count) != 1:
+        return ""
+    name = outputs.get(other.expected if count > 0 else one.expected, "")
+    name = f"{name} ({kind})" if name and name != one.before else kind
+    return (
+        f"{name} comes {'before' if count > 0 else 'after'} {one.before}, not {'after' if count > 0 else 'before'} it"
+    )
+
+
+def _swapped(one: Glue, other: Glue, outputs: Mapping[str, str]) -> str:
+    """Return the words where two calls that follow each other are called in the other order."""
+    for first, second in ((one, other), (other, one)):
+        crossed = first.actual and second.actual and outputs.get(first.actual) == second.before
+        if crossed and outputs.get(second.expected) == first.before and second.actual == first.expected:
+            return f"{second.before} comes before {first.before}, not after it"
+    return ""
+
+
+def _follows(each: Glue, one: Glue, other: Glue, outputs: Mapping[str, str]) -> bool:
+    """Return whether a call reads one of two exchanged calls in place of the other: a consequence."""
+    return {outputs.get(each.expected), outputs.get(each.actual)} == {one.before, other.before} != {""}
