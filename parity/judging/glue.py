@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from parity.functions import MOVES, caller_of, commutes
+from parity.functions import caller_of, commutes
+from parity.judging.comparison import is_within
 from parity.judging.expressions import node, wide
-from parity.judging.mistakes import Spot
+from parity.judging.mistakes import MOVING, Spot
 from parity.judging.trials import Reader, Trials
 from parity.numerics.distance import Distance
 from parity.tracing.trace import Call
-
-_MOVES = MOVES | {"Flatten"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Glue:
         words: What it is.
         proved: Whether an experiment shows it.
         expected: The tensor that should be read there, in the reference's trace.
-        actual: The reference's tensor whose partner is read; "" if it has none.
+        actual: The tensor whose partner is read in place of it; "" if it has none.
         change: By how many calls of each kind the candidate's computation there is longer.
         behind: The calls whose results the computation starts with.
     """
@@ -64,12 +63,13 @@ class _Search:
     def __init__(self, trials: Trials, pairs: Sequence[tuple[Call, Call]], agreeing: Set[str]):
         self.trials, self.pairs, self.agreeing = trials, pairs, agreeing
         self.paired = {other.key for _, other in pairs}
-        self.partners = dict[str, str]()
+        self.known = {name for _, other in pairs for name in other.outputs}
+        self.partners, self.back = dict[str, str](), dict[str, str]()
         # Pairs of a right tensor and another whose difference has its place: one mistake may show at many calls.
         self.seen = {
             names
             for one, other in pairs
-            if one.leaf and other.leaf
+            if one.leaf and other.leaf and not _moves_otherwise(one, other)
             for names in zip(one.outputs, other.outputs, strict=False)
         }
 
@@ -77,21 +77,27 @@ class _Search:
         """Return what is found, in the reference's order."""
         found = list[Glue]()
         for one, other in [pair for pair in self.pairs if pair[0].layer == ""][:1]:
-            self.partners.update(zip(one.inputs, other.inputs, strict=False))
+            self._pair(one.inputs, other.inputs)
         for call, partner in self.pairs:
             inner = call.leaf and partner.leaf
             ends = (call.inputs, partner.inputs) if inner else (call.outputs, partner.outputs)
-            alike = call.kind == partner.kind or {call.kind, partner.kind} <= _MOVES
-            alike = alike or bool(call.weights and partner.weights)  # a Linear and a 1x1 convolution
+            alike = call.kind == partner.kind or (call.weights and partner.weights)  # Linear and a 1x1 convolution
             sure = alike or call.layer == partner.layer or not inner  # else paired by their place
+            if inner and _moves_otherwise(call, partner):  # one call does what several do: together they are judged
+                ends, sure = (call.outputs, partner.outputs), True
             if sure and len(ends[0]) == len(ends[1]) and not self._is_harmless(call.layer):
                 owner = caller_of(call.layer) if inner else call.layer
                 glue = self._misread(call, partner, ends)
                 if glue is not None:
                     found.append(replace(glue, owner=owner, before=call.layer if inner else ""))
-            for expected, actual in zip(call.outputs, partner.outputs, strict=False):
-                _ = self.partners.setdefault(expected, actual)
-        return found
+            self._pair(call.outputs, partner.outputs, last=not inner)
+        return [replace(glue, actual=self.back.get(glue.actual, "")) for glue in found]
+
+    def _pair(self, expected: Sequence[str], actual: Sequence[str], last: bool = False) -> None:
+        """Make tensors partners; the first ones are, but what a layer of layers returns is what others should read."""
+        for one, other in zip(expected, actual, strict=False):
+            self.partners[one] = other if last else self.partners.get(one, other)
+            _ = self.back.setdefault(other, one)
 
     def _is_harmless(self, layer: str) -> bool:
         """Return whether a layer agrees, or one around it: then what its calls read makes no difference."""
@@ -122,19 +128,19 @@ class _Search:
         if (expected, actual) in self.seen:
             return None
         self.seen.add((expected, actual))
-        trials, partners = self.trials, self.partners
-        back = {b: a for a, b in partners.items()}
+        trials, partners, back = self.trials, self.partners, self.back
         target, read = trials.candidate.tensor(actual), trials.reader(partners)
         rights = [trials.expression(expected, partners, whole) for whole in (False, True)]
         rights = [right for right in rights if right is not None]
         reads = [trials.source(trials.reference, 0, expected), trials.source(trials.candidate, 1, actual)]
         if target.dtype.kind != "f":
             return None
-        if any(trials.reproduces(right, target, read, partner, call.layer) is not None for right in rights):
+        same_shape = call.layer != "" or trials.reference.shape(expected) == target.shape  # what the network returns
+        if same_shape and any(trials.reproduces(each, target, read, partner, call.layer) for each in rights):
             return None
         if self._has_no_effect(call, partner, read):
             return None
-        others = trials.others(actual, partners, target.shape)
+        others = trials.others(actual, partners, self.known)
         for right in rights:
             if not trials.is_sound(right, None, expected):
                 continue
@@ -147,7 +153,7 @@ class _Search:
                 change = Counter(found[1].kinds())
                 change.subtract(right.kinds())
                 change = {kind: count for kind, count in change.items() if count}
-                return Glue("", "", words, True, expected, back.get(actual, ""), change, right.leaves())
+                return Glue("", "", words, True, expected, actual, change, right.leaves())
         if actual in back and (skipped := self._skipped(back[actual], expected)):
             words = f"{_place(call, reads[1])}: {skipped} left out"
             return Glue("", "", f"{words} (proved: so {trials.outcome(Distance(0.0))})", True)
@@ -165,14 +171,14 @@ class _Search:
                 reached |= {*call.outputs}
         if end not in reached or start == end:
             return ""
-        needed, names = [end], dict[str, None]()
+        needed, skipped = [end], dict[tuple[str, int], None]()
         while needed:
             tensor = needed.pop()
             call = producers.get(tensor)
-            if call is not None and tensor in reached and tensor != start and call.layer not in names:
-                names[call.layer] = None
+            if call is not None and tensor in reached and tensor != start and call.key not in skipped:
+                skipped[call.key] = None
                 needed += call.inputs
-        paths = [name.split(".") for name in names]
+        paths = [name.split(".") for name, _ in skipped]
         common = 0
         while all(len(path) > common + 1 and path[common] == paths[0][common] for path in paths):
             common += 1
@@ -192,8 +198,15 @@ class _Search:
         return trials.reproduces(whole, target, read, partner, call.layer) is not None
 
 
+def _moves_otherwise(call: Call, partner: Call) -> bool:
+    """Return whether two calls that compute nothing move numbers in different ways: a shuffle, and its last reshape."""
+    return call.kind != partner.kind and {call.kind, partner.kind} <= MOVING and len(call.outputs) == 1
+
+
 def _place(call: Call, source: str) -> str:
-    return f"between {source} and {call.layer}" if call.leaf else f"between {source} and its end"
+    if not call.leaf:
+        return f"between {source} and its end"
+    return f"between {source} and {call.layer}" if source != call.layer else f"at {source}"
 
 
 def _output(source: str) -> str:
@@ -203,41 +216,50 @@ def _output(source: str) -> str:
 def _joined(found: Sequence[Glue], trials: Trials) -> list[Glue]:
     """Return the mistakes, two that are the halves of one said as one: what comes before in place of behind."""
     joined, gone = list(found), set[int]()
-    outputs = {name: call.layer for name, call in trials.producers[0].items()}
+    calls = trials.producers[0]
     proof = f"(proved: so {trials.outcome(Distance(0.0))})"
-    for (i, one), (j, other) in itertools.combinations(enumerate(found), 2):
-        if {i, j} & gone or one.owner != other.owner or not (one.proved and other.proved):
+    for (i, one), (j, other) in itertools.permutations(enumerate(found), 2):
+        if {i, j} & gone or not (one.proved and other.proved):
             continue
-        words = _moved(one, other, outputs) or _moved(other, one, outputs) or _swapped(one, other, outputs)
+        words = _moved(one, other, calls) or _swapped(one, other, calls)
         if words:
-            gone |= {j} | {k for k, each in enumerate(found) if _follows(each, one, other, outputs)}
+            gone |= {j} | {k for k, each in enumerate(found) if _follows(each, one, calls)}
             joined[i] = replace(one, words=f"{words} {proof}")
     return [each for i, each in enumerate(joined) if i not in gone]
 
 
-def _moved(one: Glue, other: Glue, outputs: Mapping[str, str]) -> str:
+def _name(tensor: str, calls: Mapping[str, Call]) -> str:
+    return calls[tensor].layer if tensor in calls else ""
+
+
+def _moved(one: Glue, other: Glue, calls: Mapping[str, Call]) -> str:
     """Return the words where a kind of call is added before a call and missing behind it, or the other way round."""
-    if not one.before or one.before not in other.behind or len(one.change) != 1 or len(other.change) != 1:
+    if one.owner != other.owner or not one.before or one.before not in other.behind:
+        return ""
+    if len(one.change) != 1 or len(other.change) != 1:
         return ""
     ((kind, count), (same, less)) = (*one.change.items(), *other.change.items())
     if kind != same or count != -less or abs(count) != 1:
         return ""
-    name = outputs.get(other.expected if count > 0 else one.expected, "")
+    name = _name(other.expected if count > 0 else one.expected, calls)
     name = f"{name} ({kind})" if name and name != one.before else kind
-    return (
-        f"{name} comes {'before' if count > 0 else 'after'} {one.before}, not {'after' if count > 0 else 'before'} it"
-    )
+    wrong, right = ("before", "after") if count > 0 else ("after", "before")
+    return f"{name} comes {wrong} {one.before}, not {right} it"
 
 
-def _swapped(one: Glue, other: Glue, outputs: Mapping[str, str]) -> str:
-    """Return the words where two calls that follow each other are called in the other order."""
-    for first, second in ((one, other), (other, one)):
-        crossed = first.actual and second.actual and outputs.get(first.actual) == second.before
-        if crossed and outputs.get(second.expected) == first.before and second.actual == first.expected:
-            return f"{second.before} comes before {first.before}, not after it"
-    return ""
+def _swapped(one: Glue, other: Glue, calls: Mapping[str, Call]) -> str:
+    """Return the words where a call reads what comes of its own result, which is made of what it should read."""
+    late = calls.get(one.actual)
+    if not one.before or late is None or other.actual != one.expected or _name(other.expected, calls) != one.before:
+        return ""
+    name = late.layer
+    while (around := caller_of(name)) and is_within(other.before, around) and not is_within(one.before, around):
+        name = around  # a gate, of which the first call reads, and the last one returns
+    if calls[other.expected].weights:
+        return f"{name} comes before {one.before}, not after it"
+    return f"{one.before} comes after {name}, not before it"
 
 
-def _follows(each: Glue, one: Glue, other: Glue, outputs: Mapping[str, str]) -> bool:
+def _follows(each: Glue, one: Glue, calls: Mapping[str, Call]) -> bool:
     """Return whether a call reads one of two exchanged calls in place of the other: a consequence."""
-    return {outputs.get(each.expected), outputs.get(each.actual)} == {one.before, other.before} != {""}
+    return each.expected == one.actual != "" and _name(each.actual, calls) == one.before

@@ -173,13 +173,14 @@ def then(part: Expression, function: Callable[[Array], Array]) -> Expression:
     return Expression(part.name, kind="Identity", operands=(part,), shape=part.shape, moved=function)
 
 
-_MOVES = MOVES | {"ChannelShuffle", "Flatten"}
+# Kinds of calls that change no number.
+MOVING = MOVES | {"ChannelShuffle", "PixelShuffle", "PixelUnshuffle", "Flatten"}
 
 
 def rearranged(spot: Spot) -> Tries:
     """Another part of a tensor that is cut, channels in another order: what no call computes, but moves."""
     parts = [spot.right]
-    while parts[-1].kind in _MOVES and len(parts[-1].operands) == 1:
+    while parts[-1].kind in MOVING and len(parts[-1].operands) == 1:
         parts.append(parts[-1].operands[0])
     whole = parts[0].value(spot.read)
     for part in parts[::-1]:  # what is moved first: the simplest words
@@ -187,7 +188,7 @@ def rearranged(spot: Spot) -> Tries:
         move, own = learned(value, spot.target), learned(value, whole)
         if move is not None:
             rather = f" in place of {own.words}" if own is not None and part is not parts[0] else ""
-            yield f"{move.words} of {called(part)} are taken{rather}", then(part, move.apply)
+            yield f"of {called(part)}, {move.words} are taken{rather}", then(part, move.apply)
 
 
 def reshaped(spot: Spot) -> Tries:

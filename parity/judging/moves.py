@@ -37,7 +37,7 @@ def learned(before: Array, after: Array) -> Move | None:
         before: Of any shape.
         after: Of any shape.
     """
-    if before.dtype.kind != "f" or after.dtype.kind != "f" or not before.size or not after.size:
+    if not all(array.dtype.kind == "f" and array.size and np.isfinite(array).all() for array in (before, after)):
         return None
     if before.ndim == after.ndim and before.size == after.size and before.ndim <= _AXES:
         for order in itertools.permutations(range(before.ndim)):

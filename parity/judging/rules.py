@@ -84,10 +84,9 @@ _POINTWISE |= dict.fromkeys(("Dropout2d", "Dropout3d", "AlphaDropout"), _POINTWI
 
 def _pads(config: Config, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
     padding, kernel = config.get("padding", 0), config["kernel_size"]
-    padding = padding.lower() if isinstance(padding, str) else padding  # Paddle takes "SAME" too
-    if padding == "valid":
+    if padding in ("valid", "VALID"):
         return ((0, 0),) * len(kernel)
-    if padding == "same":
+    if padding in ("same", "SAME"):  # as Paddle writes it too
         dilations = config.get("dilation", [1] * len(kernel))
         return kernels.same_pads(sizes, kernel, config["stride"], dilations, odd_before=False)
     if isinstance(padding, int):

@@ -176,11 +176,17 @@ class Trials:
         weights = wide(self.weights.get(call.layer, {}))
         return node(call, self.candidate, known, weights, call.outputs.index(tensor))
 
-    def others(self, actual: str, partners: Mapping[str, str], shape: tuple[int, ...]) -> tuple[Expression, ...]:
-        """Return the candidate's tensors that a call may have read, the one that it did read first."""
-        known = list(partners.values())[::-1]  # the nearest first
-        names = [actual, *known] if actual in known else known
-        names = [name for name in dict.fromkeys(names) if self.candidate.shape(name) == shape]
+    def others(self, actual: str, partners: Mapping[str, str], known: Set[str]) -> tuple[Expression, ...]:
+        """Return the candidate's tensors that a call may have read, the one that it did read first.
+
+        Args:
+            actual: That one.
+            partners: The candidate's tensors by the reference's, of the calls before.
+            known: The candidate's tensors that come of calls with a partner, anywhere.
+        """
+        near = list(partners.values())[::-1]
+        names = [actual, *near] if actual in known or actual in near else near
+        names = [name for name in dict.fromkeys(names) if self.candidate.shape(name) == self.candidate.shape(actual)]
         return tuple(
             leaf(self.candidate, name, self.source(self.candidate, 1, name), own=True) for name in names[:_OTHERS]
         )
