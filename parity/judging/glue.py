@@ -61,6 +61,7 @@ class _Search:
     """The search of one comparison."""
 
     def __init__(self, trials: Trials, pairs: Sequence[tuple[Call, Call]], agreeing: Set[str]):
+        pairs = [pair for pair in pairs if pair[0].layer in agreeing or not _is_mispaired(*pair)]
         self.trials, self.pairs, self.agreeing = trials, pairs, agreeing
         self.paired = {other.key for _, other in pairs}
         self.known = {name for _, other in pairs for name in other.outputs}
@@ -201,6 +202,11 @@ class _Search:
 def _moves_otherwise(call: Call, partner: Call) -> bool:
     """Return whether two calls that compute nothing move numbers in different ways: a shuffle, and its last reshape."""
     return call.kind != partner.kind and {call.kind, partner.kind} <= MOVING and len(call.outputs) == 1
+
+
+def _is_mispaired(call: Call, partner: Call) -> bool:
+    """Return whether one of two calls moves numbers and the other computes: a place that they share by chance."""
+    return call.leaf and partner.leaf and (call.kind in MOVING) != (partner.kind in MOVING)
 
 
 def _place(call: Call, source: str) -> str:
