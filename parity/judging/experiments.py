@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from parity.judging.comparison import PASSES, Comparison
-from parity.judging.expressions import Expression, wide
+from parity.judging.expressions import Expression, is_narrow, wide
 from parity.judging.glue import Glue, between
 from parity.judging.mistakes import Spot
 from parity.judging.rules import ACTIVATIONS, NotComputedError
@@ -52,6 +52,7 @@ class Experiments:
         pairs = [
             (sides[0].get((a.layer, a.call)), sides[1].get((a.partner, a.partner_call))) for a in comparison.layers
         ]
+        self.explained = {(a.layer, a.call) for a in comparison.layers if a.inputs_agree}
         self.pairs = [(one, other) for one, other in pairs if one is not None and other is not None]
 
     def shown(
@@ -80,7 +81,7 @@ class Experiments:
         inside = lambda part: part if act is None else Expression(act, kind=act, operands=(part,), shape=part.shape)
         if trials.reproduces(inside(right), target, read, partner, call.layer) is not None:
             return ""
-        wrong = inside(_changed(right, partner, settings, weights))
+        wrong = inside(_changed(right, partner, trials.candidate, settings, weights))
         if settings or weights:
             gap = trials.reproduces(wrong, target, read, partner, f"{call.layer}: what is known")
             if gap is not None:
@@ -113,17 +114,24 @@ class Experiments:
 
     def glue(self) -> list[Glue]:
         """Return the mistakes in the code between calls: where a call reads another tensor than it should."""
-        return between(self.trials, self.pairs, self.agreeing)
+        return between(self.trials, self.pairs, self.agreeing, self.explained)
 
 
 def _changed(
-    right: Expression, partner: Call, settings: Mapping[str, object], weights: Mapping[str, Array | None]
+    right: Expression,
+    partner: Call,
+    candidate: Trace,
+    settings: Mapping[str, object],
+    weights: Mapping[str, Array | None],
 ) -> Expression:
     """Return a call with the candidate's settings and weights where these differ."""
     config = partner.config if "kind" in settings else {**right.config, **settings}
     kept = {role: array for role, array in right.weights.items() if role not in weights}
     given = wide({role: array for role, array in weights.items() if array is not None})
-    return replace(right, kind=str(settings.get("kind", right.kind)), config=config, weights={**kept, **given})
+    wrong = replace(right, config=config, weights={**kept, **given}, narrow=is_narrow(partner, candidate))
+    if "kind" not in settings:
+        return wrong
+    return replace(wrong, kind=str(settings["kind"]), moved=None, shape=candidate.shape(partner.outputs[0]))
 
 
 def _with(changes: Mapping[str, object], weights: Mapping[str, Array | None]) -> str:

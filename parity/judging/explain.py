@@ -12,6 +12,7 @@ from parity.functions import caller_of
 from parity.judging.bounds import allowance, growth
 from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
 from parity.judging.experiments import Experiments
+from parity.judging.mistakes import moves_otherwise
 from parity.judging.notes import describe_settings
 from parity.judging.statistics import AFTER, amplification, amplified, trains
 from parity.judging.trials import OnTry
@@ -69,7 +70,9 @@ def with_culprits(
     judged = {(layer.layer, layer.call): layer for layer in comparison.layers}
     unplayed = lambda call: call.key not in replayed and experiments.differs(call, partners.get(call.key))
     calls = reference.calls if replayed else []
+    moved = lambda call: (other := partners.get(call.key)) is not None and moves_otherwise(call, other)
     differing = [call for call in calls if _differs(call, reference, replayed, judged) or unplayed(call)]
+    differing = [call for call in differing if not moved(call)]  # several calls do it together: `glue`
     reasons: dict[str, str] = {}
     for call in differing:
         if not call.leaf and any(is_within(other.layer, call.layer) for other in differing):

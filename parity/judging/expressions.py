@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from parity.functions import MOVES
+from parity.functions import MOVES, is_function
 from parity.judging.moves import learned
 from parity.judging.rules import RULES, NotComputedError
 from parity.layers import Config, is_weighted, known
@@ -34,6 +34,7 @@ class Expression:
         operands: What it is called with.
         shape: Of its result where it was recorded.
         terms: As in Call.
+        narrow: Whether its framework keeps some settings as float32, as Backend.double has all layers do.
         moved: Applied to the result: another layout of the same numbers, or another part.
     """
 
@@ -47,6 +48,7 @@ class Expression:
     shape: tuple[int, ...] = ()
     terms: int = 1
     moved: Callable[[Array], Array] | None = None
+    narrow: bool = True
 
     def value(self, read: Callable[[Expression], Array]) -> Array:
         """Return what it computes, float64.
@@ -71,7 +73,7 @@ class Expression:
         narrow = {  # as both frameworks keep them in a float64 run: Backend.double
             word: float(np.float32(self.config[word]))
             for word in known(self.kind).float32
-            if isinstance(self.config.get(word), float)
+            if self.narrow and isinstance(self.config.get(word), float)
         }
         try:
             with np.errstate(all="ignore"):
@@ -99,6 +101,11 @@ class Expression:
         """Return how many calls of each kind it holds."""
         own = Counter[str]() if self.tensor else Counter([self.kind])
         return sum((operand.kinds() for operand in self.operands), own)
+
+    def shapes(self) -> frozenset[tuple[int, ...]]:
+        """Return the shapes of its recorded tensors."""
+        own = frozenset([self.shape]) if self.tensor else frozenset[tuple[int, ...]]()
+        return own.union(*(operand.shapes() for operand in self.operands))
 
     def leaves(self) -> frozenset[str]:
         """Return the names of the calls that its recorded tensors come from."""
@@ -136,7 +143,13 @@ def node(
         shape=trace.shape(name) if name else (),
         terms=call.terms,
         moved=None if move is None else move.apply,
+        narrow=is_narrow(call, trace),
     )
+
+
+def is_narrow(call: Call, trace: Trace) -> bool:
+    """Return whether a call's framework keeps some of its settings as float32: torch's functions do not."""
+    return not is_function(call.layer) or trace.manifest.get("framework") != "torch"
 
 
 def _is_move(call: Call) -> bool:

@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from parity.functions import caller_of, commutes
 from parity.judging.comparison import is_within
 from parity.judging.expressions import node, wide
-from parity.judging.mistakes import MOVING, Spot
+from parity.judging.mistakes import MOVING, Spot, moves_otherwise
 from parity.judging.trials import Reader, Trials
 from parity.numerics.distance import Distance
 from parity.tracing.trace import Call
@@ -41,17 +43,20 @@ class Glue:
     behind: frozenset[str] = frozenset()
 
 
-def between(trials: Trials, pairs: Sequence[tuple[Call, Call]], agreeing: Set[str]) -> list[Glue]:
+def between(
+    trials: Trials, pairs: Sequence[tuple[Call, Call]], agreeing: Set[str], explained: Set[tuple[str, int]]
+) -> list[Glue]:
     """Return the mistakes in the code between calls, what is one mistake said once.
 
     Args:
         trials: Of the comparison.
         pairs: The calls that it paired.
         agreeing: The layers whose calls all agree.
+        explained: The calls whose inputs agree: what they compute is explained elsewhere.
     """
     if "onnx" in (trials.reference.manifest.get("framework"), trials.candidate.manifest.get("framework")):
         return []  # a file's nodes are paired in groups, whose inner tensors are not partners
-    found = _Search(trials, pairs, agreeing).found()
+    found = _Search(trials, pairs, agreeing, explained).found()
     proved = {glue.owner for glue in found if glue.proved}
     found = [glue for glue in found if glue.proved or glue.owner not in proved]  # the others are consequences
     return _joined(found, trials)
@@ -60,17 +65,24 @@ def between(trials: Trials, pairs: Sequence[tuple[Call, Call]], agreeing: Set[st
 class _Search:
     """The search of one comparison."""
 
-    def __init__(self, trials: Trials, pairs: Sequence[tuple[Call, Call]], agreeing: Set[str]):
+    def __init__(
+        self,
+        trials: Trials,
+        pairs: Sequence[tuple[Call, Call]],
+        agreeing: Set[str],
+        explained: Set[tuple[str, int]],
+    ):
         pairs = [pair for pair in pairs if pair[0].layer in agreeing or not _is_mispaired(*pair)]
-        self.trials, self.pairs, self.agreeing = trials, pairs, agreeing
+        self.trials, self.pairs, self.agreeing, self.explained = trials, pairs, agreeing, explained
         self.paired = {other.key for _, other in pairs}
+        self.ends = {a: b for one, other in pairs for a, b in zip(one.outputs, other.outputs, strict=False)}
         self.known = {name for _, other in pairs for name in other.outputs}
         self.partners, self.back = dict[str, str](), dict[str, str]()
         # Pairs of a right tensor and another whose difference has its place: one mistake may show at many calls.
         self.seen = {
             names
             for one, other in pairs
-            if one.leaf and other.leaf and not _moves_otherwise(one, other)
+            if one.leaf and other.leaf and not self._is_other(one, other)
             for names in zip(one.outputs, other.outputs, strict=False)
         }
 
@@ -84,7 +96,7 @@ class _Search:
             ends = (call.inputs, partner.inputs) if inner else (call.outputs, partner.outputs)
             alike = call.kind == partner.kind or (call.weights and partner.weights)  # Linear and a 1x1 convolution
             sure = alike or call.layer == partner.layer or not inner  # else paired by their place
-            if inner and _moves_otherwise(call, partner):  # one call does what several do: together they are judged
+            if inner and self._is_other(call, partner):
                 ends, sure = (call.outputs, partner.outputs), True
             if sure and len(ends[0]) == len(ends[1]) and not self._is_harmless(call.layer):
                 owner = caller_of(call.layer) if inner else call.layer
@@ -93,6 +105,19 @@ class _Search:
                     found.append(replace(glue, owner=owner, before=call.layer if inner else ""))
             self._pair(call.outputs, partner.outputs, last=not inner)
         return [replace(glue, actual=self.back.get(glue.actual, "")) for glue in found]
+
+    def _is_other(self, call: Call, partner: Call) -> bool:
+        """Return whether two calls do different things, and what they give is to be explained.
+
+        They move numbers in different ways: a shuffle, and the last reshape of one. Or they compute different functions
+        of the same tensors, behind the first call that does so.
+        """
+        if call.kind == partner.kind or len(call.outputs) != 1 or len(partner.outputs) != 1 or call.weights:
+            return False
+        if moves_otherwise(call, partner):
+            return True
+        partners = [self.ends.get(name) for name in call.inputs]
+        return call.key not in self.explained and sorted(map(str, partners)) == sorted(partner.inputs)
 
     def _pair(self, expected: Sequence[str], actual: Sequence[str], last: bool = False) -> None:
         """Make tensors partners; the first ones are, but what a layer of layers returns is what others should read."""
@@ -118,7 +143,8 @@ class _Search:
             return None
         if None not in mapped and sorted(map(str, mapped)) == sorted(actual) and len(set(mapped)) > 1:
             order = ", ".join(trials.source(trials.candidate, 1, name) for name in actual)
-            words = f"{call.layer} takes its operands in another order: {order}"
+            does = "takes its operands" if call.leaf else "returns its outputs"
+            words = f"{call.layer or 'the network'} {does} in another order: {order}"
             return Glue("", "", f"{words} (proved: so {trials.outcome(Distance(0.0))})", True)
         for name, other in zip(right, actual, strict=True):
             if self.partners.get(name) != other and (glue := self._other(call, partner, name, other)):
@@ -141,7 +167,8 @@ class _Search:
             return None
         if self._has_no_effect(call, partner, read):
             return None
-        others = trials.others(actual, partners, self.known)
+        shapes = {target.shape, *(shape for right in rights for shape in right.shapes())}
+        others = trials.others(actual, partners, self.known, shapes)
         for right in rights:
             if not trials.is_sound(right, None, expected):
                 continue
@@ -160,7 +187,8 @@ class _Search:
             return Glue("", "", f"{words} (proved: so {trials.outcome(Distance(0.0))})", True)
         if reads[0] == reads[1] or not rights:
             return None
-        words = f"{trials.names[1]} has {_output(reads[1])} there, {trials.names[0]} {_output(reads[0])}"
+        same = f" ({target.flat[0]:g} everywhere)" if target.size and not np.ptp(target) else ""
+        words = f"{trials.names[1]} has {_output(reads[1])}{same} there, {trials.names[0]} {_output(reads[0])}"
         return Glue("", "", f"{_place(call, reads[0])}: {words}", False)
 
     def _skipped(self, start: str, end: str) -> str:
@@ -199,11 +227,6 @@ class _Search:
         return trials.reproduces(whole, target, read, partner, call.layer) is not None
 
 
-def _moves_otherwise(call: Call, partner: Call) -> bool:
-    """Return whether two calls that compute nothing move numbers in different ways: a shuffle, and its last reshape."""
-    return call.kind != partner.kind and {call.kind, partner.kind} <= MOVING and len(call.outputs) == 1
-
-
 def _is_mispaired(call: Call, partner: Call) -> bool:
     """Return whether one of two calls moves numbers and the other computes: a place that they share by chance."""
     return call.leaf and partner.leaf and (call.kind in MOVING) != (partner.kind in MOVING)
@@ -240,7 +263,7 @@ def _name(tensor: str, calls: Mapping[str, Call]) -> str:
 
 def _moved(one: Glue, other: Glue, calls: Mapping[str, Call]) -> str:
     """Return the words where a kind of call is added before a call and missing behind it, or the other way round."""
-    if one.owner != other.owner or not one.before or one.before not in other.behind:
+    if not one.before or one.before not in other.behind:
         return ""
     if len(one.change) != 1 or len(other.change) != 1:
         return ""

@@ -21,6 +21,7 @@ from parity.judging.rules import ACTIVATIONS
 from parity.judging.weight_mistakes import WEIGHTS
 from parity.layers import is_weighted, known
 from parity.numerics.arrays import Array
+from parity.tracing.trace import Call
 
 # What a mistake yields: words for it, and the expression that it makes.
 Tries = Iterator[tuple[str, Expression]]
@@ -177,6 +178,11 @@ def then(part: Expression, function: Callable[[Array], Array]) -> Expression:
 MOVING = MOVES | {"ChannelShuffle", "PixelShuffle", "PixelUnshuffle", "Flatten"}
 
 
+def moves_otherwise(call: Call, partner: Call) -> bool:
+    """Return whether two calls move numbers in different ways: a shuffle, and the last reshape of one."""
+    return call.kind != partner.kind and {call.kind, partner.kind} <= MOVING
+
+
 def rearranged(spot: Spot) -> Tries:
     """Another part of a tensor that is cut, channels in another order: what no call computes, but moves."""
     parts = [spot.right]
@@ -192,11 +198,11 @@ def rearranged(spot: Spot) -> Tries:
 
 
 def reshaped(spot: Spot) -> Tries:
-    """A reshape to other sizes."""
+    """A reshape to other sizes, or in place of a permutation."""
     part = spot.right
-    if part.kind in ("reshape", "unflatten") and part.shape != spot.target.shape:
-        words = f"{called(part)} makes {spot.target.shape} in place of {part.shape}"
-        yield words, replace(part, shape=spot.target.shape)
+    if part.kind in MOVING and len(part.operands) == 1:
+        made = replace(part, kind="reshape", moved=None, shape=spot.target.shape)
+        yield f"{called(part)} is a reshape to {spot.target.shape} in place of {part.kind} to {part.shape}", made
 
 
 def _fitted(target: Array, value: Array) -> float | None:

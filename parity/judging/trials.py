@@ -176,17 +176,20 @@ class Trials:
         weights = wide(self.weights.get(call.layer, {}))
         return node(call, self.candidate, known, weights, call.outputs.index(tensor))
 
-    def others(self, actual: str, partners: Mapping[str, str], known: Set[str]) -> tuple[Expression, ...]:
+    def others(
+        self, actual: str, partners: Mapping[str, str], known: Set[str], shapes: Set[tuple[int, ...]]
+    ) -> tuple[Expression, ...]:
         """Return the candidate's tensors that a call may have read, the one that it did read first.
 
         Args:
             actual: That one.
             partners: The candidate's tensors by the reference's, of the calls before.
             known: The candidate's tensors that come of calls with a partner, anywhere.
+            shapes: Those that they may have.
         """
         near = list(partners.values())[::-1]
         names = [actual, *near] if actual in known or actual in near else near
-        names = [name for name in dict.fromkeys(names) if self.candidate.shape(name) == self.candidate.shape(actual)]
+        names = [name for name in dict.fromkeys(names) if self.candidate.shape(name) in shapes]
         return tuple(
             leaf(self.candidate, name, self.source(self.candidate, 1, name), own=True) for name in names[:_OTHERS]
         )
