@@ -45,7 +45,8 @@ class _Item:
         """Return what a pair of two calls is worth; 0 if they can be none."""
         worth = _KIND if self.kind == other.kind else 0
         if self.shape == other.shape:
-            worth += _SHAPE + (_RESULT if near(self.fingerprint, other.fingerprint) else 0)
+            alike = worth > 0 or len(self.call.inputs) == len(other.call.inputs)  # a sum is no other dropout
+            worth += (_SHAPE if alike else 0) + (_RESULT if near(self.fingerprint, other.fingerprint) else 0)
         return worth
 
 

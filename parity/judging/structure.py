@@ -15,19 +15,23 @@ unique any more, a looser label is tried.
 from __future__ import annotations
 
 import difflib
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from parity.errors import ParityError
-from parity.layers import KINDS, is_weighted
+from parity.functions import is_function
+from parity.layers import is_weighted
 from parity.numerics.arrays import without_ones
 from parity.tracing.trace import Call
+from parity.weights.names import owner_of
 
 Key = tuple[str, int]
 _Tag = tuple[int | str, ...]  # which part of a tensor: positions along a concatenation, numbers of a split
 _Edge = tuple[int, _Tag]
+_Graphs = tuple[list["_Node"], list["_Node"]]
 _Groups = tuple[Mapping[Hashable, list[int]], Mapping[Hashable, list[int]]]  # of the reference, of the candidate
 
 
@@ -79,14 +83,14 @@ def _pair_nodes(reference: list[_Node], candidate: list[_Node], known: Iterable[
     strictness = 0
     while strictness < len(_LABELS):
         groups = _groups(graphs, pairs, strictness)
-        found = _unique(groups) or _first_alike(groups)
+        found = _unique(groups) or _first_alike(groups) or _likeliest(graphs, pairs, strictness)
         pairs |= found
         strictness = 0 if found and strictness else strictness + (not found)
     return {graphs[0][i].key: graphs[1][j].key for i, j in pairs.items()}
 
 
 def paired_owners(reference: Recorded, candidate: Recorded, layers: Mapping[str, str]) -> dict[str, str]:
-    """Return the candidate's layer of each of the reference's layers with weights, by name.
+    """Return the candidate's layer of each of the reference's layers with weights, by name; of weights without a layer.
 
     Args:
         reference: The run held to be right.
@@ -95,10 +99,40 @@ def paired_owners(reference: Recorded, candidate: Recorded, layers: Mapping[str,
     """
     known = [(call.key, (layers[call.layer], call.number)) for call in reference.calls if call.layer in layers]
     pairs = pair_layers(reference, candidate, [*known, *same_names(reference, candidate)])
+    calls = [{call.key: call for call in each.calls} for each in (reference, candidate)]
     owners = dict[str, str]()
-    for (layer, _), (partner, _) in pairs.items():
-        _ = owners.setdefault(layer, partner)
+    for one, other in pairs.items():
+        for owner, partner in _owning(calls[0][one], calls[1][other]):
+            _ = owners.setdefault(owner, partner)
     return owners
+
+
+def _owning(call: Call, partner: Call) -> list[tuple[str, str]]:
+    """Return the names of two layers, or, where code gives its weights to a function, those of the weights."""
+    if not (is_function(call.layer) or is_function(partner.layer)):
+        return [(call.layer, partner.layer)]
+    ours, theirs = _whole_names(call), _whole_names(partner)
+    found = dict[str, str]()
+    for by_role in (True, False):
+        for name, shape in ours.items():
+            alike = [
+                other
+                for other, its in theirs.items()
+                if its == shape and other not in found.values() and (not by_role or _role(other) == _role(name))
+            ]
+            if name not in found and alike:
+                found[name] = alike[0]
+    return [*found.items()]
+
+
+def _whole_names(call: Call) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a call's weights, without ones."""
+    path = "" if is_function(call.layer) or not call.layer else f"{call.layer}."
+    return {f"{path}{role}": without_ones(shape) for role, shape in call.weights.items()}
+
+
+def _role(name: str) -> str:
+    return owner_of(name)[1]
 
 
 def check_map(layers: Mapping[str, str], reference: Iterable[Call], candidate: Iterable[Call]) -> None:
@@ -142,7 +176,49 @@ def _first_alike(groups: Iterable[_Groups]) -> dict[int, int]:
     return {}
 
 
-def _groups(graphs: tuple[list[_Node], list[_Node]], pairs: Mapping[int, int], strictness: int) -> list[_Groups]:
+def _likeliest(graphs: _Graphs, pairs: Mapping[int, int], strictness: int) -> dict[int, int]:
+    """Return the pair of nodes of one label that shares the most neighbours, or, where none does, the first pair.
+
+    A mistake in the forward's own code gives a layer other neighbours, so that it has no colour of the other network.
+    """
+    if strictness < _TAGGED:  # which part of a tensor is read counts for less than what is read
+        return {}
+    near = [_neighbours(graph, pairs, side) for side, graph in enumerate(graphs)]
+    readers = defaultdict[Hashable, list[int]](list)
+    for j, features in near[1].items():
+        for feature in features:
+            readers[graphs[1][j].labels[strictness], feature].append(j)
+    shared = Counter[tuple[int, int]]()
+    for i, features in near[0].items():
+        for feature in features:
+            shared.update((i, j) for j in readers[graphs[0][i].labels[strictness], feature])
+    sizes = [[len(node.before) + len(node.after) for node in graph] for graph in graphs]
+    likeness = lambda pair: shared[pair] / (sizes[0][pair[0]] + sizes[1][pair[1]])
+    if shared:
+        return dict([max(sorted(shared), key=likeness)])
+    alike = defaultdict[Hashable, list[int]](list), defaultdict[Hashable, list[int]](list)
+    for graph, unpaired, by_label in zip(graphs, near, alike, strict=True):
+        for i in unpaired:
+            by_label[graph[i].labels[strictness]].append(i)
+    return _first_alike([alike])
+
+
+def _neighbours(graph: list[_Node], pairs: Mapping[int, int], side: int) -> dict[int, set[Hashable]]:
+    """Return the neighbours that are paired, or are the network's inputs and outputs, of each node that is not."""
+    names = {(i, j)[side]: i for i, j in pairs.items()}
+    return {
+        i: {
+            (where, names[other] if other in names else tag if other >= len(graph) else other)
+            for where, edges in (("before", node.before), ("after", node.after))
+            for other, tag in edges
+            if other in names or not 0 <= other < len(graph)
+        }
+        for i, node in enumerate(graph)
+        if i not in names
+    }
+
+
+def _groups(graphs: _Graphs, pairs: Mapping[int, int], strictness: int) -> list[_Groups]:
     """Return the nodes without a partner by their colour: both directions together, then forward, then backward."""
     colours = [_colours(graph, pairs, side, strictness) for side, graph in enumerate(graphs)]
     taken = set(pairs), set(pairs.values())
@@ -160,7 +236,7 @@ def _groups(graphs: tuple[list[_Node], list[_Node]], pairs: Mapping[int, int], s
 def _colours(graph: list[_Node], pairs: Mapping[int, int], side: int, strictness: int) -> list[tuple[int, int]]:
     """Return each node's colours forward and backward; a pair has the same on both sides."""
     of_pair = {(i, j)[side]: hash(("pair", i)) for i, j in pairs.items()}
-    tagged = strictness == 0
+    tagged = strictness < _TAGGED
     forward, backward = dict[int, int](), dict[int, int]()
     for i, node in enumerate(graph):
         forward[i] = of_pair.get(i) or _hash(node.labels[strictness], node.before, forward, tagged)
@@ -232,16 +308,21 @@ def _labels(recorded: Recorded, call: Call) -> tuple[Hashable, ...]:
     largest = max(held, key=lambda shape: (len(shape), shape))
     output = without_ones(recorded.shape(call.outputs[0])[1:]) if call.outputs else ()
     group = _group(call)
-    labels = {"output": (group, held, output), "held": (group, held), "largest": (group, largest)}
-    return tuple({**labels, "channels": (group, largest[:1]), "group": group}[word] for word in _LABELS)
+    dilation = (
+        call.config.get("dilation") if math.prod(largest[2:]) > 1 else None
+    )  # all that tells ASPP's branches apart
+    labels = {"dilation": (group, held, output, repr(dilation)), "output": (group, held, output), "held": (group, held)}
+    labels |= {"largest": (group, largest), "channels": (group, largest[:1]), "group": group}
+    return tuple(labels[word] for word in _LABELS)
 
 
 def _held(call: Call) -> tuple[tuple[int, ...], ...]:
     return tuple(sorted(without_ones(shape) for shape in call.weights.values()))
 
 
-# The first of them with the tags of edges, and again without.
-_LABELS = ("output", "output", "held", "largest", "channels", "group")
+# The first two of them with the tags of edges, the others without.
+_LABELS = ("dilation", "output", "output", "held", "largest", "channels", "group")
+_TAGGED = 2
 
 
 def _group(call: Call) -> str:
@@ -252,4 +333,4 @@ def _group(call: Call) -> str:
         return "weighted"
     if call.kind.endswith("BatchNorm") or call.kind.startswith("BatchNorm"):
         return "BatchNorm"
-    return call.kind if call.kind in KINDS else "own"
+    return call.kind if "Norm" in call.kind or call.kind == "PReLU" else "own"

@@ -80,7 +80,7 @@ class GradientWatch:
             if len(outputs) == 1:
                 self._watch(entry, None, {"output 0": outputs[0]})
             else:
-                # Paddle 3.3 returns the last one's gradient for each part of a split, or ends in a SystemError.
+                # Paddle 3.3 raises a SystemError where it is asked for the gradient of a part of a split.
                 self._given += outputs
             cut = [_is_cut(tensor, self._backend.is_tracked(tensor)) for tensor in outputs]
             entry["detached"] = (*detached, *(f"output {i}" for i, each in enumerate(cut) if each))

@@ -84,6 +84,28 @@ def dtype_half():
 
 
 @row(
+    "gradients",
+    "each part's own",
+    "raises SystemError",
+    "torch.autograd.grad, paddle.grad with regard to the parts of a chunk; to what is cut into parts both work",
+    "`parity compare --gradients` asks for the gradient of what is cut",
+)
+def part_gradients():
+    x, cases = draw(2, 6), [(2,), (3,)]
+    right = {"each part's own": lambda n: [np.full((2, 6 // n), 2.0 + i) for i in range(n)]}
+
+    def ours(n):
+        parts = (T(x).requires_grad_() * 1).chunk(n, 1)
+        return torch.autograd.grad(sum((part * (2 + i)).sum() for i, part in enumerate(parts)), parts)
+
+    def theirs(n):
+        parts = paddle.chunk(P(x, stop_gradient=False) * 1, n, 1)
+        return paddle.grad(sum((part * (2 + i)).sum() for i, part in enumerate(parts)), parts)
+
+    return which(ours, cases, right), which(theirs, cases, right)
+
+
+@row(
     "memory",
     "shares it",
     "copies it",

@@ -72,6 +72,28 @@ def test_a_mistake_of_each_kind_is_flagged(kind):
     assert not found.text.startswith(("refused", "raised"))
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        next(row for row in ROWS if row.edits == edits_of(edit))
+        for edit in (
+            ("Inverted", "return x + y if self.residual else y", "return y"),  # blocks of one shape in a row
+            ("MobileBlock", "self.pwl(self.gate(self.dw(self.pw(x))))", "self.pwl(self.dw(self.gate(self.pw(x))))"),
+            ("ResidualUnit", "            x = paddle.add(inputs, x)", "            x = F.dropout(x, 0.0)"),
+        )
+    ],
+    ids=lambda row: row.name,
+)
+def test_where_the_data_flow_is_wrong_no_layer_loses_its_partner(row):
+    found = answer(row)
+    assert (found.flagged, found.layer, found.reason, found.besides) == (True, True, True, ()), found.text
+
+
+def test_branches_that_their_dilation_tells_apart_are_paired_by_it():
+    [row] = [row for row in ROWS if row.kind == "concatenation order" and row.network == "Segmentation"]
+    assert answer(row).besides == ()
+
+
 def test_an_answer_is_counted_for_what_it_says():
     found = answer(EPS)
     assert (found.flagged, found.layer, found.reason, found.besides) == (True, True, True, ())
