@@ -228,8 +228,11 @@ class _Search:
 
 
 def _is_mispaired(call: Call, partner: Call) -> bool:
-    """Return whether one of two calls moves numbers and the other computes: a place that they share by chance."""
-    return call.leaf and partner.leaf and (call.kind in MOVING) != (partner.kind in MOVING)
+    """Return whether two calls share a place by chance: one moves numbers and the other computes, or cuts in two."""
+    if not (call.leaf and partner.leaf):
+        return False
+    parts = moves_otherwise(call, partner) and len(call.outputs) != len(partner.outputs)
+    return parts or (call.kind in MOVING) != (partner.kind in MOVING)
 
 
 def _place(call: Call, source: str) -> str:

@@ -202,7 +202,8 @@ def reshaped(spot: Spot) -> Tries:
     part = spot.right
     if part.kind in MOVING and len(part.operands) == 1:
         made = replace(part, kind="reshape", moved=None, shape=spot.target.shape)
-        yield f"{called(part)} is a reshape to {spot.target.shape} in place of {part.kind} to {part.shape}", made
+        rather = part.shape if part.kind == "reshape" else f"a {part.kind} to {part.shape}"
+        yield f"{called(part)} is a reshape to {spot.target.shape} in place of {rather}", made
 
 
 def _fitted(target: Array, value: Array) -> float | None:

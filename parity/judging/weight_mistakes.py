@@ -65,7 +65,9 @@ def _of_variance(says: str, make: Callable[[Array], Array]) -> WeightMistake:
 
 WEIGHTS = (
     WeightMistake("is transposed", lambda a: _square(a, 0, 1) if a.ndim == 2 else None),
-    WeightMistake("has its inputs and outputs swapped", lambda a: _square(a, 0, 1) if a.ndim > 2 else None),
+    WeightMistake(
+        "has its inputs and outputs swapped: is transposed", lambda a: _square(a, 0, 1) if a.ndim > 2 else None
+    ),
     WeightMistake("has height and width swapped", lambda a: _square(a, 2, 3)),
     WeightMistake("has its kernels flipped", lambda a: a[..., ::-1, ::-1] if a.ndim == 4 else None),
     WeightMistake("has its kernels flipped along height", lambda a: a[..., ::-1, :] if a.ndim == 4 else None),
