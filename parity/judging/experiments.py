@@ -128,7 +128,8 @@ def _changed(
     config = partner.config if "kind" in settings else {**right.config, **settings}
     kept = {role: array for role, array in right.weights.items() if role not in weights}
     given = wide({role: array for role, array in weights.items() if array is not None})
-    wrong = replace(right, config=config, weights={**kept, **given}, narrow=is_narrow(partner, candidate))
+    narrow = is_narrow(partner, candidate) if settings else right.narrow
+    wrong = replace(right, config=config, weights={**kept, **given}, narrow=narrow)
     if "kind" not in settings:
         return wrong
     return replace(wrong, kind=str(settings["kind"]), moved=None, shape=candidate.shape(partner.outputs[0]))

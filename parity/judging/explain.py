@@ -23,6 +23,7 @@ from parity.numerics.distance import Distance
 from parity.tracing.replay import Replay
 from parity.tracing.trace import Call, Trace
 
+_FORWARD = "the forward code of"
 States = tuple[Mapping[str, Array], Mapping[str, Array]]
 
 
@@ -129,6 +130,7 @@ def _proof(call: Call, partner: Call | None, found: _Differences, experiments: E
 
 def _add_glue(reasons: dict[str, str], experiments: Experiments) -> None:
     """Add to the reasons what is wrong between calls; a new one only where it is proved."""
+    added = dict[str, list[str]]()
     for glue in experiments.glue():
         within = [name for name in reasons if name == glue.owner or is_within(glue.owner, name)]
         if glue.before in reasons:
@@ -136,9 +138,13 @@ def _add_glue(reasons: dict[str, str], experiments: Experiments) -> None:
         if within:
             name = max(within, key=len)
             place = "" if name in (glue.owner, glue.before) else f"{glue.owner}: "
-            reasons[name] = f"{reasons[name]}; {place}{glue.words}"
+            added.setdefault(name, []).append(f"{place}{glue.words}")
         elif glue.proved:
             reasons[glue.owner] = glue.words
+    for name, words in added.items():
+        first, _, rest = reasons[name].partition("; ")  # the calls that only one of the two makes are told last
+        told = [first, *words, rest] if first.startswith(_FORWARD) else [reasons[name], *words]
+        reasons[name] = "; ".join(filter(None, told))
 
 
 def _differs(call: Call, reference: Trace, replayed: Replay, judged: Mapping[tuple[str, int], Layer]) -> bool:
@@ -179,7 +185,7 @@ def _forward(layer: str, kind: str, comparison: Comparison, replayed: Replay) ->
     )
     calls = "what it calls is right" if compared else "nothing it calls was compared"
     name = f"{layer or 'the network'}{f' ({kind})' if kind else ''}"
-    return "; ".join([f"the forward code of {name} differs, {calls}", *unmatched[:4]])
+    return "; ".join([f"{_FORWARD} {name} differs, {calls}", *unmatched[:4]])
 
 
 def _differences(
