@@ -130,13 +130,17 @@ def _proof(call: Call, partner: Call | None, found: _Differences, experiments: E
 
 def _add_glue(reasons: dict[str, str], experiments: Experiments) -> None:
     """Add to the reasons what is wrong between calls; a new one only where it is proved."""
-    added = dict[str, list[str]]()
+    added, inner, around = dict[str, list[str]](), dict[str, list[str]](), set[str]()
     for glue in experiments.glue():
         within = [name for name in reasons if name == glue.owner or is_within(glue.owner, name)]
         if glue.before in reasons:
             within = [glue.before]
         if within:
             name = max(within, key=len)
+            if glue.proved and is_within(glue.owner, name) and reasons[name].startswith(_FORWARD):
+                inner.setdefault(glue.owner, []).append(glue.words)  # it is the code of a layer within
+                around.add(name)
+                continue
             place = "" if name in (glue.owner, glue.before) else f"{glue.owner}: "
             added.setdefault(name, []).append(f"{place}{glue.words}")
         elif glue.proved:
@@ -145,6 +149,9 @@ def _add_glue(reasons: dict[str, str], experiments: Experiments) -> None:
         first, _, rest = reasons[name].partition("; ")  # the calls that only one of the two makes are told last
         told = [first, *words, rest] if first.startswith(_FORWARD) else [reasons[name], *words]
         reasons[name] = "; ".join(filter(None, told))
+    for name in around - added.keys():
+        del reasons[name]
+    reasons |= {name: "; ".join(words) for name, words in inner.items()}
 
 
 def _differs(call: Call, reference: Trace, replayed: Replay, judged: Mapping[tuple[str, int], Layer]) -> bool:

@@ -75,6 +75,7 @@ class _Search:
         pairs = [pair for pair in pairs if pair[0].layer in agreeing or not _is_mispaired(*pair)]
         self.trials, self.pairs, self.agreeing, self.explained = trials, pairs, agreeing, explained
         self.paired = {other.key for _, other in pairs}
+        self.given = {one.layer: [*zip(one.inputs, other.inputs, strict=False)] for one, other in pairs if not one.leaf}
         self.ends = {a: b for one, other in pairs for a, b in zip(one.outputs, other.outputs, strict=False)}
         self.known = {name for _, other in pairs for name in other.outputs}
         self.partners, self.back = dict[str, str](), dict[str, str]()
@@ -102,7 +103,7 @@ class _Search:
                 owner = caller_of(call.layer) if inner else call.layer
                 glue = self._misread(call, partner, ends)
                 if glue is not None:
-                    found.append(replace(glue, owner=owner, before=call.layer if inner else ""))
+                    found.append(replace(glue, owner=self._whose(owner, glue), before=call.layer if inner else ""))
             self._pair(call.outputs, partner.outputs, last=not inner)
         return [replace(glue, actual=self.back.get(glue.actual, "")) for glue in found]
 
@@ -124,6 +125,12 @@ class _Search:
         for one, other in zip(expected, actual, strict=False):
             self.partners[one] = other if last else self.partners.get(one, other)
             _ = self.back.setdefault(other, one)
+
+    def _whose(self, owner: str, glue: Glue) -> str:
+        """Return the layer whose code is wrong: where it was given the wrong tensor, the one that calls it."""
+        while owner and (glue.expected, glue.actual) in self.given.get(owner, ()):
+            owner = caller_of(owner)
+        return owner
 
     def _is_harmless(self, layer: str) -> bool:
         """Return whether a layer agrees, or one around it: then what its calls read makes no difference."""
