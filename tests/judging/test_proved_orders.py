@@ -236,3 +236,44 @@ def test_nan_of_no_variance_blames_what_makes_it():
     with torch.no_grad():
         wrong.bn.running_var[:4] = -1
     assert list(compared((right, wrong))) == ["bn"]
+
+
+class Outer(nn.Module):
+    """Blocks in a Sequential, in which only the code of one is wrong."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.first, self.body = nn.Conv2d(3, 8, 1), nn.Sequential(block, nn.Conv2d(8, 8, 1))
+
+    def forward(self, x):
+        return self.body(self.given(self.first(x)))
+
+    def given(self, x):
+        return x
+
+
+class Inner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return TF.relu(self.bn(self.conv(x)))
+
+
+class BareInner(Inner):
+    def forward(self, x):
+        return TF.relu(self.conv(x))
+
+
+class ScaledOuter(Outer):
+    def given(self, x):
+        return x * 2
+
+
+def test_whose_code_is_wrong():
+    """A block whose own call leaves something out is blamed; one that is given another tensor is not: its caller is."""
+    assert list(compared((filled(Outer(Inner())), filled(Outer(BareInner()))))) == ["body.0"]
+    found = compared((filled(Outer(Inner())), filled(ScaledOuter(Inner()))))
+    assert list(found) == [""]
+    assert "between first and body.0.conv: mul() (Mul by 2) is applied" in found[""]
