@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from parity.layers import Config
-from parity.numerics import kernels
+from parity.numerics import dropout, kernels
 from parity.numerics.arrays import Array
 
 Weights = Mapping[str, Array]
@@ -77,9 +77,31 @@ _POINTWISE: dict[str, Callable[[Array, Config], Array]] = {
     "Hardtanh": lambda x, c: np.clip(x, c.get("min_val", -1.0), c.get("max_val", 1.0)),
     "Softmax": lambda x, c: _softmax(x, c["dim"]),
     "LogSoftmax": lambda x, c: np.log(_softmax(x, c["dim"])),
-    "Dropout": lambda x, c: x * (1 - c["p"]) if c.get("mode") == "downscale_in_infer" else x,
 }
-_POINTWISE |= dict.fromkeys(("Dropout2d", "Dropout3d", "AlphaDropout"), _POINTWISE["Dropout"])
+
+
+def _dropout(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
+    """Compute dropout, in training by the fixed masks of every run."""
+    (x,) = inputs
+    p, downscales = config["p"], config.get("mode") == "downscale_in_infer"
+    if not config.get("training"):
+        return x * (1 - p) if downscales else x
+    return x * dropout.factor(dropout.mask(x.shape, p, _axes(config)), p, not downscales)
+
+
+def _axes(config: Config) -> list[int] | None:
+    axes = config.get("axis")
+    return [axes] if isinstance(axes, int) else axes
+
+
+def _channel_dropout(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
+    return _dropout({**config, "axis": [0, 1]}, weights, inputs)
+
+
+def _alpha_dropout(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
+    (x,) = inputs
+    scale, shift = dropout.alpha(dropout.mask(x.shape, config["p"]), config["p"])
+    return x * scale + shift if config.get("training") else x
 
 
 def _pads(config: Config, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
@@ -160,7 +182,8 @@ def _normalised(x: Array, axes: tuple[int, ...], eps: float) -> Array:
 
 def _batch_norm(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
     (x,) = inputs
-    held = "running_mean" in weights and config.get("track_running_stats", True) and not config.get("training")
+    of_batch = config.get("training") and not config.get("use_global_stats")
+    held = "running_mean" in weights and config.get("track_running_stats", True) and not of_batch
     if not held:
         return _affine(_normalised(x, (0, *range(2, x.ndim)), config["eps"]), weights, 1)
     ones = np.ones_like(weights["running_mean"])
@@ -283,6 +306,9 @@ def _of_two(function: Callable[[Array, Array, float], Array]) -> Rule:
 
 RULES: dict[str, Rule] = {
     **{kind: _pointwise(function) for kind, function in _POINTWISE.items()},
+    "Dropout": _dropout,
+    **dict.fromkeys(("Dropout2d", "Dropout3d"), _channel_dropout),
+    "AlphaDropout": _alpha_dropout,
     **dict.fromkeys(("Conv1d", "Conv2d", "Conv3d"), _convolution),
     **dict.fromkeys(("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"), _transposed_convolution),
     "Linear": _linear,
