@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from parity.functions import caller_of, commutes
 from parity.judging.bounds import allowance
 from parity.judging.comparison import PASSES, Comparison
-from parity.judging.expressions import Expression, by_layer, leaf, node, producers, wide
+from parity.judging.expressions import Expression, by_layer, changed, leaf, left_out, node, producers, wide
 from parity.judging.mistakes import MISTAKES, Spot
 from parity.judging.rules import NotComputedError
 from parity.numerics.arrays import Array, same_but_ones
@@ -34,12 +34,21 @@ _PER_ELEMENT = 8  # an element costs numpy about as much as so many products of 
 
 @dataclass(frozen=True)
 class Glue:
-    """A mistake between calls: the layer whose code it is in, the call before which it shows, and what it is."""
+    """A mistake between calls.
+
+    Attributes:
+        owner: The layer whose code it is in.
+        before: The call before which it shows.
+        words: What it is.
+        proved: Whether an experiment shows it.
+        missing: The dropout, a layer, that is not called; else "".
+    """
 
     owner: str
     before: str
     words: str
     proved: bool
+    missing: str = ""
 
 
 class Experiments:
@@ -107,7 +116,7 @@ class Experiments:
         read = self._reader(dict(zip(call.inputs, partner.inputs, strict=False)))
         if self._reproduces(right, target, read, partner, call.layer) is not None:
             return ""
-        wrong = _changed(right, partner, settings, weights)
+        wrong = changed(right, partner, settings, weights)
         if settings or weights:
             gap = self._reproduces(wrong, target, read, partner, f"{call.layer}: what is known")
             if gap is not None:
@@ -169,15 +178,15 @@ class Experiments:
         partner: Call,
         ends: tuple[Sequence[str], Sequence[str]],
         partners: Mapping[str, str],
-    ) -> tuple[str, bool] | None:
-        """Return what a call reads, or a layer returns, in place of the right tensor, and whether it is proved."""
+    ) -> tuple[str, bool, str] | None:
+        """Return what a call reads, or a layer returns, in place of the right tensor, as `Glue` has the words on."""
         mapped = [partners.get(name) for name in ends[0]]
         if mapped == list(ends[1]) or (commutes(call.layer) and set(mapped) == set(ends[1])):
             return None
         if None not in mapped and sorted(map(str, mapped)) == sorted(ends[1]) and len(set(mapped)) > 1:
             order = ", ".join(self._source(self.candidate, 1, name) for name in ends[1])
             words = f"{call.layer} takes its operands in another order: {order}"
-            return f"{words} (proved: so {self._outcome(Distance(0.0))})", True
+            return f"{words} (proved: so {self._outcome(Distance(0.0))})", True, ""
         for expected, actual in zip(*ends, strict=True):
             if partners.get(expected) != actual and (words := self._other(call, partner, expected, actual, partners)):
                 return words
@@ -185,7 +194,7 @@ class Experiments:
 
     def _other(
         self, call: Call, partner: Call, expected: str, actual: str, partners: Mapping[str, str]
-    ) -> tuple[str, bool] | None:
+    ) -> tuple[str, bool, str] | None:
         if (expected, actual) in self.seen:
             return None
         self.seen.add((expected, actual))
@@ -208,11 +217,12 @@ class Experiments:
             if found is not None:
                 # What only the reference calls is behind what both do.
                 source = reads[0] if right.tensor or actual not in partners.values() else reads[1]
-                return f"{_place(call, source)}: {found[0]} (proved: so {self._outcome(found[1])})", True
+                words = f"{_place(call, source)}: {found[0]} (proved: so {self._outcome(found[1])})"
+                return words, True, left_out(right, found[2])
         if reads[0] == reads[1]:
             return None
         words = f"{self.names[1]} has the output of {reads[1]} there, {self.names[0]} that of {reads[0]}"
-        return f"{_place(call, reads[0])}: {words}", False
+        return f"{_place(call, reads[0])}: {words}", False, ""
 
     def _has_no_effect(
         self, call: Call, partner: Call, partners: Mapping[str, str], read: Callable[[Expression], Array]
@@ -226,14 +236,14 @@ class Experiments:
         whole = node(call, self.reference, known, wide(self.weights.get(call.layer, {})))
         return self._reproduces(whole, target, read, partner, call.layer) is not None
 
-    def _first(self, spot: Spot, partner: Call, layer: str) -> tuple[str, Distance] | None:
-        """Return the first mistake that gives the target, and how near."""
+    def _first(self, spot: Spot, partner: Call, layer: str) -> tuple[str, Distance, Expression] | None:
+        """Return the first mistake that gives the target, how near, and its expression."""
         for mistake in MISTAKES:
             try:
                 for words, wrong in mistake(spot):
                     gap = self._reproduces(wrong, spot.target, spot.read, partner, f"{layer}: {words}")
                     if gap is not None:
-                        return words, gap
+                        return words, gap, wrong
             except (NotComputedError, ValueError, IndexError):  # numpy's, for shapes on which the mistake means nothing
                 continue
         return None
@@ -374,16 +384,6 @@ def _place(call: Call, source: str) -> str:
 
 def _is_glue(call: Call) -> bool:
     return "in_channels" not in call.config and "in_features" not in call.config
-
-
-def _changed(
-    right: Expression, partner: Call, settings: Mapping[str, object], weights: Mapping[str, Array | None]
-) -> Expression:
-    """Return a call with the candidate's settings and weights where these differ."""
-    config = partner.config if "kind" in settings else {**right.config, **settings}
-    kept = {role: array for role, array in right.weights.items() if role not in weights}
-    given = wide({role: array for role, array in weights.items() if array is not None})
-    return replace(right, kind=str(settings.get("kind", right.kind)), config=config, weights={**kept, **given})
 
 
 def _with(changes: Mapping[str, object], weights: Mapping[str, Array | None]) -> str:

@@ -15,12 +15,14 @@ from parity.judging.experiments import Experiments, OnTry
 from parity.judging.mistakes import recognised
 from parity.judging.notes import describe_settings
 from parity.judging.statistics import AFTER, amplification, amplified, trains
-from parity.layers import KINDS, differing_settings, is_weighted
+from parity.judging.updates import shown_update
+from parity.layers import KINDS, differing_settings, is_weighted, known
 from parity.numerics.arrays import Array, same_bits, same_but_ones
 from parity.numerics.distance import Distance
 from parity.tracing.replay import Replay
 from parity.tracing.trace import Call, Trace
 
+_FORWARD = "the forward code of"
 States = tuple[Mapping[str, Array], Mapping[str, Array]]
 
 
@@ -68,7 +70,9 @@ def with_culprits(
     judged = {(layer.layer, layer.call): layer for layer in comparison.layers}
     unplayed = lambda call: call.key not in replayed and experiments.differs(call, partners.get(call.key))
     calls = reference.calls if replayed else []
-    differing = [call for call in calls if _differs(call, reference, replayed, judged) or unplayed(call)]
+    switched = lambda call: trains(reference) and _is_switched(call, partners.get(call.key))
+    differs = lambda call: switched(call) or _differs(call, reference, replayed, judged) or unplayed(call)
+    differing = [call for call in calls if differs(call)]
     reasons: dict[str, str] = {}
     for call in differing:
         if not call.leaf and any(is_within(other.layer, call.layer) for other in differing):
@@ -81,14 +85,22 @@ def with_culprits(
             differences = [_forward(call.layer, call.kind, comparison, replayed)]
         if call.layer not in reasons:
             words = "; ".join(differences) or _unknown(call, result, judged)
-            reasons[call.layer] = words + _proof(call, partners.get(call.key), found, experiments)
+            update = ""
+            if not found.settings.keys() & {"training", "use_global_stats"}:  # which explain the statistics too
+                update = _update(call, partners.get(call.key), reference, candidate, comparison.names)
+            reasons[call.layer] = words + _proof(call, partners.get(call.key), found, experiments) + update
     for layer in comparison.layers:  # what a float64 replay does not show
         if layer.verdict == "different" and layer.reason.endswith(SAME_OUTPUT):
             _ = reasons.setdefault(layer.layer, layer.reason)
-        elif layer.verdict == "different" and AFTER in layer.reason and layer.inputs_agree:
-            call = next(call for call in reference.calls if call.key == (layer.layer, layer.call))
-            found = _differences(call, partners.get(call.key), reference, comparison.names, states)
-            _ = reasons.setdefault(layer.layer, "; ".join(found.sentences) or layer.reason)
+    for call in reference.calls:
+        partner, layer = partners.get(call.key), judged.get(call.key)
+        if layer is None or partner is None or not call.statistics or layer.verdict != "different":
+            continue
+        update = "" if layer.layer in reasons else _update(call, partner, reference, candidate, comparison.names)
+        if update or (AFTER in layer.reason and layer.inputs_agree):
+            found = _differences(call, partner, reference, comparison.names, states)
+            reason = layer.reason if AFTER in layer.reason else "its statistics differ after this step"
+            _ = reasons.setdefault(layer.layer, ("; ".join(found.sentences) or reason) + update)
     for layer in comparison.layers:
         if layer.verdict == "precision" or (layer.verdict == "invalid" and not reasons):
             _ = reasons.setdefault(layer.layer, layer.reason)
@@ -120,12 +132,23 @@ def _proof(call: Call, partner: Call | None, found: _Differences, experiments: E
     """Return what an experiment adds to a reason: the proof of what is known, or a mistake that was guessed."""
     if partner is None or not (call.leaf and partner.leaf and found.known):
         return ""
-    return experiments.shown(call, partner, found.settings, found.weights)
+    settings = {word: found.settings[word] for word in found.settings if word != "momentum"}  # no output shows it
+    return experiments.shown(call, partner, settings, found.weights)
+
+
+def _update(call: Call, partner: Call | None, reference: Trace, candidate: Trace, names: tuple[str, str]) -> str:
+    """Return what an experiment shows of the statistics that a call updates."""
+    if partner is None or not (call.statistics and partner.statistics):
+        return ""
+    return shown_update((reference, call), (candidate, partner), names)
 
 
 def _add_glue(reasons: dict[str, str], experiments: Experiments) -> None:
     """Add to the reasons what is wrong between calls; a new one only where it is proved."""
-    for glue in experiments.glue():
+    glues, generic = experiments.glue(), dict(reasons)
+    for glue in glues:
+        if glue.missing:
+            continue
         within = [name for name in reasons if name == glue.owner or is_within(glue.owner, name)]
         if glue.before in reasons:
             within = [glue.before]
@@ -135,6 +158,11 @@ def _add_glue(reasons: dict[str, str], experiments: Experiments) -> None:
             reasons[name] = f"{reasons[name]}; {place}{glue.words}"
         elif glue.proved:
             reasons[glue.owner] = glue.words
+    for glue in (glue for glue in glues if glue.missing):
+        for name in [name for name in reasons if name == glue.owner or is_within(glue.owner, name)]:
+            if reasons[name] == generic.get(name) and reasons[name].startswith(_FORWARD):
+                del reasons[name]  # of its code no more than this is known
+        reasons[glue.missing] = glue.words
 
 
 def _differs(call: Call, reference: Trace, replayed: Replay, judged: Mapping[tuple[str, int], Layer]) -> bool:
@@ -151,6 +179,13 @@ def _differs(call: Call, reference: Trace, replayed: Replay, judged: Mapping[tup
     grown *= amplified(reference, call).own if call.leaf else max(amplification(reference)[0].values())
     elements = math.prod(reference.shape(call.outputs[0])) if call.outputs else 1
     return not result.relative <= allowance(grown, result.peak, elements)
+
+
+def _is_switched(call: Call, partner: Call | None) -> bool:
+    """Return whether one of two layers that compute otherwise in training is in evaluation mode: by the code around."""
+    if partner is None or not all(each.leaf and known(each.kind).training for each in (call, partner)):
+        return False
+    return bool(call.config.get("training")) != bool(partner.config.get("training"))
 
 
 def _unknown(call: Call, result: Distance | str | None, judged: Mapping[tuple[str, int], Layer]) -> str:
@@ -175,7 +210,7 @@ def _forward(layer: str, kind: str, comparison: Comparison, replayed: Replay) ->
     )
     calls = "what it calls is right" if compared else "nothing it calls was compared"
     name = f"{layer or 'the network'}{f' ({kind})' if kind else ''}"
-    return "; ".join([f"the forward code of {name} differs, {calls}", *unmatched[:4]])
+    return "; ".join([f"{_FORWARD} {name} differs, {calls}", *unmatched[:4]])
 
 
 def _differences(

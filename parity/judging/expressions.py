@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from parity.functions import is_function
 from parity.judging.rules import RULES, NotComputedError
 from parity.layers import Config, is_weighted, known
 from parity.numerics.arrays import Array
@@ -90,6 +91,10 @@ class Expression:
             return math.prod(self.shape)
         return math.prod(self.shape) * max(1, self.terms) + sum(operand.cost() for operand in self.operands)
 
+    def parts(self) -> list[Expression]:
+        """Return all its calls, outermost first."""
+        return [] if self.tensor else [self, *(part for operand in self.operands for part in operand.parts())]
+
     def rewritten(
         self, rule: Callable[[Expression], Iterator[tuple[str, Expression]]]
     ) -> Iterator[tuple[str, Expression]]:
@@ -142,3 +147,20 @@ def by_layer(weights: Mapping[str, Array]) -> dict[str, Mapping[str, Array]]:
 def wide(weights: Mapping[str, Array]) -> dict[str, Array]:
     """Return weights in float64, by the same names."""
     return {role: array.astype(np.float64) for role, array in weights.items()}
+
+
+def changed(
+    right: Expression, partner: Call, settings: Mapping[str, object], weights: Mapping[str, Array | None]
+) -> Expression:
+    """Return a call with the candidate's settings and weights where these differ."""
+    config = partner.config if "kind" in settings else {**right.config, **settings}
+    kept = {role: array for role, array in right.weights.items() if role not in weights}
+    given = wide({role: array for role, array in weights.items() if array is not None})
+    return replace(right, kind=str(settings.get("kind", right.kind)), config=config, weights={**kept, **given})
+
+
+def left_out(right: Expression, wrong: Expression) -> str:
+    """Return the one layer of a right expression that is a dropout, and that a wrong one lacks; else ""."""
+    lost = [part for part in right.parts() if part.name not in {other.name for other in wrong.parts()}]
+    dropouts = [part.name for part in lost if known(part.kind).like == "Identity" and not is_function(part.name)]
+    return dropouts[0] if len(lost) == len(dropouts) == 1 else ""
