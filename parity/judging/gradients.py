@@ -144,6 +144,8 @@ class _Walk:
         layer, number = call.key
         while (layer, number) not in self.partners and layer and self.side:
             layer, number = caller_of(layer), 0
+        if not layer:  # the network's own code: the call says more
+            layer, number = call.key
         return self.partners[layer, number][0].key if (layer, number) in self.partners else call.key
 
     def _is_mine(self, key: Key, label: str) -> bool:
