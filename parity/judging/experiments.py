@@ -363,7 +363,11 @@ class Experiments:
         return call.layer + (f" (call {call.number})" if call.number else "") if call is not None else "the input"
 
     def _outcome(self, gap: Distance) -> str:
-        return f"{self.names[0]} reproduces {self.names[1]} to {gap.relative:.1g}"
+        return self.outcome(gap.relative)
+
+    def outcome(self, gap: float) -> str:
+        """Return what an experiment gives, in words."""
+        return f"{self.names[0]} reproduces {self.names[1]} to {gap:.1g}"
 
 
 def _shows_something(target: Array) -> bool:

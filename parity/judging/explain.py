@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from parity.functions import caller_of
+from parity.judging.backward import BackwardExperiments
 from parity.judging.bounds import allowance, growth
-from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
+from parity.judging.comparison import PASSES, SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
 from parity.judging.experiments import Experiments, OnTry
 from parity.judging.mistakes import recognised
 from parity.judging.notes import describe_settings
@@ -115,8 +116,30 @@ def with_culprits(
     names = comparison.partners
     aside = lambda layer: f"({names[layer]} in the candidate) " if names.get(layer, layer) != layer else ""
     culprits = tuple(Culprit(layer, aside(layer) + reason) for layer, reason in reasons.items())
-    gradients = () if comparison.gradients is None else comparison.gradients.culprits
+    gradients = _backward(comparison, (reference, candidate), experiments, states)
     return dataclasses.replace(comparison, culprits=(*culprits, *gradients))
+
+
+def _backward(
+    comparison: Comparison, traces: tuple[Trace, Trace], experiments: Experiments, states: States | None
+) -> tuple[Culprit, ...]:
+    """Return the culprits of the backward pass, each with its proof where there is one."""
+    if comparison.gradients is None:
+        return ()
+    agree = all(layer.verdict in PASSES for layer in comparison.layers)
+    tests = BackwardExperiments(traces, experiments.pairs, states and states[0], experiments.work, agree)
+    layers, culprits = {call.layer for call in traces[0].calls}, list[Culprit]()
+    for culprit in comparison.gradients.culprits:
+        shown = tests.of_layer(culprit.layer) if "(proved" not in culprit.explanation else None
+        if shown is not None:
+            where, result = ", ".join(shown.layers), f"{experiments.outcome(shown.gap)})"
+            proof = f"; {where} {shown.words} (proved: so {result}"
+            if shown.is_cut:
+                proof = f" (proved: with the gradient through {where} taken as zero {result}"
+            layer = culprit.layer if culprit.layer in layers else shown.layers[0]
+            culprit = Culprit(layer, culprit.explanation + proof)
+        culprits.append(culprit)
+    return tuple(culprits)
 
 
 def _of_divergence(call: Call, where: str, found: _Differences, comparison: Comparison, replayed: Replay) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from parity.functions import commutes
-from parity.judging.comparison import PASSES, Culprit
+from parity.judging.comparison import PASSES, Culprit, names_of
 from parity.judging.tensors import Reach, TensorResult
 from parity.numerics.distance import root_mean_square
 from parity.tracing.trace import Call, Trace
@@ -122,14 +122,27 @@ class Found:
         for side, layers in enumerate(self.frozen):
             word = _FROZEN.get(str(self.traces[side].manifest.get("framework")), "not trained")
             where = f"frozen in the {ROLES[side]} ({word}), trained in the {ROLES[1 - side]}"
-            made = [Culprit(layer, f"{', '.join(labels)} {where}") for layer, labels in layers.items()]
+            proof = self._proof_of_frozen(layers)
+            made = [Culprit(layer, f"{', '.join(labels)} {where}{proof}") for layer, labels in layers.items()]
             if len(made) > LISTED:
-                first, *others = made
+                others = made[1:]
                 more = f", and so are those of {', '.join(each.layer for each in others[:LISTED])}"
                 more += f" and {len(others) - LISTED} more layers" if len(others) > LISTED else ""
-                made = [replace(first, explanation=first.explanation + more)]
+                first = made[0].explanation.removesuffix(proof)
+                made = [Culprit(made[0].layer, first + more + proof)]
             culprits += made
         return culprits
+
+    def _proof_of_frozen(self, layers: Mapping[str, object]) -> str:
+        """Return that freezing explains all: every other gradient agrees, or every other one of these layers."""
+        ours = {key: result for key, result in self.results.items() if key[0][0] in layers}
+        for results in (self.results, ours):
+            if results and all(result.verdict in PASSES for result in results.values()):
+                first, second = names_of(self.traces[0].manifest, self.traces[1].manifest)
+                gap = max(result.gap.relative for result in results.values())
+                count = f"{len(results)} other gradient{'s' if len(results) > 1 else ''}"
+                return f" (proved: with it frozen {first} reproduces {count} of {second} to {gap:.1g})"
+        return ""
 
 
 class _Other:

@@ -118,7 +118,8 @@ def _pads(config: Config, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
     return tuple((number, number) for number in padding)
 
 
-def _frame(config: Config, sizes: Sequence[int]) -> kernels.Frame:
+def frame_of(config: Config, sizes: Sequence[int]) -> kernels.Frame:
+    """Return the windows of a convolution or a pooling over an input of these sizes."""
     kernel = config["kernel_size"]
     dilations = config.get("dilation", [1] * len(kernel))
     pads = _pads(config, sizes)
@@ -140,7 +141,7 @@ def _convolution(config: Config, weights: Weights, inputs: Sequence[Array]) -> A
         config = {**config, "padding": "valid"}
     weight = weights["weight"]
     config = {**config, "kernel_size": list(weight.shape[2:])}
-    return kernels.convolution(x, weight, weights.get("bias"), _frame(config, x.shape[2:]), config.get("groups", 1))
+    return kernels.convolution(x, weight, weights.get("bias"), frame_of(config, x.shape[2:]), config.get("groups", 1))
 
 
 def _transposed_convolution(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
@@ -211,7 +212,7 @@ def _layer_norm(config: Config, weights: Weights, inputs: Sequence[Array]) -> Ar
 
 def _pool(config: Config, inputs: Sequence[Array], largest: bool) -> Array:
     (x,) = inputs
-    frame = _frame(config, x.shape[2:])
+    frame = frame_of(config, x.shape[2:])
     if largest:
         return kernels.max_pool(x, frame)
     if divisor := config.get("divisor_override"):
@@ -230,28 +231,34 @@ def _adaptive_pool(config: Config, inputs: Sequence[Array], reduced: Callable[..
     return x
 
 
-def _upsample(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
-    (x,) = inputs
+def resizing(config: Config, shape: Sequence[int]) -> list[tuple[int, Array]]:
+    """Return by which matrix an interpolation multiplies each axis of an input of this shape."""
     mode, size, factors = config.get("mode", "nearest"), config.get("size"), config.get("scale_factor")
-    axes = x.ndim - 2
+    axes, matrices = len(shape) - 2, list[tuple[int, Array]]()
     factors = [factors] * axes if isinstance(factors, (int, float)) else factors
     if not size:
         if not factors:
             raise NotComputedError
-        size = [math.floor(n * f) for n, f in zip(x.shape[2:], factors, strict=True)]
+        size = [math.floor(n * f) for n, f in zip(shape[2:], factors, strict=True)]
     size = [size] * axes if isinstance(size, int) else size
     linear = mode in ("linear", "bilinear", "trilinear")
     places = "align_corners" if config.get("align_corners") else "half_pixel"
     if mode == "nearest" or (linear and config.get("align_mode") == 1 and places == "half_pixel"):
         places = "asymmetric"
     for axis, new in enumerate(size, 2):
-        old = x.shape[axis]
-        scale = factors[axis - 2] if factors else new / old
-        at = kernels.places(old, new, scale, places)
+        old = shape[axis]
+        at = kernels.places(old, new, factors[axis - 2] if factors else new / old, places)
         if linear:
             at = np.maximum(at, 0)
         kind = "linear" if linear else {"bicubic": "cubic"}.get(mode, mode)
-        x = kernels.resized(x, axis, kernels.interpolation(old, at, kind, nearest="floor"))
+        matrices.append((axis, kernels.interpolation(old, at, kind, nearest="floor")))
+    return matrices
+
+
+def _upsample(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
+    (x,) = inputs
+    for axis, matrix in resizing(config, x.shape):
+        x = kernels.resized(x, axis, matrix)
     return x
 
 
