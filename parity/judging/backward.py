@@ -3,8 +3,7 @@
 The gradient of a tensor is the sum of what the calls that read it pass back. Each term is computed by our own
 arithmetic (`judging.derivatives`) of recorded tensors and of the recorded gradient behind it. Unchanged, the terms must
 give what the reference recorded, and, of the candidate's tensors, must not give what the candidate has. A mistake is
-proved if with it, in one term or in all of them, they do. A new one is a line in MISTAKES, one in docs/contract.md, and
-a test in tests/judging/test_proved_gradients.py.
+proved if with it, in one term or in all of them, they do.
 """
 
 from __future__ import annotations
@@ -12,16 +11,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from parity.judging.backward_mistakes import BACKWARD_MISTAKES, Term
 from parity.judging.bounds import allowance
 from parity.judging.comparison import is_within
-from parity.judging.derivatives import SLOPES, Passing
+from parity.judging.derivatives import Passing
 from parity.judging.expressions import by_layer, wide
+from parity.judging.gradient_pairs import Readers
 from parity.judging.rules import NotComputedError
+from parity.layers import is_weighted
 from parity.numerics.arrays import Array, same_but_ones
 from parity.numerics.distance import distance
 from parity.numerics.fixed_random import projection
@@ -32,112 +34,22 @@ _TERMS = 8  # of one sum
 
 
 @dataclass(frozen=True)
-class Term:
-    """What one call passes back, and what it should be for the sum to come out.
-
-    Attributes:
-        right: By the rules.
-        wanted: The rest of the candidate's gradient, without the other terms.
-        passing: The call with its tensors; None for a whole sum.
-    """
-
-    right: Array
-    wanted: Array
-    passing: Passing | None
-
-    @property
-    def incoming(self) -> Array | None:
-        """Return the gradient behind the call, in the shape of its input; None where the shapes differ."""
-        gradient = None if self.passing is None else self.passing.gradient
-        return gradient.reshape(self.right.shape) if gradient is not None and gradient.size == self.right.size else None
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A wrong backward.
-
-    Attributes:
-        says: What it does, with {} for its number.
-        make: Returns what is passed back, and the number, or None where it does not apply.
-    """
-
-    says: str
-    make: Callable[[Term], tuple[Array | None, float]]
-
-
-def _fitted(wanted: Array, value: Array | None) -> tuple[Array | None, float]:
-    """Return an array times the factor that brings it nearest to another."""
-    square = 0.0 if value is None else float(np.vdot(value, value))
-    if value is None or not square or value.size < _TERMS:
-        return None, 0.0
-    factor = float(np.vdot(value, wanted)) / square
-    return value * factor, factor
-
-
-def _clipped(term: Term) -> tuple[Array | None, float]:
-    limit = float(np.abs(term.wanted).max())
-    return (np.clip(term.right, -limit, limit), limit) if limit < np.abs(term.right).max() else (None, 0.0)
-
-
-def _applied(function: Callable[[Array], Array], to: str = "right") -> Callable[[Term], tuple[Array | None, float]]:
-    def make(term: Term) -> tuple[Array | None, float]:
-        value = getattr(term, to)
-        return (None, 0.0) if value is None else (function(value), 0.0)
-
-    return make
-
-
-def _slope(kind: str) -> Callable[[Term], tuple[Array | None, float]]:
-    def make(term: Term) -> tuple[Array | None, float]:
-        call, incoming = term.passing, term.incoming
-        if call is None or incoming is None or call.kind not in SLOPES or call.kind == kind:
-            return None, 0.0
-        return incoming * SLOPES[kind](call.x, {}), 0.0
-
-    return make
-
-
-def _of_constants(term: Term) -> tuple[Array | None, float]:
-    """Return what a normalisation passes back whose statistics have no gradient."""
-    call = term.passing
-    if call is None or "training" not in call.config or not call.kind.startswith("BatchNorm"):
-        return None, 0.0
-    axes = (0, *range(2, call.x.ndim))
-    held = {**call.weights, "running_var": call.x.var(axes), "running_mean": call.x.mean(axes)}
-    return replace(call, config={**call.config, "training": False}, weights=held).back(), 0.0
-
-
-def _unmasked(term: Term) -> tuple[Array | None, float]:
-    """Return what is passed back through the places alone where the gradient behind is positive: guided backward."""
-    incoming = term.incoming
-    return (None, 0.0) if incoming is None else (term.right * (incoming > 0), 0.0)
-
-
-MISTAKES = (
-    Mistake("passes no gradient on", _applied(np.zeros_like)),
-    Mistake("passes the gradient of its output on unchanged (straight-through)", _applied(np.copy, "incoming")),
-    Mistake("passes the gradient on with the wrong sign", _applied(np.negative)),
-    Mistake("scales the gradient by {:g}", lambda term: _fitted(term.wanted, term.right)),
-    Mistake("passes the gradient of its output on {:g} times", lambda term: _fitted(term.wanted, term.incoming)),
-    Mistake("clips the gradient to {:g}", _clipped),
-    Mistake("passes on the sign of the gradient alone", _applied(np.sign)),
-    Mistake("passes on the sign of the gradient of its output alone", _applied(np.sign, "incoming")),
-    Mistake("takes the batch's statistics for constants", _of_constants),
-    Mistake("passes on positive gradients alone", _unmasked),
-    Mistake("rounds the gradient to float16", _applied(lambda a: a.astype(np.float16).astype(a.dtype))),
-    Mistake("rounds the gradient to float32", _applied(lambda a: a.astype(np.float32).astype(a.dtype))),
-    *(Mistake(f"has the backward of {kind}", _slope(kind)) for kind in SLOPES),
-)
-
-
-@dataclass(frozen=True)
 class Shown:
-    """A proof: the calls, by the reference's names, that pass back something else, what, and in how many words."""
+    """A proof.
+
+    Attributes:
+        layers: The calls, by the reference's names, that pass back something else.
+        words: What they do.
+        is_cut: Whether they pass back nothing.
+        gap: How near the sum comes to what the candidate has.
+        behind: The calls behind these up to the next recorded gradient: the mistake may be there as well.
+    """
 
     layers: tuple[str, ...]
     words: str
     is_cut: bool
     gap: float
+    behind: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,7 +62,13 @@ class _Step:
 
     def terms(self) -> float:
         """Return the square of how far roundings may have grown in it, as `bounds.growth` does."""
-        return float(self.call.terms) ** 2 + sum(step.terms() for _, steps in self.behind for step in steps)
+        config, terms = self.call.config, self.call.terms
+        if is_weighted(config):  # of which the gradient adds up along the outputs
+            kernel = math.prod(config.get("kernel_size", [1])) * config.get("out_channels", 1)
+            own = max(terms, kernel // config.get("groups", 1), config.get("out_features", 1))
+        else:
+            own = terms**2
+        return own + sum(step.terms() for _, steps in self.behind for step in steps)
 
 
 class BackwardExperiments:
@@ -194,7 +112,9 @@ class BackwardExperiments:
             else {name for i, name in enumerate(network.outputs) if f"output {i}" not in network.detached}
         )
         self.writers = {name: call for call in traces[0].calls[::-1] if call.leaf for name in call.outputs}
+        self.alike = Readers(traces, pairs)
         self.shown = dict[str, Shown | None]()
+        self.told = set[str]()  # the tensors whose proof was asked for
 
     def of_layer(self, layer: str) -> Shown | None:
         """Return the proof of what a layer, or the code of one, passes back; None if there is none.
@@ -205,20 +125,43 @@ class BackwardExperiments:
         own = lambda name: not layer or name == layer or is_within(name, layer)
         if not any(map(own, (call.layer for call in self.traces[0].calls))):
             own = lambda name: True
-        for name in [*(self.ends - self.gradients[0].keys()), *reversed(self.gradients[0])]:
+        for name in self._tensors():
             writer = self.writers.get(name)
             made = writer is not None and own(writer.layer)
-            if not made and not any(own(call.layer) for call in self.readers[name]):
+            if not made and not any(own(call.layer) for call in self.readers[name] + self._chain(name)):
                 continue
-            if name not in self.shown:
-                self.shown[name] = self._tensor(name)
-            found = self.shown[name]
-            # A layer without gradients is named, and it is those which read its output that lack one.
-            if found is not None and any(map(own, found.layers)):
+            found = self._tensor(name)
+            if found is None:
+                continue
+            if any(map(own, found.layers)):
+                self.told.add(name)
                 return found
-            if found is not None and made and found.is_cut:
+            if any(map(own, found.behind)):
+                self.told.add(name)
+                return replace(found, layers=(next(filter(own, found.behind)),))
+            if made and found.is_cut:  # a layer without gradients is named, and what reads its output lacks one
+                self.told.add(name)
                 return replace(found, layers=("its output",))
         return self._parameter(layer)
+
+    def others(self) -> Iterator[Shown]:
+        """Yield the proofs that were not asked for, of tensors whose gradients differ: several mistakes in one run."""
+        for name in self._tensors():
+            right, target = self._known(name, 0), self._known(name, 1)
+            if right is None or target is None or name in self.told or _gap(target, right, 1.0) is not None:
+                continue
+            if (found := self._tensor(name)) is not None:
+                yield found
+
+    def _tensors(self) -> list[str]:
+        return [*(self.ends - self.gradients[0].keys()), *reversed(self.gradients[0])]
+
+    def _chain(self, name: str) -> list[Call]:
+        """Return the calls behind a tensor's one reader, as long as each has one, and no recorded gradient."""
+        calls, readers = list[Call](), self.readers[name]
+        while len(readers) == 1 and len(readers[0].outputs) == 1 and self._known(readers[0].outputs[0], 1) is None:
+            calls += (readers := self.readers[readers[0].outputs[0]])
+        return calls
 
     def _parameter(self, layer: str) -> Shown | None:
         """Return the proof of another gradient of a layer's parameter: of what the reference has of it."""
@@ -238,11 +181,16 @@ class BackwardExperiments:
                 for _, words, value in _wrong([Term(right, wanted.reshape(right.shape), None)], wanted):
                     gap = _gap(value, wanted.reshape(right.shape), grown)
                     if gap is not None:
-                        return Shown((f"{layer}'s {label}",), words, words == MISTAKES[0].says, gap)
+                        return Shown((f"{layer}'s {label}",), words, words == BACKWARD_MISTAKES[0].says, gap)
         return None
 
     def _tensor(self, name: str) -> Shown | None:
         """Return the proof of another gradient of one of the reference's tensors."""
+        if name not in self.shown:
+            self.shown[name] = self._proof(name) if self.alike.are_alike(name) else None
+        return self.shown[name]
+
+    def _proof(self, name: str) -> Shown | None:
         target, recorded = self._known(name, 1), self._known(name, 0)
         steps = self._steps(name, _DEPTH)
         ends = [] if name not in self.ends else [Term(cotangent := self._cotangent(name), cotangent, None)]
@@ -262,7 +210,8 @@ class BackwardExperiments:
                 gap = _gap(total, target, grown)
                 if gap is not None:
                     layers = tuple(dict.fromkeys(steps[i].call.layer for i in chosen if i < len(steps)))
-                    return Shown(layers or ("its output",), words, words == MISTAKES[0].says, gap)
+                    behind = tuple(call.layer for call in self._chain(name))
+                    return Shown(layers or ("its output",), words, words == BACKWARD_MISTAKES[0].says, gap, behind)
         except NotComputedError:
             return None
         return None
@@ -308,8 +257,8 @@ class BackwardExperiments:
             return gradient.reshape(self.traces[0].shape(name))
         steps = steps or self._steps(name, _DEPTH)
         ends = [] if name not in self.ends else [Term(cotangent := self._cotangent(name), cotangent, None)]
-        if not steps and not ends:
-            raise NotComputedError
+        if not steps and not ends:  # nothing reads it
+            return np.zeros(self.traces[0].shape(name))
         return _sum([self._back(step, side) for step in steps] + ends)
 
     def _cotangent(self, name: str) -> Array:
@@ -340,11 +289,9 @@ def _recorded(trace: Trace) -> dict[str, str]:
         names = {f"input {i}": name for i, name in enumerate(call.inputs)}
         names |= {f"output {i}": name for i, name in enumerate(call.outputs)}
         found |= {names[label]: stored for label, stored in call.gradients.items() if label in names}
-        found |= {names[label]: "" for label in call.unreached if label in names and names[label] not in found}
-        if call.layer == "":  # alone, an output's gradient is its cotangent
-            found |= {
-                name: found.get(name, "") for i, name in enumerate(call.outputs) if f"output {i}" in call.detached
-            }
+        # What is computed without gradients has none, whatever reads it; what is tracked and not reached has zero.
+        lost = [names[label] for label in call.unreached if label in names and label not in call.detached]
+        found |= {name: "" for name in lost if name not in found}
     return found
 
 
@@ -358,7 +305,7 @@ def _sum(terms: Sequence[Term]) -> Array:
 def _wrong(terms: Sequence[Term], target: Array) -> Iterator[tuple[tuple[int, ...], str, Array]]:
     """Yield what mistakes make of a sum: which terms they are in, in words, and the sum."""
     whole = _sum(terms)
-    for mistake in MISTAKES:
+    for mistake in BACKWARD_MISTAKES:
         for i, term in enumerate(terms):
             rest = whole - term.right
             made, number = mistake.make(replace(term, wanted=target - rest))
@@ -371,7 +318,7 @@ def _wrong(terms: Sequence[Term], target: Array) -> Iterator[tuple[tuple[int, ..
     for count in range(2, len(terms)):  # several are cut at once
         for chosen in itertools.combinations(range(len(terms)), count):
             kept = [terms[i].right for i in range(len(terms)) if i not in chosen]
-            yield chosen, MISTAKES[0].says, np.sum(kept, axis=0)
+            yield chosen, BACKWARD_MISTAKES[0].says, np.sum(kept, axis=0)
 
 
 def _gap(value: Array, target: Array, grown: float) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from parity.functions import caller_of
-from parity.judging.backward import BackwardExperiments
+from parity.judging.backward import BackwardExperiments, Shown
 from parity.judging.bounds import allowance, growth
 from parity.judging.comparison import PASSES, SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
 from parity.judging.experiments import Experiments, OnTry
@@ -117,7 +117,11 @@ def with_culprits(
     aside = lambda layer: f"({names[layer]} in the candidate) " if names.get(layer, layer) != layer else ""
     culprits = tuple(Culprit(layer, aside(layer) + reason) for layer, reason in reasons.items())
     gradients = _backward(comparison, (reference, candidate), experiments, states)
-    return dataclasses.replace(comparison, culprits=(*culprits, *gradients))
+    divergence = comparison.first_divergence
+    if divergence is not None and divergence.where == "backward" and gradients:
+        if divergence.layer not in {call.layer for call in reference.calls}:  # of the candidate alone
+            divergence = replace(divergence, layer=gradients[0].layer, call=0)
+    return dataclasses.replace(comparison, culprits=(*culprits, *gradients), first_divergence=divergence)
 
 
 def _backward(
@@ -132,14 +136,23 @@ def _backward(
     for culprit in comparison.gradients.culprits:
         shown = tests.of_layer(culprit.layer) if "(proved" not in culprit.explanation else None
         if shown is not None:
-            where, result = ", ".join(shown.layers), f"{experiments.outcome(shown.gap)})"
-            proof = f"; {where} {shown.words} (proved: so {result}"
-            if shown.is_cut:
-                proof = f" (proved: with the gradient through {where} taken as zero {result}"
             layer = culprit.layer if culprit.layer in layers else shown.layers[0]
-            culprit = Culprit(layer, culprit.explanation + proof)
+            culprit = Culprit(layer, culprit.explanation + _of_backward(shown, layer, experiments))
         culprits.append(culprit)
+    for shown in tests.others() if culprits else ():
+        if not {culprit.layer for culprit in culprits} & {*shown.layers}:
+            words = "its backward differs" + _of_backward(shown, shown.layers[0], experiments)
+            culprits.append(Culprit(shown.layers[0], words))
     return tuple(culprits)
+
+
+def _of_backward(shown: Shown, layer: str, experiments: Experiments) -> str:
+    """Return the proof of a layer's backward, in words that follow others."""
+    where = ", ".join(shown.layers)
+    if shown.is_cut:
+        return f" (proved: with the gradient through {where} taken as zero {experiments.outcome(shown.gap)})"
+    subject = "it" if shown.layers == (layer,) else f"{where}:"
+    return f"; {subject} {shown.words} (proved: so {experiments.outcome(shown.gap)})"
 
 
 def _of_divergence(call: Call, where: str, found: _Differences, comparison: Comparison, replayed: Replay) -> str:

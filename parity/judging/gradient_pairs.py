@@ -86,23 +86,11 @@ class Found:
                     self.missing[pair[0].key, label] = side
 
     def _leave_out_inner(self) -> None:
-        """Leave out the gradients that differ of tensors that other calls read on the two sides.
-
-        What one side concatenates once more, the other may concatenate anew from its parts: the gradients of the parts
-        agree, that of what was concatenated before need not.
-        """
-        partners, own = {a.key: b for a, b in self.pairs}, {a.key: a for a, _ in self.pairs}
-        readers = defaultdict[str, list[Call]](list)
-        for call in self.traces[0].calls:
-            for name in dict.fromkeys(call.inputs if call.leaf else ()):
-                readers[name].append(call)
-        other = _Other(self.traces[1], {pair[1].key for pair in self.pairs})
+        """Leave out the gradients that differ of tensors that other calls read on the two sides."""
+        readers, own = Readers(self.traces, self.pairs), {a.key: a for a, _ in self.pairs}
         for key, label in (*self.results, *self.missing):
-            if not label.startswith("output") or self._agrees(key, label):
-                continue
-            theirs = tensor_of(partners[key], label)
-            paired = [partners[each.key] for each in readers[tensor_of(own[key], label)] if each.key in partners]
-            if not all(other.reads(each, theirs) for each in paired):
+            differs = label.startswith("output") and not self._agrees(key, label)
+            if differs and not readers.are_alike(tensor_of(own[key], label)):
                 _ = self.results.pop((key, label), None), self.missing.pop((key, label), None)
 
     def _agrees(self, key: Key, label: str) -> bool:
@@ -145,15 +133,33 @@ class Found:
         return ""
 
 
-class _Other:
-    """Who reads what in a trace, through the calls that have no partner."""
+class Readers:
+    """Who reads a tensor on the two sides.
 
-    def __init__(self, trace: Trace, paired: set[Key]):
-        self.fingerprints = trace.fingerprints
-        leaves = [call for call in trace.calls if call.leaf]
+    What one side concatenates once more, the other may concatenate anew from its parts: the gradients of the parts
+    agree, that of what was concatenated before need not.
+    """
+
+    def __init__(self, traces: tuple[Trace, Trace], pairs: Pairs):
+        self.fingerprints = traces[1].fingerprints
+        calls = {a.key: b for a, b in pairs}
+        self.partners = {name: other for a, b in pairs for name, other in zip(a.outputs, b.outputs, strict=False)}
+        self.readers = defaultdict[str, list[Call]](list)
+        for call in traces[0].calls:
+            if call.leaf and call.key in calls:
+                for name in dict.fromkeys(call.inputs):
+                    self.readers[name].append(calls[call.key])
+        paired = {b.key for b in calls.values()}
+        leaves = [call for call in traces[1].calls if call.leaf]
         self.writers = {name: call for call in leaves if call.key not in paired for name in call.outputs}
 
-    def reads(self, call: Call, tensor: str) -> bool:
+    def are_alike(self, tensor: str) -> bool:
+        """Return whether the partners of the calls that read one of the reference's tensors read that one's partner."""
+        return tensor not in self.partners or all(
+            self._reads(call, self.partners[tensor]) for call in self.readers[tensor]
+        )
+
+    def _reads(self, call: Call, tensor: str) -> bool:
         """Return whether a call reads a tensor, or a detached copy, or what calls without a partner make of it."""
         names, seen = [*call.inputs], set[str]()
         while names:
