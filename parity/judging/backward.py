@@ -114,6 +114,7 @@ class BackwardExperiments:
         self.writers = {name: call for call in traces[0].calls[::-1] if call.leaf for name in call.outputs}
         self.alike = Readers(traces, pairs)
         self.shown = dict[str, Shown | None]()
+        self.right = set[str]()  # the tensors to which the candidate passes back what the reference does
         self.told = set[str]()  # the tensors whose proof was asked for
 
     def of_layer(self, layer: str) -> Shown | None:
@@ -144,9 +145,14 @@ class BackwardExperiments:
                 return replace(found, layers=("its output",))
         return self._parameter(layer)
 
+    def is_right(self, layer: str) -> bool:
+        """Return whether a layer passes back what it should, of what it is given: asked after `of_layer`."""
+        read = [name for name in self.gradients[0] if any(call.layer == layer for call in self.readers[name])]
+        return bool(read) and self.right.issuperset(read)
+
     def others(self) -> Iterator[Shown]:
         """Yield the proofs that were not asked for, of tensors whose gradients differ: several mistakes in one run."""
-        for name in self._tensors():
+        for name in self._tensors() if self.agree else ():
             right, target = self._known(name, 0), self._known(name, 1)
             if right is None or target is None or name in self.told or _gap(target, right, 1.0) is not None:
                 continue
@@ -205,10 +211,11 @@ class BackwardExperiments:
                 return None  # our own arithmetic is not the reference's
             terms = [self._back(step, 1) for step in steps] + ends
             if _gap(_sum(terms), target, grown) is not None:
+                self.right.add(name)
                 return None
             for chosen, words, total in _wrong(terms, target):
                 gap = _gap(total, target, grown)
-                if gap is not None:
+                if gap is not None and (self.agree or words == BACKWARD_MISTAKES[0].says):
                     layers = tuple(dict.fromkeys(steps[i].call.layer for i in chosen if i < len(steps)))
                     behind = tuple(call.layer for call in self._chain(name))
                     return Shown(layers or ("its output",), words, words == BACKWARD_MISTAKES[0].says, gap, behind)
@@ -267,7 +274,7 @@ class BackwardExperiments:
     def _known(self, name: str, side: int) -> Array | None:
         """Return the recorded gradient of one of the reference's tensors, or of its partner; 0 if none reaches it."""
         own = name if side == 0 else self.partners.get(name)
-        if own is None or own not in self.gradients[side]:
+        if own is None or own not in self.gradients[side] or (side and not self.alike.are_alike(name)):
             return None
         stored = self.gradients[side][own]
         return self.traces[side].tensor(stored) if stored else np.zeros(self.traces[side].shape(own))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from parity.functions import caller_of
+from parity.functions import caller_of, is_function
 from parity.judging.backward import BackwardExperiments, Shown
 from parity.judging.bounds import allowance, growth
 from parity.judging.comparison import PASSES, SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
@@ -66,9 +66,9 @@ def with_culprits(
     candidate_calls = {call.key: call for call in candidate.calls}
     partners = {
         (layer.layer, layer.call): candidate_calls.get((layer.partner, layer.partner_call))
-        for layer in comparison.layers
+        for layer in reversed(comparison.layers)  # the layer rather than the function that it calls
     }
-    judged = {(layer.layer, layer.call): layer for layer in comparison.layers}
+    judged = {(layer.layer, layer.call): layer for layer in reversed(comparison.layers)}
     unplayed = lambda call: call.key not in replayed and experiments.differs(call, partners.get(call.key))
     calls = reference.calls if replayed else []
     switched = lambda call: trains(reference) and _is_switched(call, partners.get(call.key))
@@ -119,8 +119,8 @@ def with_culprits(
     gradients = _backward(comparison, (reference, candidate), experiments, states)
     divergence = comparison.first_divergence
     if divergence is not None and divergence.where == "backward" and gradients:
-        if divergence.layer not in {call.layer for call in reference.calls}:  # of the candidate alone
-            divergence = replace(divergence, layer=gradients[0].layer, call=0)
+        known = {call.layer for call in reference.calls} & {culprit.layer for culprit in gradients}
+        divergence = divergence if divergence.layer in known else replace(divergence, layer=gradients[0].layer, call=0)
     return dataclasses.replace(comparison, culprits=(*culprits, *gradients), first_divergence=divergence)
 
 
@@ -143,7 +143,8 @@ def _backward(
         if not {culprit.layer for culprit in culprits} & {*shown.layers}:
             words = "its backward differs" + _of_backward(shown, shown.layers[0], experiments)
             culprits.append(Culprit(shown.layers[0], words))
-    return tuple(culprits)
+    right = [culprit for culprit in culprits if "(proved" not in culprit.explanation and tests.is_right(culprit.layer)]
+    return tuple(culprit for culprit in culprits if culprit not in right or len(right) == len(culprits))
 
 
 def _of_backward(shown: Shown, layer: str, experiments: Experiments) -> str:
@@ -174,6 +175,8 @@ def _proof(call: Call, partner: Call | None, found: _Differences, experiments: E
 
 def _update(call: Call, partner: Call | None, reference: Trace, candidate: Trace, names: tuple[str, str]) -> str:
     """Return what an experiment shows of the statistics that a call updates."""
+    if partner is not None and is_function(partner.layer):  # the statistics are those of the layer around it
+        partner = next((each for each in candidate.calls if each.layer == caller_of(partner.layer)), None)
     if partner is None or not (call.statistics and partner.statistics):
         return ""
     return shown_update((reference, call), (candidate, partner), names)

@@ -143,21 +143,30 @@ class Readers:
     def __init__(self, traces: tuple[Trace, Trace], pairs: Pairs):
         self.fingerprints = traces[1].fingerprints
         calls = {a.key: b for a, b in pairs}
-        self.partners = {name: other for a, b in pairs for name, other in zip(a.outputs, b.outputs, strict=False)}
-        self.readers = defaultdict[str, list[Call]](list)
+        self.partners = dict[str, str]()
+        for a, b in pairs:
+            for names in zip(a.outputs, b.outputs, strict=False):
+                _ = self.partners.setdefault(*names)
+        self.readers, self.calls = defaultdict[str, list[Call]](list), calls
         for call in traces[0].calls:
-            if call.leaf and call.key in calls:
-                for name in dict.fromkeys(call.inputs):
-                    self.readers[name].append(calls[call.key])
+            for name in dict.fromkeys(call.inputs if call.leaf else ()):
+                self.readers[name].append(call)
         paired = {b.key for b in calls.values()}
         leaves = [call for call in traces[1].calls if call.leaf]
         self.writers = {name: call for call in leaves if call.key not in paired for name in call.outputs}
 
     def are_alike(self, tensor: str) -> bool:
         """Return whether the partners of the calls that read one of the reference's tensors read that one's partner."""
-        return tensor not in self.partners or all(
-            self._reads(call, self.partners[tensor]) for call in self.readers[tensor]
-        )
+        names, seen = [tensor] if tensor in self.partners else [], set[str]()
+        while names:
+            name = names.pop()
+            seen.add(name)
+            for call in self.readers[name]:
+                if call.key not in self.calls:  # what reads its outputs
+                    names += [each for each in call.outputs if each not in seen]
+                elif not self._reads(self.calls[call.key], self.partners[tensor]):
+                    return False
+        return True
 
     def _reads(self, call: Call, tensor: str) -> bool:
         """Return whether a call reads a tensor, or a detached copy, or what calls without a partner make of it."""
