@@ -148,7 +148,8 @@ class BackwardExperiments:
     def is_right(self, layer: str) -> bool:
         """Return whether a layer passes back what it should, of what it is given: asked after `of_layer`."""
         read = [name for name in self.gradients[0] if any(call.layer == layer for call in self.readers[name])]
-        return bool(read) and self.right.issuperset(read)
+        trained = any(" " not in label for one, _ in self.pairs if one.layer == layer for label in one.gradients)
+        return bool(read) and self.right.issuperset(read) and not trained
 
     def others(self) -> Iterator[Shown]:
         """Yield the proofs that were not asked for, of tensors whose gradients differ: several mistakes in one run."""

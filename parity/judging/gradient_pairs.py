@@ -154,6 +154,8 @@ class Readers:
         paired = {b.key for b in calls.values()}
         leaves = [call for call in traces[1].calls if call.leaf]
         self.writers = {name: call for call in leaves if call.key not in paired for name in call.outputs}
+        self.known = {name for call in leaves for name in call.outputs}
+        self.known |= {name for call in traces[1].calls if call.layer == "" for name in call.inputs}
 
     def are_alike(self, tensor: str) -> bool:
         """Return whether the partners of the calls that read one of the reference's tensors read that one's partner."""
@@ -164,8 +166,8 @@ class Readers:
             for call in self.readers[name]:
                 if call.key not in self.calls:  # what reads its outputs
                     names += [each for each in call.outputs if each not in seen]
-                elif not self._reads(self.calls[call.key], self.partners[tensor]):
-                    return False
+                elif self.calls[call.key].leaf and not self._reads(self.calls[call.key], self.partners[tensor]):
+                    return False  # a block in place of a layer reads what it takes, and more within
         return True
 
     def _reads(self, call: Call, tensor: str) -> bool:
@@ -173,7 +175,8 @@ class Readers:
         names, seen = [*call.inputs], set[str]()
         while names:
             name = names.pop()
-            if name == tensor or self.fingerprints[name] == self.fingerprints[tensor]:
+            same = name == tensor or self.fingerprints[name] == self.fingerprints[tensor]
+            if same or name not in self.known:  # what is not recorded may have made it of the tensor
                 return True
             if name in self.writers and name not in seen:
                 names += self.writers[name].inputs
