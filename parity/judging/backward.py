@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from parity.functions import caller_of, is_function
 from parity.judging.backward_mistakes import BACKWARD_MISTAKES, Term
 from parity.judging.bounds import allowance
 from parity.judging.comparison import is_within
@@ -172,9 +173,12 @@ class BackwardExperiments:
 
     def _parameter(self, layer: str) -> Shown | None:
         """Return the proof of another gradient of a layer's parameter: of what the reference has of it."""
+        layers = {call.key: call for call in self.traces[1].calls}
         for one, other in self.pairs:
             if one.layer != layer or not one.outputs:
                 continue
+            if is_function(other.layer):  # the parameters are those of the layer around it
+                other = layers.get((caller_of(other.layer), 0), other)
             for label in [label for label in one.gradients if " " not in label]:
                 right = self.traces[0].tensor(one.gradients[label])
                 wanted = np.zeros_like(right)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from parity.functions import commutes
+from parity.functions import caller_of, commutes
 from parity.judging.comparison import PASSES, Culprit, names_of
 from parity.judging.tensors import Reach, TensorResult
 from parity.numerics.distance import root_mean_square
@@ -141,6 +141,18 @@ class Readers:
     """
 
     def __init__(self, traces: tuple[Trace, Trace], pairs: Pairs):
+        self._ways = _Way(traces, pairs), _Way((traces[1], traces[0]), [(b, a) for a, b in pairs])
+
+    def are_alike(self, tensor: str) -> bool:
+        """Return whether the calls that read one of the reference's tensors are the partners of those that read its."""
+        there, back = self._ways
+        return there.is_read_alike(tensor) and back.is_read_alike(there.partners.get(tensor, ""))
+
+
+class _Way:
+    """The readers of one side's tensors, looked for on the other."""
+
+    def __init__(self, traces: tuple[Trace, Trace], pairs: Pairs):
         self.fingerprints = traces[1].fingerprints
         calls = {a.key: b for a, b in pairs}
         self.partners = dict[str, str]()
@@ -157,16 +169,19 @@ class Readers:
         self.known = {name for call in leaves for name in call.outputs}
         self.known |= {name for call in traces[1].calls if call.layer == "" for name in call.inputs}
 
-    def are_alike(self, tensor: str) -> bool:
-        """Return whether the partners of the calls that read one of the reference's tensors read that one's partner."""
+    def is_read_alike(self, tensor: str) -> bool:
+        """Return whether the partners of the calls that read a tensor read that one's partner."""
         names, seen = [tensor] if tensor in self.partners else [], set[str]()
         while names:
             name = names.pop()
             seen.add(name)
             for call in self.readers[name]:
-                if call.key not in self.calls:  # what reads its outputs
+                # What a layer's own code calls has no partner, and the layer may have one, without code of its own.
+                around = self.calls.get((caller_of(call.layer), 0))
+                partner = self.calls.get(call.key, around if around is not None and around.leaf else None)
+                if partner is None:  # what reads its outputs
                     names += [each for each in call.outputs if each not in seen]
-                elif self.calls[call.key].leaf and not self._reads(self.calls[call.key], self.partners[tensor]):
+                elif partner.leaf and not self._reads(partner, self.partners[tensor]):
                     return False  # a block in place of a layer reads what it takes, and more within
         return True
 
