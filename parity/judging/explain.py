@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -93,15 +93,8 @@ def with_culprits(
     for layer in comparison.layers:  # what a float64 replay does not show
         if layer.verdict == "different" and layer.reason.endswith(SAME_OUTPUT):
             _ = reasons.setdefault(layer.layer, layer.reason)
-    for call in reference.calls:
-        partner, layer = partners.get(call.key), judged.get(call.key)
-        if layer is None or partner is None or not call.statistics or layer.verdict != "different":
-            continue
-        update = "" if layer.layer in reasons else _update(call, partner, reference, candidate, comparison.names)
-        if update or (AFTER in layer.reason and layer.inputs_agree):
-            found = _differences(call, partner, reference, comparison.names, states)
-            reason = layer.reason if AFTER in layer.reason else "its statistics differ after this step"
-            _ = reasons.setdefault(layer.layer, ("; ".join(found.sentences) or reason) + update)
+    told = lambda call: _differences(call, partners.get(call.key), reference, comparison.names, states)
+    _add_updates(reasons, comparison, (reference, candidate), partners, told)
     for layer in comparison.layers:
         if layer.verdict == "precision" or (layer.verdict == "invalid" and not reasons):
             _ = reasons.setdefault(layer.layer, layer.reason)
@@ -180,6 +173,26 @@ def _update(call: Call, partner: Call | None, reference: Trace, candidate: Trace
     if partner is None or not (call.statistics and partner.statistics):
         return ""
     return shown_update((reference, call), (candidate, partner), names)
+
+
+def _add_updates(
+    reasons: dict[str, str],
+    comparison: Comparison,
+    traces: tuple[Trace, Trace],
+    partners: Mapping[tuple[str, int], Call | None],
+    differences: Callable[[Call], _Differences],
+) -> None:
+    """Add to the reasons the layers whose statistics differ after the step, and not their output."""
+    judged = {(layer.layer, layer.call): layer for layer in reversed(comparison.layers)}
+    for call in traces[0].calls:
+        partner, layer = partners.get(call.key), judged.get(call.key)
+        if layer is None or partner is None or not call.statistics or layer.verdict != "different":
+            continue
+        update = "" if layer.layer in reasons else _update(call, partner, *traces, comparison.names)
+        if update or (AFTER in layer.reason and layer.inputs_agree):
+            found = differences(call)
+            reason = layer.reason if AFTER in layer.reason else "its statistics differ after this step"
+            _ = reasons.setdefault(layer.layer, ("; ".join(found.sentences) or reason) + update)
 
 
 def _add_glue(reasons: dict[str, str], experiments: Experiments) -> None:
