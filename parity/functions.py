@@ -60,6 +60,7 @@ _CONV = _function("Conv2d", "weight bias stride=1 padding=0 dilation=1 groups=1"
 _TRANSPOSED = _function(
     "ConvTranspose2d", "weight bias stride=1 padding=0 output_padding=0 groups=1 dilation=1", tensors=1
 )
+_DROPOUT = "p=0.5 training=True inplace=False axis mode"
 _REDUCED = "dim keepdim=False"
 _REDUCTION = "target weight size_average ignore_index=-100 reduce reduction='mean'"
 _LOSS = "target size_average reduce reduction='mean'"
@@ -129,7 +130,10 @@ FUNCTIONS: dict[str, Function] = {
     "glu": _function("GLU", "dim=-1"),
     "softmax": _function("Softmax", "dim"),
     "log_softmax": _function("LogSoftmax", "dim"),
-    "dropout": _function("Dropout", "p=0.5 training=True"),
+    "dropout": _function("Dropout", _DROPOUT),
+    "dropout2d": _function("Dropout2d", _DROPOUT),
+    "dropout3d": _function("Dropout3d", _DROPOUT),
+    "alpha_dropout": _function("AlphaDropout", _DROPOUT),
     "flatten": _function("Flatten", "start_dim=0 end_dim=-1"),
     "cat": _function("Concat", "dim=0"),
     "stack": _function("Stack", "dim=0"),
@@ -170,8 +174,6 @@ ALIASES = {
     "swish": "silu",
     "view": "reshape",
     "log_sigmoid": "logsigmoid",
-    "dropout2d": "dropout",
-    "dropout3d": "dropout",
     "zeropad2d": "pad",
     "transpose": "permute",
     "swapaxes": "permute",
@@ -282,6 +284,8 @@ def configured(name: str, arguments: Mapping[str, Any], shape: Sequence[int]) ->
         _ = config.pop("other", None)  # a tensor
     elif name in ("softmax", "log_softmax") and config["dim"] is None:
         config["dim"] = 0 if len(shape) in (0, 1, 3) else 1  # torch's rule
+    elif function.kind in ("Dropout", "Dropout2d", "Dropout3d", "AlphaDropout"):
+        config = {word: config[word] for word in config if word != "inplace" and config[word] != "upscale_in_train"}
     if name == "clamp":
         config = {"min_val": -math.inf, "max_val": math.inf} | {k: v for k, v in config.items() if v is not None}
     return {word: value for word, value in config.items() if value is not None}

@@ -296,10 +296,22 @@ def differing_settings(
     # An axis of one element more or less is no setting: what works on it shows whether it matters.
     words = sorted(expected.keys() & actual.keys() - {"node", "constant", "attributes", "keepdim"})
     training = sorted({*known(reference[0]).training} & reference[1].keys() & candidate[1].keys())
-    return (
-        [word for word in words if not _same(expected[word], actual[word])],
-        [word for word in training if not _same(reference[1][word], candidate[1][word])],
-    )
+    training = [word for word in training if not _same(reference[1][word], candidate[1][word])]
+    if reference_kind == "Identity" and not _masks_alike(reference, candidate, rank):
+        training.insert(0, "kind" if reference[0] != candidate[0] else "axis")
+    return [word for word in words if not _same(expected[word], actual[word])], training
+
+
+def _masks_alike(one: tuple[str, Config], other: tuple[str, Config], rank: int) -> bool:
+    """Return whether two kinds that are the identity in evaluation drop alike in training, but for the share."""
+    if "Identity" in (one[0], other[0]):
+        return not one[1].get("p") and not other[1].get("p")
+    masks = []
+    for kind, config in (one, other):
+        axes = [0, 1] if kind in ("Dropout2d", "Dropout3d") else config.get("axis")
+        axes = range(rank) if axes is None else [axes] if isinstance(axes, int) else axes
+        masks.append((kind == "AlphaDropout", {axis % rank for axis in axes}))
+    return masks[0] == masks[1]
 
 
 def _linear(kind: str, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:

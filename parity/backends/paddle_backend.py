@@ -141,8 +141,9 @@ def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
             config |= {"count_include_pad": not layer.exclusive, "divisor_override": layer.divisor}
         else:
             config["dilation"] = [1, 1]
-    elif kind == "Dropout" and layer.mode != "upscale_in_train":
-        config["mode"] = layer.mode
+    elif kind == "Dropout":
+        config |= {"mode": layer.mode} if layer.mode != "upscale_in_train" else {}
+        config |= {"axis": layer.axis} if layer.axis is not None else {}
     elif kind == "UpsamplingBilinear2d":
         config |= {"mode": "bilinear", "align_corners": True, "align_mode": 0}
     elif kind == "GELU":

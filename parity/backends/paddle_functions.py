@@ -132,6 +132,8 @@ def _neutral(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         arguments["slope"] = 1 / 6
     elif name == "gelu":
         arguments["approximate"] = "tanh" if arguments["approximate"] in (True, "tanh") else "none"
+    elif name == "dropout":
+        arguments["axis"] = arguments.pop("dim", None)
     elif name in ("batch_norm", "instance_norm"):
         arguments["momentum"] = round(1 - arguments["momentum"], 12)  # Paddle's is the factor of the old statistics
     if isinstance(padding := arguments.get("padding"), str):

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from parity.functions import caller_of, is_function
+from parity.judging.backward import BackwardExperiments, Shown
 from parity.judging.bounds import allowance, growth
-from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
+from parity.judging.comparison import PASSES, SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
 from parity.judging.experiments import Experiments
 from parity.judging.mistakes import moves_otherwise
 from parity.judging.notes import describe_settings
 from parity.judging.statistics import AFTER, amplification, amplified, trains
 from parity.judging.trials import OnTry
+from parity.judging.updates import shown_update
 from parity.judging.weight_mistakes import recognised
-from parity.layers import KINDS, differing_settings, is_weighted
+from parity.layers import KINDS, differing_settings, is_weighted, known
 from parity.numerics.arrays import Array, same_bits, same_but_ones
 from parity.numerics.distance import Distance
 from parity.tracing.replay import Replay
@@ -66,14 +68,15 @@ def with_culprits(
     candidate_calls = {call.key: call for call in candidate.calls}
     partners = {
         (layer.layer, layer.call): candidate_calls.get((layer.partner, layer.partner_call))
-        for layer in comparison.layers
+        for layer in reversed(comparison.layers)  # the layer rather than the function that it calls
     }
-    judged = {(layer.layer, layer.call): layer for layer in comparison.layers}
+    judged = {(layer.layer, layer.call): layer for layer in reversed(comparison.layers)}
     unplayed = lambda call: call.key not in replayed and experiments.differs(call, partners.get(call.key))
     calls = reference.calls if replayed else []
+    switched = lambda call: trains(reference) and _is_switched(call, partners.get(call.key))
+    differs = lambda call: switched(call) or _differs(call, reference, replayed, judged) or unplayed(call)
     moved = lambda call: (other := partners.get(call.key)) is not None and moves_otherwise(call, other)
-    differing = [call for call in calls if _differs(call, reference, replayed, judged) or unplayed(call)]
-    differing = [call for call in differing if not moved(call)]  # several calls do it together: `glue`
+    differing = [call for call in calls if differs(call) and not moved(call)]  # `glue` tells what several do together
     reasons: dict[str, str] = {}
     for call in differing:
         if not call.leaf and any(is_within(other.layer, call.layer) for other in differing):
@@ -86,14 +89,15 @@ def with_culprits(
             differences = [_forward(call.layer, call.kind, comparison, replayed)]
         if call.layer not in reasons:
             words = "; ".join(differences) or _unknown(call, result, judged)
-            reasons[call.layer] = words + _proof(call, partners.get(call.key), found, experiments)
+            update = ""
+            if not found.settings.keys() & {"training", "use_global_stats"}:  # which explain the statistics too
+                update = _update(call, partners.get(call.key), reference, candidate, comparison.names)
+            reasons[call.layer] = words + _proof(call, partners.get(call.key), found, experiments) + update
     for layer in comparison.layers:  # what a float64 replay does not show
         if layer.verdict == "different" and layer.reason.endswith(SAME_OUTPUT):
             _ = reasons.setdefault(layer.layer, layer.reason)
-        elif layer.verdict == "different" and AFTER in layer.reason and layer.inputs_agree:
-            call = next(call for call in reference.calls if call.key == (layer.layer, layer.call))
-            found = _differences(call, partners.get(call.key), reference, comparison.names, states)
-            _ = reasons.setdefault(layer.layer, "; ".join(found.sentences) or layer.reason)
+    told = lambda call: _differences(call, partners.get(call.key), reference, comparison.names, states)
+    _add_updates(reasons, comparison, (reference, candidate), partners, told)
     for layer in comparison.layers:
         if layer.verdict == "precision" or (layer.verdict == "invalid" and not reasons):
             _ = reasons.setdefault(layer.layer, layer.reason)
@@ -108,8 +112,44 @@ def with_culprits(
     names = comparison.partners
     aside = lambda layer: f"({names[layer]} in the candidate) " if names.get(layer, layer) != layer else ""
     culprits = tuple(Culprit(layer, aside(layer) + reason) for layer, reason in reasons.items())
-    gradients = () if comparison.gradients is None else comparison.gradients.culprits
-    return dataclasses.replace(comparison, culprits=(*culprits, *gradients))
+    gradients = _backward(comparison, (reference, candidate), experiments, states)
+    divergence = comparison.first_divergence
+    if divergence is not None and divergence.where == "backward" and gradients:
+        known = {call.layer for call in reference.calls} & {culprit.layer for culprit in gradients}
+        divergence = divergence if divergence.layer in known else replace(divergence, layer=gradients[0].layer, call=0)
+    return dataclasses.replace(comparison, culprits=(*culprits, *gradients), first_divergence=divergence)
+
+
+def _backward(
+    comparison: Comparison, traces: tuple[Trace, Trace], experiments: Experiments, states: States | None
+) -> tuple[Culprit, ...]:
+    """Return the culprits of the backward pass, each with its proof where there is one."""
+    if comparison.gradients is None:
+        return ()
+    agree = all(layer.verdict in PASSES for layer in comparison.layers)
+    tests = BackwardExperiments(traces, experiments.pairs, states and states[0], experiments.trials.work, agree)
+    layers, culprits = {call.layer for call in traces[0].calls}, list[Culprit]()
+    for culprit in comparison.gradients.culprits:
+        shown = tests.of_layer(culprit.layer) if "(proved" not in culprit.explanation else None
+        if shown is not None:
+            layer = culprit.layer if culprit.layer in layers else shown.layers[0]
+            culprit = Culprit(layer, culprit.explanation + _of_backward(shown, layer, experiments))
+        culprits.append(culprit)
+    for shown in tests.others() if culprits else ():
+        if not {culprit.layer for culprit in culprits} & {*shown.layers}:
+            words = "its backward differs" + _of_backward(shown, shown.layers[0], experiments)
+            culprits.append(Culprit(shown.layers[0], words))
+    right = [culprit for culprit in culprits if "(proved" not in culprit.explanation and tests.is_right(culprit.layer)]
+    return tuple(culprit for culprit in culprits if culprit not in right or len(right) == len(culprits))
+
+
+def _of_backward(shown: Shown, layer: str, experiments: Experiments) -> str:
+    """Return the proof of a layer's backward, in words that follow others."""
+    where, outcome = ", ".join(shown.layers), experiments.trials.outcome(Distance(shown.gap))
+    if shown.is_cut:
+        return f" (proved: with the gradient through {where} taken as zero {outcome})"
+    subject = "it" if shown.layers == (layer,) else f"{where}:"
+    return f"; {subject} {shown.words} (proved: so {outcome})"
 
 
 def _of_divergence(call: Call, where: str, found: _Differences, comparison: Comparison, replayed: Replay) -> str:
@@ -125,13 +165,44 @@ def _proof(call: Call, partner: Call | None, found: _Differences, experiments: E
     """Return what an experiment adds to a reason: the proof of what is known, or a mistake that was guessed."""
     if partner is None or not (call.leaf and partner.leaf and found.known):
         return ""
-    return experiments.shown(call, partner, found.settings, found.weights)
+    settings = {word: found.settings[word] for word in found.settings if word != "momentum"}  # no output shows it
+    return experiments.shown(call, partner, settings, found.weights)
+
+
+def _update(call: Call, partner: Call | None, reference: Trace, candidate: Trace, names: tuple[str, str]) -> str:
+    """Return what an experiment shows of the statistics that a call updates."""
+    if partner is not None and is_function(partner.layer):  # the statistics are those of the layer around it
+        partner = next((each for each in candidate.calls if each.layer == caller_of(partner.layer)), None)
+    if partner is None or not (call.statistics and partner.statistics):
+        return ""
+    return shown_update((reference, call), (candidate, partner), names)
+
+
+def _add_updates(
+    reasons: dict[str, str],
+    comparison: Comparison,
+    traces: tuple[Trace, Trace],
+    partners: Mapping[tuple[str, int], Call | None],
+    differences: Callable[[Call], _Differences],
+) -> None:
+    """Add to the reasons the layers whose statistics differ after the step, and not their output."""
+    judged = {(layer.layer, layer.call): layer for layer in reversed(comparison.layers)}
+    for call in traces[0].calls:
+        partner, layer = partners.get(call.key), judged.get(call.key)
+        if layer is None or partner is None or not call.statistics or layer.verdict != "different":
+            continue
+        update = "" if layer.layer in reasons else _update(call, partner, *traces, comparison.names)
+        if update or (AFTER in layer.reason and layer.inputs_agree):
+            found = differences(call)
+            reason = layer.reason if AFTER in layer.reason else "its statistics differ after this step"
+            _ = reasons.setdefault(layer.layer, ("; ".join(found.sentences) or reason) + update)
 
 
 def _add_glue(reasons: dict[str, str], experiments: Experiments) -> None:
     """Add to the reasons what is wrong between calls; a new one only where it is proved."""
+    glues, generic = experiments.glue(), dict(reasons)
     added, inner, around = dict[str, list[str]](), dict[str, list[str]](), set[str]()
-    for glue in experiments.glue():
+    for glue in [glue for glue in glues if not glue.missing]:
         within = [name for name in reasons if name == glue.owner or is_within(glue.owner, name)]
         if glue.before in reasons:
             within = [glue.before]
@@ -152,6 +223,11 @@ def _add_glue(reasons: dict[str, str], experiments: Experiments) -> None:
     for name in around - added.keys():
         del reasons[name]
     reasons |= {name: "; ".join(words) for name, words in inner.items()}
+    for glue in (glue for glue in glues if glue.missing):
+        for name in [name for name in reasons if name == glue.owner or is_within(glue.owner, name)]:
+            if reasons[name] == generic.get(name) and reasons[name].startswith(_FORWARD):
+                del reasons[name]  # of its code no more than this is known
+        reasons[glue.missing] = glue.words
 
 
 def _differs(call: Call, reference: Trace, replayed: Replay, judged: Mapping[tuple[str, int], Layer]) -> bool:
@@ -168,6 +244,13 @@ def _differs(call: Call, reference: Trace, replayed: Replay, judged: Mapping[tup
     grown *= amplified(reference, call).own if call.leaf else max(amplification(reference)[0].values())
     elements = math.prod(reference.shape(call.outputs[0])) if call.outputs else 1
     return not result.relative <= allowance(grown, result.peak, elements)
+
+
+def _is_switched(call: Call, partner: Call | None) -> bool:
+    """Return whether one of two layers that compute otherwise in training is in evaluation mode: by the code around."""
+    if partner is None or not all(each.leaf and known(each.kind).training for each in (call, partner)):
+        return False
+    return bool(call.config.get("training")) != bool(partner.config.get("training"))
 
 
 def _unknown(call: Call, result: Distance | str | None, judged: Mapping[tuple[str, int], Layer]) -> str:

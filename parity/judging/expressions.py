@@ -113,6 +113,10 @@ class Expression:
             return frozenset([self.name])
         return frozenset(name for operand in self.operands for name in operand.leaves())
 
+    def parts(self) -> list[Expression]:
+        """Return all its calls, outermost first."""
+        return [] if self.tensor else [self, *(part for operand in self.operands for part in operand.parts())]
+
     def rewritten(
         self, rule: Callable[[Expression], Iterator[tuple[str, Expression]]]
     ) -> Iterator[tuple[str, Expression]]:
@@ -179,3 +183,10 @@ def by_layer(weights: Mapping[str, Array]) -> dict[str, Mapping[str, Array]]:
 def wide(weights: Mapping[str, Array]) -> dict[str, Array]:
     """Return weights in float64, by the same names."""
     return {role: array.astype(np.float64) for role, array in weights.items()}
+
+
+def left_out(right: Expression, wrong: Expression) -> str:
+    """Return the one layer of a right expression that is a dropout, and that a wrong one lacks; else ""."""
+    lost = [part for part in right.parts() if part.name not in {other.name for other in wrong.parts()}]
+    dropouts = [part.name for part in lost if known(part.kind).like == "Identity" and not is_function(part.name)]
+    return dropouts[0] if len(lost) == len(dropouts) == 1 else ""

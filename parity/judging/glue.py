@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.functions import caller_of, commutes
 from parity.judging.comparison import is_within
-from parity.judging.expressions import node, wide
+from parity.judging.expressions import left_out, node, wide
 from parity.judging.mistakes import MOVING, Spot, moves_otherwise
 from parity.judging.trials import Reader, Trials
 from parity.numerics.distance import Distance
@@ -31,6 +31,7 @@ class Glue:
         actual: The tensor whose partner is read in place of it; "" if it has none.
         change: By how many calls of each kind the candidate's computation there is longer.
         behind: The calls whose results the computation starts with.
+        missing: The dropout, a layer, that is not called; else "".
     """
 
     owner: str
@@ -41,6 +42,7 @@ class Glue:
     actual: str = ""
     change: Mapping[str, int] = field(default_factory=dict)
     behind: frozenset[str] = frozenset()
+    missing: str = ""
 
 
 def between(
@@ -188,7 +190,7 @@ class _Search:
                 change = Counter(found[1].kinds())
                 change.subtract(right.kinds())
                 change = {kind: count for kind, count in change.items() if count}
-                return Glue("", "", words, True, expected, actual, change, right.leaves())
+                return Glue("", "", words, True, expected, actual, change, right.leaves(), left_out(right, found[1]))
         if actual in back and (skipped := self._skipped(back[actual], expected)):
             words = f"{_place(call, reads[1])}: {skipped} left out"
             return Glue("", "", f"{words} (proved: so {trials.outcome(Distance(0.0))})", True)

@@ -6,27 +6,17 @@ readers got right ones, one of these readers, or the code between, passes back a
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 
 import numpy as np
 
-from parity.functions import caller_of, commutes, is_function
-from parity.judging.comparison import PASSES, VERDICTS, Culprit, Divergence, Gradients, is_within
-from parity.judging.tensors import Reach, TensorResult
+from parity.functions import caller_of, is_function
+from parity.judging.comparison import VERDICTS, Culprit, Divergence, Gradients, is_within
+from parity.judging.gradient_pairs import LISTED, ROLES, Found, Judged, Key, Pairs, labels_of, tensor_of
+from parity.judging.tensors import TensorResult
 from parity.layers import KINDS
-from parity.numerics.distance import root_mean_square
 from parity.tracing.trace import Call, Trace
-
-Pairs = Sequence[tuple[Call, Call]]
-Key = tuple[str, int]
-# Called with a pair of calls and a label that both have a gradient of.
-Judged = Callable[[Call, Call, str], TensorResult]
-_ROLES = "reference", "candidate"
-_FROZEN = {"torch": "requires_grad=False", "paddle": "stop_gradient=True"}
-_LISTED = 3
 
 
 def judge_gradients(
@@ -44,7 +34,7 @@ def judge_gradients(
     """
     if not any(call.gradients or call.unreached for trace in (reference, candidate) for call in trace.calls):
         return None
-    found = _Found(reference, candidate, pairs, judged, forward_agrees)
+    found = Found(reference, candidate, pairs, judged, forward_agrees)
     culprits = dict[Key, str]()
     walks = _Walk(found, 0), _Walk(found, 1)
     for walk in reversed(walks):
@@ -69,96 +59,11 @@ def judge_gradients(
     return Gradients(len(results), verdict, result.gap.relative, result.allowance, place, first, ways)
 
 
-def zero_in_exact_arithmetic(
-    result: TensorResult, reference: Trace, call: Call, label: str, reach: Reach
-) -> TensorResult:
-    """Return the result of a gradient by the scale of its terms, if by its own scale it differs.
-
-    A gradient that is zero in exact arithmetic, as that of a bias before a normalisation, has no scale of its own. Its
-    terms have: products of the output's gradient and (except for a bias) the input, which add up like a random walk.
-
-    Args:
-        result: By its own scale.
-        reference: The trace held to be right.
-        call: Its call.
-        label: Of the gradient.
-        reach: The errors that may have reached it.
-    """
-    source = call.gradients.get("output 0")
-    if result.verdict != "different" or " " in label or source is None:
-        return result
-    expected, terms = reference.tensor(call.gradients[label]), reference.tensor(source)
-    scale = root_mean_square(terms) * math.sqrt(max(1, terms.size / max(1, expected.shape[0])))
-    if label != "bias" and call.inputs:
-        scale *= root_mean_square(reference.tensor(call.inputs[0]))
-    rms = root_mean_square(expected)
-    gap = replace(result.gap, relative=result.gap.relative * rms / max(rms, scale))
-    allowed = reach.allowance(replace(gap, peak=gap.peak * rms / max(rms, scale)), expected.size)
-    if not gap.relative <= allowed:
-        return result
-    return replace(result, verdict="rounding", reason="", gap=gap, allowance=allowed)
-
-
-class _Found:
-    """What was found of every gradient.
-
-    Attributes:
-        results: Of each that both sides have, by the reference's call and the label.
-        missing: For each that one side lacks, which side that is, 0 or 1.
-        frozen: For each side, the parameters that are trained on the other side alone.
-    """
-
-    def __init__(self, reference: Trace, candidate: Trace, pairs: Pairs, judged: Judged, forward_agrees: bool):
-        self.traces, self.pairs, self.forward_agrees = (reference, candidate), pairs, forward_agrees
-        self.results = dict[tuple[Key, str], TensorResult]()
-        self.missing = dict[tuple[Key, str], int]()
-        self.frozen: tuple[dict[str, list[str]], dict[str, list[str]]] = {}, {}
-        for pair in pairs:
-            for label in _labels(pair):
-                if not (label.startswith("input") and commutes(pair[0].layer)):
-                    self._look(pair, label, judged)
-
-    def _look(self, pair: tuple[Call, Call], label: str, judged: Judged) -> None:
-        have = [label in call.gradients for call in pair]
-        if all(have):
-            self.results[pair[0].key, label] = judged(*pair, label)
-        elif any(have):
-            side = have.index(False)
-            if label in pair[side].frozen:
-                self.frozen[side].setdefault(pair[0].layer, []).append(label)
-            elif label in pair[side].unreached:
-                other = self.traces[1 - side].tensor(pair[1 - side].gradients[label])
-                if other.any():  # none and zero are the same
-                    self.missing[pair[0].key, label] = side
-
-    def differs(self, key: Key, label: str) -> bool:
-        """Return whether a gradient is not as it should be."""
-        if (key, label) in self.missing:
-            return True
-        result = self.results.get((key, label))
-        return self.forward_agrees and result is not None and result.verdict not in PASSES
-
-    def of_frozen(self) -> list[Culprit]:
-        """Return the layers with frozen parameters; more than three are one culprit."""
-        culprits = list[Culprit]()
-        for side, layers in enumerate(self.frozen):
-            word = _FROZEN.get(str(self.traces[side].manifest.get("framework")), "not trained")
-            where = f"frozen in the {_ROLES[side]} ({word}), trained in the {_ROLES[1 - side]}"
-            made = [Culprit(layer, f"{', '.join(labels)} {where}") for layer, labels in layers.items()]
-            if len(made) > _LISTED:
-                first, *others = made
-                more = f", and so are those of {', '.join(each.layer for each in others[:_LISTED])}"
-                more += f" and {len(others) - _LISTED} more layers" if len(others) > _LISTED else ""
-                made = [replace(first, explanation=first.explanation + more)]
-            culprits += made
-        return culprits
-
-
 class _Walk:
     """The tensors of one side, from the outputs backwards; the side is the one that passes back another gradient."""
 
-    def __init__(self, found: _Found, side: int):
-        self.found, self.side, self.role = found, side, _ROLES[side]
+    def __init__(self, found: Found, side: int):
+        self.found, self.side, self.role = found, side, ROLES[side]
         trace = found.traces[side]
         self.fingerprints = trace.fingerprints
         # A layer of the user's own, of functions alone, may return what none of them has: an operator's of its own.
@@ -177,8 +82,8 @@ class _Walk:
         self.order = {call.key: i for i, call in enumerate(self.calls)}
         self.wrong, self.right = dict[str, tuple[Key, str]](), set[str]()
         for pair in found.pairs:
-            for label in _labels(pair):
-                name = _tensor(pair[side], label)
+            for label in labels_of(pair):
+                name = tensor_of(pair[side], label)
                 if name and found.differs(pair[0].key, label):
                     _ = self.wrong.setdefault(name, (pair[0].key, label))
                 elif name and (pair[0].key, label) in found.results:
@@ -217,7 +122,7 @@ class _Walk:
                 if self._cut(stray, call) and call.key not in blamed:
                     yield self.key(call), self._detached_before(stray, call)
         for pair in reversed(self.found.pairs):
-            for label in _labels(pair):
+            for label in labels_of(pair):
                 key = pair[0].key
                 mine = " " not in label and self.found.differs(key, label) and self._is_mine(key, label)
                 if mine and not self._explained_parameter(pair[self.side], blamed):
@@ -229,14 +134,19 @@ class _Walk:
             network = pair[self.side]
             if network.key == ("", 0):
                 for label in network.detached:
-                    name = _tensor(network, label)
+                    name = tensor_of(network, label)
                     if label.startswith("output") and self._cut(name, network):
                         same = [each for each in self.writers if self.fingerprints[each] == self.fingerprints[name]]
                         yield (same or [name])[-1], label
 
     def key(self, call: Call) -> Key:
-        """Return the reference's name of a call."""
-        return self.partners[call.key][0].key if call.key in self.partners else call.key
+        """Return the reference's name of a call; where it has none, of the layer whose code makes it."""
+        layer, number = call.key
+        while (layer, number) not in self.partners and layer and self.side:
+            layer, number = caller_of(layer), 0
+        if not layer:  # the network's own code: the call says more
+            layer, number = call.key
+        return self.partners[layer, number][0].key if (layer, number) in self.partners else call.key
 
     def _is_mine(self, key: Key, label: str) -> bool:
         return self.found.missing.get((key, label), 1) == self.side
@@ -325,8 +235,8 @@ class _Walk:
             call = self._call(key)
             return call, f"no gradient reaches it in the {self.role}: nothing that is recorded reads its output"
         first, *others = readers
-        more = ", ..." if len(others) > _LISTED else ""
-        other = f" (or {', '.join(map(_label, others[:_LISTED]))}{more})" if others else ""
+        more = ", ..." if len(others) > LISTED else ""
+        other = f" (or {', '.join(map(_label, others[:LISTED]))}{more})" if others else ""
         if (key, label) in self.found.missing:
             return first, f"no gradient reaches {source} in the {self.role}: it stops within {_label(first)}{other}"
         what = f"the gradient of its output agrees, that of its input, from {source}, does not{other}"
@@ -352,7 +262,7 @@ class _Walk:
 
     def _cut(self, name: str, call: Call) -> bool:
         """Return whether a tensor of a call is one that no gradient can pass, on this side alone."""
-        labels = [label for label in call.detached if _tensor(call, label) == name]
+        labels = [label for label in call.detached if tensor_of(call, label) == name]
         pair = self.partners.get(call.key)
         return bool(labels) and (pair is None or not {*labels} <= {*pair[1 - self.side].detached})
 
@@ -362,19 +272,6 @@ class _Walk:
 
     def _call(self, key: Key) -> Call:
         return next(pair[self.side] for pair in self.found.pairs if pair[0].key == key)
-
-
-def _labels(pair: tuple[Call, Call]) -> list[str]:
-    """Return what either call has, or lacks, a gradient of."""
-    return list(dict.fromkeys(label for call in pair for label in (*call.gradients, *call.unreached)))
-
-
-def _tensor(call: Call, label: str) -> str:
-    """Return the name of the tensor that a label stands for; "" for a parameter."""
-    word, _, number = label.partition(" ")
-    names: Mapping[str, tuple[str, ...]] = {"input": call.inputs, "output": call.outputs}
-    found = names.get(word, ()) if number.isdigit() else ()
-    return found[int(number)] if found and int(number) < len(found) else ""
 
 
 def _how(result: TensorResult | None) -> str:

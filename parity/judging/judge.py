@@ -18,7 +18,8 @@ import numpy as np
 from parity.functions import caller_of, commutes, is_function
 from parity.judging.bounds import bound, growth
 from parity.judging.comparison import PASSES, SAME_OUTPUT, VERDICTS, Comparison, Divergence, Layer, names_of
-from parity.judging.gradients import judge_gradients, zero_in_exact_arithmetic
+from parity.judging.gradient_pairs import zero_in_exact_arithmetic
+from parity.judging.gradients import judge_gradients
 from parity.judging.hiding import is_hidden
 from parity.judging.notes import describe_settings, notes_of, problems_of
 from parity.judging.owners import owners
@@ -279,6 +280,7 @@ class _Judge:
 
     def gradient(self, reference_call: Call, candidate_call: Call, label: str) -> TensorResult:
         """Judge one pair of gradients."""
+        self.inner = reference_call.layer != ""
         noise = reference_call.gradient_noise[label], candidate_call.gradient_noise[label]
         pair = reference_call.gradients[label], candidate_call.gradients[label]
         result = self._tensor(f"gradient of {label}", *pair, noise, self.backward, smooth=False)

@@ -160,7 +160,7 @@ def dropped(spot: Spot) -> Tries:
     if value.shape != spot.target.shape:
         return
     zero = (spot.target == 0) & (value != 0)
-    factor = _fitted(spot.target[~zero], value[~zero]) if zero.any() else None
+    factor = _fitted(spot.target, np.where(zero, 0, value)) if zero.any() else None
     if factor is not None and factor > 1.001:
         words = f"{zero.mean():.0%} of its numbers are 0, the others times {factor:.6g}"
         yield (

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from parity.layers import Config
-from parity.numerics import kernels
+from parity.numerics import dropout, kernels
 from parity.numerics.arrays import Array
 
 Weights = Mapping[str, Array]
@@ -85,9 +85,31 @@ _POINTWISE: dict[str, Callable[[Array, Config], Array]] = {
     "rsqrt": lambda x, c: 1 / np.sqrt(x),
     "square": lambda x, c: x * x,
     "reciprocal": lambda x, c: 1 / x,
-    "Dropout": lambda x, c: x * (1 - c["p"]) if c.get("mode") == "downscale_in_infer" else x,
 }
-_POINTWISE |= dict.fromkeys(("Dropout2d", "Dropout3d", "AlphaDropout"), _POINTWISE["Dropout"])
+
+
+def _dropout(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
+    """Compute dropout, in training by the fixed masks of every run."""
+    (x,) = inputs
+    p, downscales = config["p"], config.get("mode") == "downscale_in_infer"
+    if not config.get("training"):
+        return x * (1 - p) if downscales else x
+    return x * dropout.factor(dropout.mask(x.shape, p, _axes(config)), p, not downscales)
+
+
+def _axes(config: Config) -> list[int] | None:
+    axes = config.get("axis")
+    return [axes] if isinstance(axes, int) else axes
+
+
+def _channel_dropout(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
+    return _dropout({**config, "axis": [0, 1]}, weights, inputs)
+
+
+def _alpha_dropout(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
+    (x,) = inputs
+    scale, shift = dropout.alpha(dropout.mask(x.shape, config["p"]), config["p"])
+    return x * scale + shift if config.get("training") else x
 
 
 def _pads(config: Config, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
@@ -104,7 +126,8 @@ def _pads(config: Config, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
     return tuple((number, number) for number in padding)
 
 
-def _frame(config: Config, sizes: Sequence[int]) -> kernels.Frame:
+def frame_of(config: Config, sizes: Sequence[int]) -> kernels.Frame:
+    """Return the windows of a convolution or a pooling over an input of these sizes."""
     kernel = config["kernel_size"]
     dilations = config.get("dilation", [1] * len(kernel))
     pads = _pads(config, sizes)
@@ -126,7 +149,7 @@ def _convolution(config: Config, weights: Weights, inputs: Sequence[Array]) -> A
         config = {**config, "padding": "valid"}
     weight = weights["weight"]
     config = {**config, "kernel_size": list(weight.shape[2:])}
-    return kernels.convolution(x, weight, weights.get("bias"), _frame(config, x.shape[2:]), config.get("groups", 1))
+    return kernels.convolution(x, weight, weights.get("bias"), frame_of(config, x.shape[2:]), config.get("groups", 1))
 
 
 def _transposed_convolution(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
@@ -168,7 +191,8 @@ def _normalised(x: Array, axes: tuple[int, ...], eps: float) -> Array:
 
 def _batch_norm(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
     (x,) = inputs
-    held = "running_mean" in weights and config.get("track_running_stats", True) and not config.get("training")
+    of_batch = config.get("training") and not config.get("use_global_stats")
+    held = "running_mean" in weights and config.get("track_running_stats", True) and not of_batch
     if not held:
         return _affine(_normalised(x, (0, *range(2, x.ndim)), config["eps"]), weights, 1)
     ones = np.ones_like(weights["running_mean"])
@@ -196,7 +220,7 @@ def _layer_norm(config: Config, weights: Weights, inputs: Sequence[Array]) -> Ar
 
 def _pool(config: Config, inputs: Sequence[Array], largest: bool) -> Array:
     (x,) = inputs
-    frame = _frame(config, x.shape[2:])
+    frame = frame_of(config, x.shape[2:])
     if largest:
         return kernels.max_pool(x, frame)
     if divisor := config.get("divisor_override"):
@@ -215,28 +239,34 @@ def _adaptive_pool(config: Config, inputs: Sequence[Array], reduced: Callable[..
     return x
 
 
-def _upsample(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
-    (x,) = inputs
+def resizing(config: Config, shape: Sequence[int]) -> list[tuple[int, Array]]:
+    """Return by which matrix an interpolation multiplies each axis of an input of this shape."""
     mode, size, factors = config.get("mode", "nearest"), config.get("size"), config.get("scale_factor")
-    axes = x.ndim - 2
+    axes, matrices = len(shape) - 2, list[tuple[int, Array]]()
     factors = [factors] * axes if isinstance(factors, (int, float)) else factors
     if not size:
         if not factors:
             raise NotComputedError
-        size = [math.floor(n * f) for n, f in zip(x.shape[2:], factors, strict=True)]
+        size = [math.floor(n * f) for n, f in zip(shape[2:], factors, strict=True)]
     size = [size] * axes if isinstance(size, int) else size
     linear = mode in ("linear", "bilinear", "trilinear")
     places = "align_corners" if config.get("align_corners") else "half_pixel"
     if mode == "nearest" or (linear and config.get("align_mode") == 1 and places == "half_pixel"):
         places = "asymmetric"
     for axis, new in enumerate(size, 2):
-        old = x.shape[axis]
-        scale = factors[axis - 2] if factors else new / old
-        at = kernels.places(old, new, scale, places)
+        old = shape[axis]
+        at = kernels.places(old, new, factors[axis - 2] if factors else new / old, places)
         if linear:
             at = np.maximum(at, 0)
         kind = "linear" if linear else {"bicubic": "cubic"}.get(mode, mode)
-        x = kernels.resized(x, axis, kernels.interpolation(old, at, kind, nearest="floor"))
+        matrices.append((axis, kernels.interpolation(old, at, kind, nearest="floor")))
+    return matrices
+
+
+def _upsample(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
+    (x,) = inputs
+    for axis, matrix in resizing(config, x.shape):
+        x = kernels.resized(x, axis, matrix)
     return x
 
 
@@ -298,6 +328,9 @@ def _of_two(function: Callable[[Array, Array, float], Array]) -> Rule:
 
 RULES: dict[str, Rule] = {
     **{kind: _pointwise(function) for kind, function in _POINTWISE.items()},
+    "Dropout": _dropout,
+    **dict.fromkeys(("Dropout2d", "Dropout3d"), _channel_dropout),
+    "AlphaDropout": _alpha_dropout,
     **dict.fromkeys(("Conv1d", "Conv2d", "Conv3d"), _convolution),
     **dict.fromkeys(("ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"), _transposed_convolution),
     "Linear": _linear,

@@ -14,7 +14,7 @@ _NOT_TAKEN = {
     "torch": {"use_global_stats", "align_mode", "slope", "offset"},
     "paddle": {"track_running_stats", "affine"},
 }
-_ALSO = ("mode",)  # of Paddle's Dropout, which only has it where it is not the default
+_ALSO = ("mode", "axis")  # of Paddle's Dropout, which only has them where they are not the default
 _INTERPOLATES = ("linear", "bilinear", "bicubic", "trilinear")
 _OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**"}
 _REFLECTED = {"rsub": "-", "rdiv": "/"}

@@ -196,7 +196,8 @@ class Recorder:
             if leaf and inputs:
                 check_input(name, kind, config, tuple(inputs[0].shape))
             replayable = bool(inputs) and not kwargs and all(map(self.backend.is_tensor, args))
-            begun = self._begin(name, kind, config, inputs, replayable, kernel_of(self.backend, kind, layer))
+            now = {**config, "training": layer.training}  # the code may have changed it since
+            begun = self._begin(name, kind, now, inputs, replayable, kernel_of(self.backend, kind, layer))
             statistics = self.backend.statistics(layer) if self.trains and layer.training else {}
             before = self._statistics(statistics)
             self.stack.append(opened)

@@ -1,8 +1,7 @@
 """Run a network in training mode: the same masks in every dropout, and its random numbers put back afterwards.
 
-A mask depends on the shape of what is masked alone, so two networks drop the same elements whatever they call their
-layers, in whatever order. What a network draws by itself (`torch.rand` for a drop path) cannot be the same on both
-sides; that it did so is noticed.
+`numerics.dropout` has the masks. What a network draws by itself (`torch.rand` for a drop path) cannot be
+the same on both sides; that it did so is noticed.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from parity.numerics.arrays import Array
-from parity.numerics.fixed_random import uniform
+from parity.numerics.dropout import alpha, factor, mask
 from parity.tracing.backend import Backend
 from parity.tracing.watch import inference_mode, training_mode
 
@@ -25,7 +23,6 @@ Mode = Literal["eval", "train"]
 _CHANNELS = ("dropout1d", "dropout2d", "dropout3d", "feature_dropout", "feature_alpha_dropout")
 _ALPHA = ("alpha_dropout", "feature_alpha_dropout")
 _DROPOUTS = {"dropout", *_CHANNELS, *_ALPHA}
-_LOWEST = -1.7580993408473766  # -scale * alpha of SELU: what alpha dropout puts in place of what it drops
 
 
 @contextlib.contextmanager
@@ -77,16 +74,15 @@ def _masked(backend: Backend, function: Callable[..., Any], args: Sequence[Any],
     if not arguments["training"]:
         return function(*args, **kwargs)
     x, p = next(iter(arguments.values())), float(arguments["p"])
-    shape = tuple(map(int, x.shape))
-    kept = (uniform(_mask_shape(name, shape, arguments)) >= p).astype(np.float64)
+    kept = mask(tuple(map(int, x.shape)), p, _axes(name, arguments, len(x.shape)))
     if name in _ALPHA:
-        scale = ((1 - p) * (1 + p * _LOWEST**2)) ** -0.5 if p < 1 else 0.0
-        shift = -scale * _LOWEST * p
-        return x * backend.like(kept * scale, x) + backend.like((1 - kept) * (_LOWEST * scale) + shift, x)
-    factor = backend.like(_factor(kept, p, arguments), x)
+        scale, shift = alpha(kept, p)
+        return x * backend.like(scale, x) + backend.like(shift, x)
+    # Paddle's other mode scales in evaluation.
+    by = backend.like(factor(kept, p, arguments.get("mode") != "downscale_in_infer"), x)
     if arguments.get("inplace") or str(getattr(function, "__name__", "")).endswith("_"):
-        return x.mul_(factor) if hasattr(x, "mul_") else x.multiply_(factor)
-    return x * factor
+        return x.mul_(by) if hasattr(x, "mul_") else x.multiply_(by)
+    return x * by
 
 
 def _arguments(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,18 +95,10 @@ def _arguments(function: Callable[..., Any], args: Sequence[Any], kwargs: Mappin
     return dict(bound.arguments)
 
 
-def _factor(kept: Array, p: float, arguments: Mapping[str, Any]) -> Array:
-    keeps = arguments.get("mode") == "downscale_in_infer" or p == 1  # Paddle's other mode scales in evaluation
-    return kept if keeps else kept / (1 - p)
-
-
-def _mask_shape(name: str, shape: tuple[int, ...], arguments: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the shape of a mask: 1 along the axes that are dropped as a whole."""
+def _axes(name: str, arguments: Mapping[str, Any], rank: int) -> Sequence[int] | None:
+    """Return the axes along which a mask differs; None for all."""
     axes = arguments.get("axis")
-    if axes is None:
-        if name not in _CHANNELS:
-            return shape
+    if axes is None and name in _CHANNELS:
         channels_last = str(arguments.get("data_format", "NC")) in ("NHWC", "NDHWC")
-        axes = (0, len(shape) - 1) if channels_last else (0, 1)
-    kept = {axis % len(shape) for axis in ([axes] if isinstance(axes, int) else axes)}
-    return tuple(size if axis in kept else 1 for axis, size in enumerate(shape))
+        return (0, rank - 1) if channels_last else (0, 1)
+    return [axes] if isinstance(axes, int) else axes

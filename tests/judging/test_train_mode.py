@@ -56,6 +56,113 @@ def test_a_setting_that_matters_in_training_is_found(wrong, layer, reason):
     assert result.culprits[0].explanation.startswith(reason)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "proof"),
+    [
+        ({"momentum": 0.1}, "(proved: with momentum=0.9 torch reproduces paddle to "),
+        ({"use_global_stats": True}, "(proved: with use_global_stats=True torch reproduces paddle to "),
+        ({"p": 0.2}, "(proved: with p=0.2 torch reproduces paddle to "),
+        ({"epsilon": 1e-3, "momentum": 0.8}, "(proved: with eps=0.001 torch reproduces paddle to "),
+    ],
+)
+def test_a_setting_that_matters_in_training_is_proved(wrong, proof):
+    (culprit,) = trained(ours(), theirs(**wrong)).culprits
+    assert proof in culprit.explanation
+    assert ("(proved: with momentum=0.2 torch" in culprit.explanation) == (wrong.get("momentum") == 0.8)
+
+
+def own_norm(update):
+    """Return a pair whose candidate updates its statistics by a function of old ones, the batch's, and momentum."""
+
+    class Own(T.BatchNorm2d):
+        def forward(self, x):
+            old, n = [each.clone() for each in (self.running_mean, self.running_var)], x.numel() / x.shape[1]
+            y = super().forward(x)
+            batch = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
+            with torch.no_grad():
+                for i, each in enumerate((self.running_mean, self.running_var)):
+                    each.copy_(update(i, old[i], batch[i], n))
+            return y
+
+    candidate = ours()
+    candidate[1].__class__ = Own
+    return ours(), candidate
+
+
+UNBIASED = lambda i, new, n: new * n / (n - 1) if i else new
+UPDATES = [
+    (lambda i, old, new, n: old, "its statistics are not updated (proved: so reference reproduces candidate to 0"),
+    (lambda i, old, new, n: 0.1 * old + 0.9 * UNBIASED(i, new, n), "the batch counts by 1 - momentum = 0.9 (proved"),
+    (lambda i, old, new, n: 0.9 * old + 0.1 * new, "the variance of the batch is divided by n (proved"),
+    (lambda i, old, new, n: UNBIASED(i, new, n), "its statistics are those of the batch alone (proved"),
+    (lambda i, old, new, n: 0.81 * old + 0.19 * UNBIASED(i, new, n), "its statistics are updated twice (proved"),
+]
+
+
+@pytest.mark.parametrize(("update", "words"), UPDATES, ids=[words for _, words in UPDATES])
+def test_how_statistics_are_updated_is_proved(update, words):
+    (culprit,) = trained(*own_norm(update)).culprits
+    assert words in culprit.explanation
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        lambda i, old, new, n: old * 0.5 + new,
+        lambda i, old, new, n: 0.9 * old + 0.1 * UNBIASED(i, new, n) + 1e-4,
+        lambda i, old, new, n: old if i else 0.9 * old + 0.1 * new,
+    ],
+)
+def test_an_update_that_is_not_in_the_table_is_not_proved(update):
+    (culprit,) = trained(*own_norm(update)).culprits
+    assert "after this step" in culprit.explanation
+    assert "proved" not in culprit.explanation
+
+
+@pytest.mark.parametrize(
+    ("dropout", "words"),
+    [
+        (lambda: P.Dropout(0.5, axis=0), "axis differs: torch=None, paddle=0 (proved: with axis=0"),
+        (lambda: P.Dropout2D(0.5), "kind differs: torch=Dropout, paddle=Dropout2d (proved: with Dropout2d"),
+        (lambda: P.AlphaDropout(0.5), "kind differs: torch=Dropout, paddle=AlphaDropout (proved: with AlphaDropout"),
+        (P.Identity, "kind differs: torch=Dropout, paddle=Identity (proved: with Identity"),
+    ],
+)
+def test_a_dropout_that_drops_other_elements_is_proved(dropout, words):
+    candidate = theirs()
+    candidate[3] = dropout()
+    candidate.eval()
+    assert compare(ours(), candidate, PICTURE).ok
+    (culprit,) = trained(ours(), candidate).culprits
+    assert culprit.layer == "3"
+    assert culprit.explanation.startswith(words)
+
+
+class Head(T.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.drop, self.fc = T.Conv2d(3, 4, 3), T.BatchNorm2d(4), T.Dropout(0.4), T.Linear(4, 5)
+
+    def forward(self, x):
+        return self.fc(self.drop(self.norm(self.conv(x)).mean((2, 3))))
+
+
+def test_a_dropout_that_is_not_called_is_the_culprit_and_not_the_code_around():
+    wrong = type("Head", (Head,), {"forward": lambda self, x: self.fc(self.norm(self.conv(x)).mean((2, 3)))})
+    (culprit,) = trained(Head().eval(), wrong().eval()).culprits
+    assert culprit.layer == "drop"
+    assert "drop (Dropout) is missing (proved: so reference reproduces candidate to" in culprit.explanation
+
+
+def test_a_norm_that_code_puts_into_evaluation_mode_is_the_culprit():
+    right = Head.forward
+    wrong = type("Head", (Head,), {"forward": lambda self, x: (self.norm.eval(), right(self, x))[1]})
+    (culprit,) = trained(Head().eval(), wrong().eval()).culprits
+    assert culprit.layer == "norm"
+    assert "in evaluation mode in candidate" in culprit.explanation
+    assert "(proved: with training=False" in culprit.explanation
+
+
 def test_a_norm_that_is_frozen_on_one_side_is_found():
     candidate = theirs()
     candidate.train()
