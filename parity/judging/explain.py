@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from parity.functions import caller_of
+from parity.functions import caller_of, is_function
 from parity.judging.bounds import allowance, growth
 from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
 from parity.judging.experiments import Experiments, OnTry
@@ -241,10 +241,10 @@ def _settings(call: Call, partner: Call, rank: int) -> list[str]:
 
 def _weights(call: Call, partner: Call, reference: Mapping[str, Array], candidate: Mapping[str, Array]) -> _Differences:
     """Return the differences of two paired layers' weights."""
-    ours, theirs = (
-        {name.rpartition(".")[2]: name for name in state if name.rpartition(".")[0] == layer}
-        for state, layer in ((reference, call.layer), (candidate, partner.layer))
-    )
+    given = bool(call.weights or partner.weights)
+    ours, theirs = _named(call, reference, given), _named(partner, candidate, given)
+    if ours.keys() != theirs.keys() and len(ours) == len(theirs) and any(map(is_function, (call.layer, partner.layer))):
+        theirs = dict(zip(ours, theirs.values(), strict=True))  # a block's gamma_1 is a layer's gamma
     sentences, tensors, known = list[str](), dict[str, Array | None](), True
     for role, name in ours.items():
         if role not in theirs:
@@ -257,6 +257,15 @@ def _weights(call: Call, partner: Call, reference: Mapping[str, Array], candidat
             tensors[role] = actual
             known = known and is_known
     return _Differences(sentences, weights=tensors, known=known)
+
+
+def _named(call: Call, state: Mapping[str, Array], given: bool) -> dict[str, str]:
+    """Return the names of a call's weights, by role; of a function's, if its partner was `given` some, its layer's."""
+    function = is_function(call.layer)
+    layer = caller_of(call.layer) if function and given and not call.weights else call.layer
+    owned = call.weights if function else ()
+    names = [name for name in state if name in owned or name.rpartition(".")[0] == layer]
+    return {name.rpartition(".")[2]: name for name in names}
 
 
 def _in_shape(actual: Array, expected: Array) -> Array:

@@ -59,7 +59,7 @@ def judge(
     # A layer without a node in a file is listed only: the outputs, which are always compared, show whether it matters.
     owning = [*alignment.pairs, *judgement.owners.values()]
     owners_keys = [keys | {pair[i].key for pair in owning} for i, keys in enumerate(paired_keys)]
-    missing = [] if alignment.by_order else _missing(reference, candidate, owners_keys)
+    missing = [] if alignment.by_order else _missing(reference, candidate, owners_keys, alignment.other_names)
     agree = [_is_sound(layer, judged, alignment) for layer in judged]
     agree = _without_mispaired(reference, alignment, judged, agree)
     agree = [stays or is_hidden(i, alignment.pairs, judged, reference) for i, stays in enumerate(agree)]
@@ -149,15 +149,20 @@ def _agrees(path: str, layers: Sequence[Layer]) -> bool:
         path = path.rpartition(".")[0]
 
 
-def _missing(reference: Trace, candidate: Trace, paired: Sequence[Set[tuple[str, int]]]) -> list[Call]:
-    """Return the calls of layers with weights that have no partner."""
+def _missing(
+    reference: Trace, candidate: Trace, paired: Sequence[Set[tuple[str, int]]], other_names: bool
+) -> list[Call]:
+    """Return the calls of layers with weights that have no partner; where names tell nothing, of functions too."""
     return [
         call
         for trace, keys in zip((reference, candidate), paired, strict=True)
         for call in trace.calls
-        if (call.weights or has_weights(call.kind, call.config))
-        and not is_function(call.layer)
-        and call.key not in keys
+        if call.key not in keys
+        and (
+            call.weights and other_names
+            if is_function(call.layer)
+            else call.weights or has_weights(call.kind, call.config)
+        )
     ]
 
 

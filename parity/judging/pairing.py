@@ -13,6 +13,7 @@ from parity.judging.structure import pair_layers, same_names
 from parity.judging.units import ROUNDED, folded, pair_calls, pair_units, units
 from parity.layers import known
 from parity.tracing.trace import Call, Noise, Trace
+from parity.weights.names import owner_of
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ def by_structure(reference: Trace, candidate: Trace, layers: Mapping[str, str]) 
     given = [(call.key, (layers[call.layer], call.number)) for call in reference.calls if call.layer in layers]
     found = pair_layers(reference, candidate, [*given, *same_names(reference, candidate)])
     pairs = [(call, calls[found[call.key]]) for call in reference.calls if call.key in found]
+    # A layer that computes by functions, and a function that takes its weights: their functions are partners.
+    split = [pair for pair in pairs if _are_split(*pair)]
+    pairs = [pair for pair in pairs if pair not in split]
     joined = [_with_activation(pair, reference, candidate) for pair in pairs]
     inside = (
         frozenset(key for each in joined for key in each[1][0]),
@@ -72,7 +76,12 @@ def by_structure(reference: Trace, candidate: Trace, layers: Mapping[str, str]) 
     pairs += pair_rest(reference, candidate, pairs, inside)
     order = {call.key: i for i, call in enumerate(reference.calls)}
     pairs = sorted(pairs, key=lambda pair: order[pair[0].key])
-    return Alignment(pairs, inside=inside, named=frozenset([("", 0)]), other_names=True)
+    owning = inside[0] | {a.key for a, _ in split}, inside[1] | {b.key for _, b in split}
+    return Alignment(pairs, inside=owning, named=frozenset([("", 0)]), other_names=True)
+
+
+def _are_split(call: Call, partner: Call) -> bool:
+    return is_function(call.layer) != is_function(partner.layer) and not (call.leaf and partner.leaf)
 
 
 _Keys = tuple[list[tuple[str, int]], list[tuple[str, int]]]
@@ -139,10 +148,9 @@ def align(reference: Trace, candidate: Trace, layers: Mapping[str, str] | None =
         layers: The candidate's layer of a layer of the reference, where it is known; None: names may be the same.
     """
     if "onnx" not in (reference.manifest.get("framework"), candidate.manifest.get("framework")):
-        same = {a.key for a in reference.calls if a.weights} == {b.key for b in candidate.calls if b.weights}
-        return (
-            by_name(reference, candidate) if same and not layers else by_structure(reference, candidate, layers or {})
-        )
+        if _owners(reference) == _owners(candidate) and not layers:
+            return by_name(reference, candidate)
+        return by_structure(reference, candidate, layers or {})
     sides = units(reference), units(candidate)
     unit_pairs = pair_units(*sides)
     written = dict[str, str]()
@@ -156,6 +164,14 @@ def align(reference: Trace, candidate: Trace, layers: Mapping[str, str] | None =
     )
     pairs = sorted(pairs, key=lambda pair: order[pair[0].key])
     return Alignment(pairs, frozenset(folded(*sides, unit_pairs)), inside, by_order=True)
+
+
+def _owners(trace: Trace) -> set[tuple[str, int]]:
+    """Return layer and number of each call that works with weights."""
+    calls = [call for call in trace.calls if call.weights]
+    functions = [call for call in calls if is_function(call.layer)]
+    given = {(owner_of(name)[0], call.number) for call in functions for name in call.weights}
+    return {call.key for call in calls if not is_function(call.layer)} | given
 
 
 def _labelled(reference: Call, candidate: Call) -> tuple[Call, Call]:

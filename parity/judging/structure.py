@@ -22,9 +22,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from parity.errors import ParityError
-from parity.layers import KINDS, is_weighted
+from parity.functions import is_function
+from parity.layers import is_weighted
 from parity.numerics.arrays import without_ones
 from parity.tracing.trace import Call
+from parity.weights.names import owner_of
 
 Key = tuple[str, int]
 _Tag = tuple[int | str, ...]  # which part of a tensor: positions along a concatenation, numbers of a split
@@ -88,7 +90,7 @@ def _pair_nodes(reference: list[_Node], candidate: list[_Node], known: Iterable[
 
 
 def paired_owners(reference: Recorded, candidate: Recorded, layers: Mapping[str, str]) -> dict[str, str]:
-    """Return the candidate's layer of each of the reference's layers with weights, by name.
+    """Return the candidate's layer of each of the reference's layers with weights, by name; of weights without a layer.
 
     Args:
         reference: The run held to be right.
@@ -97,10 +99,40 @@ def paired_owners(reference: Recorded, candidate: Recorded, layers: Mapping[str,
     """
     known = [(call.key, (layers[call.layer], call.number)) for call in reference.calls if call.layer in layers]
     pairs = pair_layers(reference, candidate, [*known, *same_names(reference, candidate)])
+    calls = [{call.key: call for call in each.calls} for each in (reference, candidate)]
     owners = dict[str, str]()
-    for (layer, _), (partner, _) in pairs.items():
-        _ = owners.setdefault(layer, partner)
+    for one, other in pairs.items():
+        for owner, partner in _owning(calls[0][one], calls[1][other]):
+            _ = owners.setdefault(owner, partner)
     return owners
+
+
+def _owning(call: Call, partner: Call) -> list[tuple[str, str]]:
+    """Return the names of two layers, or, where code gives its weights to a function, those of the weights."""
+    if not (is_function(call.layer) or is_function(partner.layer)):
+        return [(call.layer, partner.layer)]
+    ours, theirs = _whole_names(call), _whole_names(partner)
+    found = dict[str, str]()
+    for by_role in (True, False):
+        for name, shape in ours.items():
+            alike = [
+                other
+                for other, its in theirs.items()
+                if its == shape and other not in found.values() and (not by_role or _role(other) == _role(name))
+            ]
+            if name not in found and alike:
+                found[name] = alike[0]
+    return [*found.items()]
+
+
+def _whole_names(call: Call) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a call's weights, without ones."""
+    path = "" if is_function(call.layer) or not call.layer else f"{call.layer}."
+    return {f"{path}{role}": without_ones(shape) for role, shape in call.weights.items()}
+
+
+def _role(name: str) -> str:
+    return owner_of(name)[1]
 
 
 def check_map(layers: Mapping[str, str], reference: Iterable[Call], candidate: Iterable[Call]) -> None:
@@ -301,4 +333,4 @@ def _group(call: Call) -> str:
         return "weighted"
     if call.kind.endswith("BatchNorm") or call.kind.startswith("BatchNorm"):
         return "BatchNorm"
-    return call.kind if call.kind in KINDS else "own"
+    return call.kind if "Norm" in call.kind or call.kind == "PReLU" else "own"

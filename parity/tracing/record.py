@@ -22,10 +22,10 @@ from parity.tracing.backend import Backend, OnProgress
 from parity.tracing.gradients import GradientWatch
 from parity.tracing.inputs import Arguments, Inputs, as_bound, bound, input_digest, mapped
 from parity.tracing.measured import kernel_of, measured_noise, terms_of
+from parity.tracing.ownership import Ownership
 from parity.tracing.trace import Call, Noise, TraceWriter
 from parity.tracing.training import Mode, running
 from parity.tracing.watch import TensorCache, flatten, keys, leaves, watched
-from parity.weights.names import owner_of
 
 
 def record(
@@ -143,12 +143,7 @@ class Recorder:
         self.with_gradients, self.trains, self.progress = gradients, mode == "train", progress
         if path is not None:
             self.writer = TraceWriter(path)
-        self.owned = dict[str, dict[str, tuple[int, ...]]]()  # shapes of the tensors of each layer, by role
-        for name, slot in backend.slots(network).items():
-            if slot.buffer:
-                continue  # a constant, which the other network may write out
-            layer, role = owner_of(name)
-            self.owned.setdefault(layer, {})[role] = slot.shape
+        self.ownership = Ownership(backend, network)
         self.layers = list(backend.layers(network))
         self.leaves = leaves(backend, self.layers)
         self.calls: list[dict[str, Any]] = []  # of layers and functions, by their end
@@ -159,7 +154,6 @@ class Recorder:
         self.recording = False
         self.stack = list[_Open]()
         self.in_function = False
-        self.weights = set[int]()
         self.failure: tuple[Exception | None, str] = None, ""  # the last error out of a layer, and which
 
     def run(self, precision: str, arguments: Arguments) -> None:
@@ -171,7 +165,7 @@ class Recorder:
         self.gradients = GradientWatch(self.backend, self._gradient) if self.with_gradients else None
         given = None if self.gradients is None else self.gradients.input
         dtype = np.float64 if precision == "float64" else np.float32
-        self.weights = {id(tensor) for tensor in (*self.network.parameters(), *self.network.buffers())}
+        self.ownership.find()
         with self.backend.autograd(self.with_gradients):
             self.recording = True
             try:
@@ -231,14 +225,16 @@ class Recorder:
         if not self.recording or self.in_function or not self.stack or self.stack[-1].opaque:
             return function(*args, **kwargs)
         known = FUNCTIONS.get(name)
-        inputs = [t for t in flatten((args, kwargs), self.backend.is_tensor) if id(t) not in self.weights]
-        inputs = inputs[: known and known.tensors]
+        tensors = flatten((args, kwargs), self.backend.is_tensor)
+        inputs = [tensor for tensor in tensors if tensor not in self.ownership][: known and known.tensors]
         caller = self.stack[-1].name
         path = f"{caller}.{name}{MARK}" if caller else f"{name}{MARK}"
         self.in_function = True  # functions call others
         try:
             if not inputs or not all(map(self.backend.is_plain, inputs)):
-                return function(*args, **kwargs)
+                result = function(*args, **kwargs)
+                self.ownership.derive([] if inputs else tensors, flatten(result, self.backend.is_tensor))
+                return result
             shape = tuple(map(int, inputs[0].shape))
             kind, config = self.backend.describe_function(name, function, args, kwargs, shape)
             check_input(path, kind, config, shape)
@@ -247,6 +243,8 @@ class Recorder:
             outputs = flatten(result, self.backend.is_tensor)
             if outputs and all(map(self.backend.is_plain, outputs)):
                 entry = self._end(begun, result, leaf=True)
+                if entry is not None and self.precision != "float32":
+                    entry["weights"] = self.ownership.of_function(tensors, {opened.name for opened in self.stack})
                 if self.gradients is not None and entry is not None:
                     self.gradients.call(entry, None, begun.before, outputs, leaf=True)
         finally:
@@ -291,7 +289,7 @@ class Recorder:
             "shapes": shapes,
             "labels": keys(result, self.backend.is_tensor),
             "kernel": begun.kernel,
-            "weights": self.owned.get(begun.name, {}),
+            "weights": {},
             "terms": terms_of(begun.name, begun.kind, begun.config, before, shapes[0] if shapes else ()),
             "replayable": begun.replayable,
         }
@@ -366,10 +364,17 @@ class Recorder:
         for entry in self.calls:  # a gradient that the float32 run lacks cannot be read
             gradients, noise = entry.get("gradients", {}), entry.get("gradient_noise", {})
             entry["gradients"] = {label: name for label, name in gradients.items() if label in noise}
-        return [
-            Call(**{**defaults, **{word: value for word, value in entry.items() if word != "shapes"}})
+        kept = [
+            entry
             for entry in self.calls
             if not is_function(entry["layer"]) or caller_of(entry["layer"]) not in other_code
+        ]
+        given = {name for entry in kept if is_function(entry["layer"]) for name in entry["weights"]}
+        for entry in kept:
+            if not is_function(entry["layer"]):
+                entry["weights"] = self.ownership.of_layer(entry["layer"], given)
+        return [
+            Call(**{**defaults, **{word: each for word, each in entry.items() if word != "shapes"}}) for entry in kept
         ]
 
     def close(self, manifest: Mapping[str, Any]) -> None:

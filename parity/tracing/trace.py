@@ -58,7 +58,8 @@ class Call:
         gradient_noise: The float32 noise of each.
         known_error: The error that the backend knows its own float64 to have here, as a distance; else 0.
         labels: The key of each output where the network returns a mapping: "out", "aux.0"; else empty.
-        weights: Neutral shapes of the tensors that the layer itself owns, by role.
+        weights: Neutral shapes of the tensors that the layer itself owns, by role; of those that code gives to a
+            function, by name.
         kernel: The peaks of its weight, where it sums products of weights: `parity.numerics.peaks`.
         unreached: Labels, as those of `gradients`, of what no gradient reaches.
         detached: Labels of its inputs and outputs that have no gradient by themselves: detached, or computed without.

@@ -26,7 +26,7 @@ def carried(
         slots: Its slots.
         own: The candidate's weights.
         own_slots: Its slots.
-        layers: The candidate's layer of each of the reference's layers.
+        layers: The candidate's layer of each of the reference's layers; or tensors of both, by name.
     """
     tensors, reshaped = dict(own), list[str]()
     for layer, partner in layers.items():
@@ -35,21 +35,11 @@ def carried(
                 tensors[other] = state[name].reshape(own_slots[other].shape)
                 if state[name].shape != own_slots[other].shape:
                     reshaped.append(other)
-    rest = [name for name in state if name in slots and owner_of(name)[0] not in layers]
-    for other in [name for name in own_slots if owner_of(name)[0] not in layers.values()]:
-        # Weights of a layer that is not called: its forward's code gives them to a function.
-        alike = [name for name in rest if _are_alike(name, slots[name], other, own_slots[other])]
-        if len(alike) == 1 and not own_slots[other].tied:
-            tensors[other] = state[alike[0]].reshape(own_slots[other].shape)
     for name, slot in own_slots.items():
         if slot.tied and slot.tied in tensors:
             tensors[name] = tensors[slot.tied].T if slot.transposed else tensors[slot.tied]
     notes = [f"shapes that differ only by ones: {', '.join(reshaped[:6])}"] if reshaped else []
     return State({name: tensors[name] for name in own_slots if name in tensors}), notes
-
-
-def _are_alike(name: str, slot: Slot, other: str, own_slot: Slot) -> bool:
-    return owner_of(name)[1] == owner_of(other)[1] and same_but_ones(slot.shape, own_slot.shape)
 
 
 def fits(shapes: Mapping[str, tuple[int, ...]], own: Mapping[str, tuple[int, ...]], layers: Mapping[str, str]) -> bool:
@@ -70,7 +60,7 @@ def fits(shapes: Mapping[str, tuple[int, ...]], own: Mapping[str, tuple[int, ...
 
 
 def _of(slots: Mapping[str, Slot], layer: str) -> dict[str, Slot]:
-    return {name: slot for name, slot in slots.items() if owner_of(name)[0] == layer}
+    return {name: slot for name, slot in slots.items() if layer in (name, owner_of(name)[0])}
 
 
 def _roles(slots: Mapping[str, Slot], own_slots: Mapping[str, Slot]) -> list[tuple[str, str]]:

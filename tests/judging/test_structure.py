@@ -249,6 +249,53 @@ def test_weights_that_a_function_takes_move_to_the_layer_of_the_other_network():
     assert result.ok, str(result)
 
 
+class Scale(torch.nn.Module):
+    """A layer of people's own, that computes by functions."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma = torch.nn.Parameter(torch.rand(4) + 0.5)
+
+    def forward(self, x):
+        return (x.permute(0, 2, 3, 1) * self.gamma).permute(0, 3, 1, 2)
+
+
+class Scaled(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.scale, self.last = torch.nn.Conv2d(3, 4, 3), Scale(), torch.nn.Conv2d(4, 4, 1)
+        self.token = torch.nn.Parameter(torch.rand(1, 4, 1, 1))
+
+    def forward(self, x):
+        x = self.scale(self.conv(x))
+        return self.last(torch.cat([x, self.token.expand(len(x), 4, 1, x.shape[3])], 2))
+
+
+class ScaledInTheBlock(paddle.nn.Layer):
+    """Its block owns what is a layer's in the other network."""
+
+    def __init__(self):
+        super().__init__()
+        self.end, self.stem = paddle.nn.Conv2D(4, 4, 1), paddle.nn.Conv2D(3, 4, 3)
+        self.gamma_1, self.start = self.create_parameter([4]), self.create_parameter([1, 4, 1, 1])
+
+    def forward(self, x):
+        x = (self.stem(x).transpose([0, 2, 3, 1]) * self.gamma_1).transpose([0, 3, 1, 2])
+        return self.end(paddle.concat([x, self.start.expand([x.shape[0], 4, 1, x.shape[3]])], 2))
+
+
+def test_a_blocks_own_weights_are_a_layers_of_the_other_network():
+    ours, theirs = Scaled().eval(), ScaledInTheBlock()
+    theirs.eval()
+    result = compare(ours, theirs, IMAGE)
+    assert result.ok, str(result)
+    theirs.gamma_1.set_value(theirs.gamma_1 * 0 + 1)
+    result = compare(ours, theirs, IMAGE, transfer=False)
+    assert [(culprit.layer, culprit.explanation) for culprit in result.culprits] == [
+        ("scale.mul()", "(mul() in the candidate) gamma was not copied: all of it is 1")
+    ]
+
+
 def test_gradients_of_parts_of_a_split_are_no_wrong_alarm():
     """Paddle 3.3 raises a SystemError where it is asked for one."""
 
