@@ -27,6 +27,8 @@ MOVES = _words(
     "slice chunk split tensor_split reshape permute flatten squeeze unsqueeze index_select narrow unbind select roll "
     "flip expand expand_as tile repeat gather index_sample unfold_view cat stack unflatten movedim moveaxis t"
 )
+# Its result is no data: code cuts sizes from it, and gives them to other functions.
+SHAPE = "shape"
 # They sum products along an axis of their operands; which one is not looked up.
 CONTRACTIONS = _words("einsum addmm baddbmm scaled_dot_product_attention multi_head_attention_forward")
 
@@ -179,7 +181,7 @@ SKIPPED = _words(
     """get set contiguous to type type_as astype cast float double half detach clone numpy cpu cuda item tolist size dim
     numel is_floating_point requires_grad_ zeros_like ones_like empty_like full_like rand_like randn_like new_zeros
     new_ones new_full new_empty new_tensor data_ptr stride storage backward register_hook retain_grad deepcopy setitem
-    copy_ set_value shape rank broadcast_shape len iter bool int index format repr str hash eq ne lt le gt ge isnan
+    copy_ set_value rank broadcast_shape len iter bool int index format repr str hash eq ne lt le gt ge isnan
     isinf isfinite equal allclose is_complex is_integer is_empty zero_ fill_ result_type broadcast_tensors
     create_parameter assign uniform_ normal_ _to pin_memory element_size untyped_storage as_subclass _is_view gradient
     is_tensor in_dynamic_mode has_torch_function scalar_tensor reduce_ex dlpack"""

@@ -119,7 +119,7 @@ def describe_function(
         arguments, args = dict(list(call.arguments.items())[1:]), ()
     if name in _SHRINKS:
         arguments["lambd"] = arguments.pop("threshold")
-    arguments = bound(name, [_shape(value) for value in args], {k: _shape(v) for k, v in arguments.items()}, _WORDS)
+    arguments = bound(name, [_plain(value) for value in args], {k: _plain(v) for k, v in arguments.items()}, _WORDS)
     config = dict(configured(name, _neutral(name, arguments), shape))
     return kind, config
 
@@ -139,5 +139,11 @@ def _neutral(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def _shape(value: Any) -> Any:
-    return tuple(value.shape) if isinstance(value, paddle.Tensor) else value
+def _plain(value: Any) -> Any:
+    """Return an argument without tensors: sizes as numbers, and weights as their shapes."""
+    if isinstance(value, (list, tuple)):
+        return [*map(_plain, value)]
+    if not isinstance(value, paddle.Tensor):
+        return value
+    data = value.ndim > 1 or value.is_floating_point() or value.size > 16
+    return tuple(value.shape) if data else value.tolist()

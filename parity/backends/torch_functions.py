@@ -46,9 +46,15 @@ def describe_function(
     del function
     if name not in FUNCTIONS:
         return name, {}
-    arguments = bound(name, [_shape(value) for value in args], {k: _shape(v) for k, v in kwargs.items()}, _WORDS)
+    arguments = bound(name, [_plain(value) for value in args], {k: _plain(v) for k, v in kwargs.items()}, _WORDS)
     return FUNCTIONS[name].kind, configured(name, arguments, shape)
 
 
-def _shape(value: Any) -> Any:
-    return tuple(value.shape) if isinstance(value, torch.Tensor) else value
+def _plain(value: Any) -> Any:
+    """Return an argument without tensors: sizes as numbers, and weights as their shapes."""
+    if isinstance(value, (list, tuple)):
+        return [*map(_plain, value)]
+    if not isinstance(value, torch.Tensor):
+        return value
+    data = value.ndim > 1 or value.is_floating_point() or value.numel() > 16 or value.is_meta
+    return tuple(value.shape) if data else value.tolist()

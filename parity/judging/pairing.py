@@ -12,6 +12,7 @@ from parity.judging.sequences import near, pair_rest
 from parity.judging.structure import pair_layers, same_names
 from parity.judging.units import ROUNDED, folded, pair_calls, pair_units, units
 from parity.layers import known
+from parity.numerics.arrays import without_ones
 from parity.tracing.trace import Call, Noise, Trace
 from parity.weights.names import owner_of
 
@@ -132,9 +133,15 @@ def _blocks(reference: Trace, candidate: Trace, pairs: Sequence[tuple[Call, Call
         held = frozenset(owners[path] for path in inner[0] if is_within(path, call.layer))
         if call.leaf or call.key in taken[0] or not held or not partners[held]:
             continue
-        if [*map(reference.shape, call.outputs)] == [*map(candidate.shape, partners[held][0].outputs)]:
-            found.append((call, partners[held].pop(0)))
+        # One may begin with a pooling that the other has before it.
+        whole = [_shapes(reference, call) == _shapes(candidate, other) for other in partners[held]]
+        if any(whole):
+            found.append((call, partners[held].pop(whole.index(True))))
     return found
+
+
+def _shapes(trace: Trace, call: Call) -> list[list[tuple[int, ...]]]:
+    return [[without_ones(trace.shape(name)) for name in names] for names in (call.inputs, call.outputs)]
 
 
 def align(reference: Trace, candidate: Trace, layers: Mapping[str, str] | None = None) -> Alignment:

@@ -36,11 +36,10 @@ class Ownership:
             self._names |= {id(tensor): f"{path}.{role}".strip(".") for role, tensor in parameters.items()}
 
     def derive(self, sources: Sequence[Any], results: Sequence[Any]) -> None:
-        """Hold what is computed of the network's tensors alone for what it comes of: a token expanded to the batch."""
+        """Hold what is computed of weights, or of sizes, alone for no data: a token expanded to the batch."""
         names = [name for tensor in sources if (name := self._names.get(id(tensor)))]
-        if names:
-            self._names |= dict.fromkeys(map(id, results), names[0])
-            self._derived += results  # while they live, their ids are theirs alone
+        self._names |= dict.fromkeys(map(id, results), names[0] if names else "")
+        self._derived += results  # while they live, their ids are theirs alone
 
     def __contains__(self, tensor: Any) -> bool:
         return id(tensor) in self._names

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.errors import ParityError, in_layer
-from parity.functions import FUNCTIONS, MARK, caller_of, is_function
+from parity.functions import FUNCTIONS, MARK, SHAPE, caller_of, is_function
 from parity.layers import Config, check_input
 from parity.numerics.arrays import Array
 from parity.tracing.backend import Backend, OnProgress
@@ -231,9 +231,10 @@ class Recorder:
         path = f"{caller}.{name}{MARK}" if caller else f"{name}{MARK}"
         self.in_function = True  # functions call others
         try:
-            if not inputs or not all(map(self.backend.is_plain, inputs)):
+            if not inputs or name == SHAPE or not all(map(self.backend.is_plain, inputs)):
                 result = function(*args, **kwargs)
-                self.ownership.derive([] if inputs else tensors, flatten(result, self.backend.is_tensor))
+                if not inputs or name == SHAPE:
+                    self.ownership.derive(tensors, flatten(result, self.backend.is_tensor))
                 return result
             shape = tuple(map(int, inputs[0].shape))
             kind, config = self.backend.describe_function(name, function, args, kwargs, shape)

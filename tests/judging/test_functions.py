@@ -218,3 +218,19 @@ def test_a_difference_that_a_pooling_hides_on_this_input_is_one():
     assert "kind differs: torch=LeakyReLU, paddle=ReLU (proved: with ReLU torch reproduces paddle to" in reason
     same = result_of(lambda x: (x * 0.5 * 4).relu(), lambda x: PF.relu(x * 2))
     assert same.ok, str(same)
+
+
+def sized(x, framework, corners):
+    """Return a map enlarged to the size of another, as PaddleSeg writes it; torch has a shape without a tensor."""
+    small = PF.max_pool2d(x, 2) if framework is paddle else TF.max_pool2d(x, 2)
+    if framework is torch:
+        return TF.interpolate(small, x.shape[2:], mode="bilinear", align_corners=corners)
+    return PF.interpolate(small, paddle.shape(x)[2:], mode="bilinear", align_corners=corners)
+
+
+def test_sizes_that_are_tensors_are_numbers_and_no_data():
+    result = result_of(lambda x: sized(x, torch, True), lambda x: sized(x, paddle, True))
+    assert result.ok, str(result)
+    assert result.unmatched == {"reference": (), "candidate": ()}
+    result = result_of(lambda x: sized(x, torch, True), lambda x: sized(x, paddle, False))
+    assert culprits(result)["interpolate()"].startswith("align_corners differs: torch=True, paddle=False (proved: with")
