@@ -149,6 +149,7 @@ FUNCTIONS: dict[str, Function] = {
 }
 # Other names of the same functions; `name_` works in place, and `__name__` is an operator.
 ALIASES = {
+    "upsample": "interpolate",
     "concat": "cat",
     "concatenate": "cat",
     "clip": "clamp",

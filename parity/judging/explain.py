@@ -11,16 +11,19 @@ from typing import Any
 from parity.functions import caller_of, is_function
 from parity.judging.bounds import allowance, growth
 from parity.judging.comparison import SAME_OUTPUT, Comparison, Culprit, Layer, is_within, layers_within
-from parity.judging.experiments import Experiments, OnTry
-from parity.judging.mistakes import recognised
+from parity.judging.experiments import Experiments
+from parity.judging.mistakes import moves_otherwise
 from parity.judging.notes import describe_settings
 from parity.judging.statistics import AFTER, amplification, amplified, trains
+from parity.judging.trials import OnTry
+from parity.judging.weight_mistakes import recognised
 from parity.layers import KINDS, differing_settings, is_weighted
 from parity.numerics.arrays import Array, same_bits, same_but_ones
 from parity.numerics.distance import Distance
 from parity.tracing.replay import Replay
 from parity.tracing.trace import Call, Trace
 
+_FORWARD = "the forward code of"
 States = tuple[Mapping[str, Array], Mapping[str, Array]]
 
 
@@ -68,7 +71,9 @@ def with_culprits(
     judged = {(layer.layer, layer.call): layer for layer in comparison.layers}
     unplayed = lambda call: call.key not in replayed and experiments.differs(call, partners.get(call.key))
     calls = reference.calls if replayed else []
+    moved = lambda call: (other := partners.get(call.key)) is not None and moves_otherwise(call, other)
     differing = [call for call in calls if _differs(call, reference, replayed, judged) or unplayed(call)]
+    differing = [call for call in differing if not moved(call)]  # several calls do it together: `glue`
     reasons: dict[str, str] = {}
     for call in differing:
         if not call.leaf and any(is_within(other.layer, call.layer) for other in differing):
@@ -125,16 +130,28 @@ def _proof(call: Call, partner: Call | None, found: _Differences, experiments: E
 
 def _add_glue(reasons: dict[str, str], experiments: Experiments) -> None:
     """Add to the reasons what is wrong between calls; a new one only where it is proved."""
+    added, inner, around = dict[str, list[str]](), dict[str, list[str]](), set[str]()
     for glue in experiments.glue():
         within = [name for name in reasons if name == glue.owner or is_within(glue.owner, name)]
         if glue.before in reasons:
             within = [glue.before]
         if within:
             name = max(within, key=len)
+            if glue.proved and is_within(glue.owner, name) and reasons[name].startswith(_FORWARD):
+                inner.setdefault(glue.owner, []).append(glue.words)  # it is the code of a layer within
+                around.add(name)
+                continue
             place = "" if name in (glue.owner, glue.before) else f"{glue.owner}: "
-            reasons[name] = f"{reasons[name]}; {place}{glue.words}"
+            added.setdefault(name, []).append(f"{place}{glue.words}")
         elif glue.proved:
             reasons[glue.owner] = glue.words
+    for name, words in added.items():
+        first, _, rest = reasons[name].partition("; ")  # the calls that only one of the two makes are told last
+        told = [first, *words, rest] if first.startswith(_FORWARD) else [reasons[name], *words]
+        reasons[name] = "; ".join(filter(None, told))
+    for name in around - added.keys():
+        del reasons[name]
+    reasons |= {name: "; ".join(words) for name, words in inner.items()}
 
 
 def _differs(call: Call, reference: Trace, replayed: Replay, judged: Mapping[tuple[str, int], Layer]) -> bool:
@@ -175,7 +192,7 @@ def _forward(layer: str, kind: str, comparison: Comparison, replayed: Replay) ->
     )
     calls = "what it calls is right" if compared else "nothing it calls was compared"
     name = f"{layer or 'the network'}{f' ({kind})' if kind else ''}"
-    return "; ".join([f"the forward code of {name} differs, {calls}", *unmatched[:4]])
+    return "; ".join([f"{_FORWARD} {name} differs, {calls}", *unmatched[:4]])
 
 
 def _differences(
@@ -252,10 +269,9 @@ def _weights(call: Call, partner: Call, reference: Mapping[str, Array], candidat
                 sentences.append(f"{role} is absent in the candidate")
                 tensors[role] = None
         elif not same_bits(reference[name], actual := _in_shape(candidate[theirs[role]], reference[name])):
-            words, is_known = recognised(name, reference, actual)
-            sentences.append(f"{role} {words}")
+            sentences.append(f"{role} {recognised(name, reference, actual)}")
             tensors[role] = actual
-            known = known and is_known
+            known = known and actual.shape == reference[name].shape
     return _Differences(sentences, weights=tensors, known=known)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from parity.functions import MOVES, is_function
+from parity.judging.moves import learned
 from parity.judging.rules import RULES, NotComputedError
 from parity.layers import Config, is_weighted, known
 from parity.numerics.arrays import Array
@@ -31,7 +34,8 @@ class Expression:
         operands: What it is called with.
         shape: Of its result where it was recorded.
         terms: As in Call.
-        moved: Applied to a recorded tensor: another layout of the same numbers.
+        narrow: Whether its framework keeps some settings as float32, as Backend.double has all layers do.
+        moved: Applied to the result: another layout of the same numbers, or another part.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Expression:
     shape: tuple[int, ...] = ()
     terms: int = 1
     moved: Callable[[Array], Array] | None = None
+    narrow: bool = True
 
     def value(self, read: Callable[[Expression], Array]) -> Array:
         """Return what it computes, float64.
@@ -58,6 +63,8 @@ class Expression:
         return array if self.moved is None else self.moved(array)
 
     def _computed(self, inputs: list[Array]) -> Array:
+        if self.kind in MOVES and self.moved is not None:
+            return inputs[0]
         if self.kind in _RESHAPES and len(inputs) == 1 and inputs[0].size == math.prod(self.shape):
             return inputs[0].reshape(self.shape)
         rule = RULES.get(self.kind)
@@ -66,7 +73,7 @@ class Expression:
         narrow = {  # as both frameworks keep them in a float64 run: Backend.double
             word: float(np.float32(self.config[word]))
             for word in known(self.kind).float32
-            if isinstance(self.config.get(word), float)
+            if self.narrow and isinstance(self.config.get(word), float)
         }
         try:
             with np.errstate(all="ignore"):
@@ -90,6 +97,22 @@ class Expression:
             return math.prod(self.shape)
         return math.prod(self.shape) * max(1, self.terms) + sum(operand.cost() for operand in self.operands)
 
+    def kinds(self) -> Counter[str]:
+        """Return how many calls of each kind it holds."""
+        own = Counter[str]() if self.tensor else Counter([self.kind])
+        return sum((operand.kinds() for operand in self.operands), own)
+
+    def shapes(self) -> frozenset[tuple[int, ...]]:
+        """Return the shapes of its recorded tensors."""
+        own = frozenset([self.shape]) if self.tensor else frozenset[tuple[int, ...]]()
+        return own.union(*(operand.shapes() for operand in self.operands))
+
+    def leaves(self) -> frozenset[str]:
+        """Return the names of the calls that its recorded tensors come from."""
+        if self.tensor:
+            return frozenset([self.name])
+        return frozenset(name for operand in self.operands for name in operand.leaves())
+
     def rewritten(
         self, rule: Callable[[Expression], Iterator[tuple[str, Expression]]]
     ) -> Iterator[tuple[str, Expression]]:
@@ -105,18 +128,32 @@ def leaf(trace: Trace, tensor: str, name: str, own: bool = False) -> Expression:
     return Expression(name, tensor, own, shape=trace.shape(tensor))
 
 
-def node(call: Call, trace: Trace, operands: tuple[Expression, ...], weights: Mapping[str, Array]) -> Expression:
-    """Return a recorded call as an expression."""
-    shape = trace.shape(call.outputs[0]) if call.outputs else ()
+def node(
+    call: Call, trace: Trace, operands: tuple[Expression, ...], weights: Mapping[str, Array], output: int = 0
+) -> Expression:
+    """Return one output of a recorded call as an expression."""
+    name = call.outputs[output] if call.outputs else ""
+    move = learned(trace.tensor(call.inputs[0]), trace.tensor(name)) if _is_move(call) and name else None
     return Expression(
         call.layer,
         kind=call.kind,
         config=call.config,
         weights=weights,
         operands=operands,
-        shape=shape,
+        shape=trace.shape(name) if name else (),
         terms=call.terms,
+        moved=None if move is None else move.apply,
+        narrow=is_narrow(call, trace),
     )
+
+
+def is_narrow(call: Call, trace: Trace) -> bool:
+    """Return whether a call's framework keeps some of its settings as float32: torch's functions do not."""
+    return not is_function(call.layer) or trace.manifest.get("framework") != "torch"
+
+
+def _is_move(call: Call) -> bool:
+    return call.kind in MOVES and call.kind not in _RESHAPES and len(call.inputs) == 1
 
 
 def producers(trace: Trace) -> dict[str, Call]:

@@ -1,113 +1,27 @@
 """The one table of porting mistakes: what each says, where it applies, and what it makes of the right computation.
 
-WEIGHTS are mistakes in one tensor of weights, MISTAKES in one expression. `judging.experiments` tries them. A new one
-is a line or a short function here, a line in docs/contract.md, and a test in tests/judging/test_proved_forwards.py.
+`judging.trials` tries them on an expression; those of one tensor of weights are in `weight_mistakes`. A new one is a
+short function and a line of MISTAKES here, a line in docs/contract.md, and a test in
+tests/judging/test_proved_forwards.py.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from parity.functions import MOVES
 from parity.judging.expressions import Expression
+from parity.judging.moves import learned
 from parity.judging.rules import ACTIVATIONS
+from parity.judging.weight_mistakes import WEIGHTS
 from parity.layers import is_weighted, known
-from parity.numerics.arrays import Array, same_bits
-
-
-@dataclass(frozen=True)
-class WeightMistake:
-    """A mistake in one tensor.
-
-    Attributes:
-        says: What is said of the tensor, behind its role.
-        make: Returns what the mistake makes of the right tensor; None where it does not apply.
-    """
-
-    says: str
-    make: Callable[[Array], Array | None]
-
-
-def _bfloat16(array: Array) -> Array:
-    bits = array.astype(np.float32).view(np.uint32)
-    even = (bits >> np.uint32(16)) & np.uint32(1)
-    return ((bits + np.uint32(0x7FFF) + even) & np.uint32(0xFFFF0000)).view(np.float32).astype(array.dtype)
-
-
-def _cut_bfloat16(array: Array) -> Array:
-    return (array.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32).astype(array.dtype)
-
-
-def _float16(array: Array) -> Array:
-    with np.errstate(over="ignore"):
-        return array.astype(np.float16).astype(array.dtype)
-
-
-def _square(array: Array, one: int, other: int) -> Array | None:
-    """Return the array with two axes swapped, if its shape stays the same."""
-    fits = array.ndim > max(one, other) and array.shape[one] == array.shape[other] > 1
-    return array.swapaxes(one, other) if fits else None
-
-
-WEIGHTS = (
-    WeightMistake("is transposed", lambda a: _square(a, 0, 1) if a.ndim == 2 else None),
-    WeightMistake("has its inputs and outputs swapped", lambda a: _square(a, 0, 1) if a.ndim > 2 else None),
-    WeightMistake("has height and width swapped", lambda a: _square(a, 2, 3)),
-    WeightMistake("has its kernels flipped", lambda a: a[..., ::-1, ::-1] if a.ndim == 4 else None),
-    WeightMistake("has its kernels flipped along height", lambda a: a[..., ::-1, :] if a.ndim == 4 else None),
-    WeightMistake("has its kernels flipped along width", lambda a: a[..., ::-1] if a.ndim == 4 else None),
-    WeightMistake("is rounded to float16", _float16),
-    WeightMistake("is rounded to bfloat16", _bfloat16),
-    WeightMistake("is cut off to bfloat16", _cut_bfloat16),
-    WeightMistake("is doubled", lambda a: a * 2),
-    WeightMistake("is halved", lambda a: a / 2),
-    WeightMistake("has the wrong sign", lambda a: -a),
-)
-
-
-def recognised(name: str, reference: Mapping[str, Array], actual: Array) -> tuple[str, bool]:
-    """Return how a tensor of the candidate differs from the reference's, in words, and whether a mistake explains it.
-
-    Args:
-        name: Of the reference's tensor.
-        reference: Its weights.
-        actual: The candidate's tensor.
-    """
-    expected = reference[name]
-    if actual.shape != expected.shape:
-        return f"has another shape: {expected.shape}, {actual.shape}", False
-    for mistake in WEIGHTS[:1]:
-        if (made := mistake.make(expected)) is not None and same_bits(actual, made):
-            return mistake.says, True
-    others = [other for other in reference if other != name and same_bits(reference[other], actual)]
-    if others and len(np.unique(actual)) > 1:
-        return f"holds the reference's {others[0]}", True
-    if np.unique(actual).size == 1 and np.unique(expected).size > 1:
-        return f"was not copied: all of it is {actual.flat[0]:g}", True
-    for mistake in WEIGHTS[1:]:
-        if (made := mistake.make(expected)) is not None and same_bits(actual, made):
-            return mistake.says, True
-    if same_bits(np.sort(expected, axis=None), np.sort(actual, axis=None)):
-        for axis in range(expected.ndim):
-            if _rows(expected, axis) == _rows(actual, axis):
-                picture = axis == 1 and same_bits(actual, expected[:, ::-1]) and expected.shape[1] == 3
-                reverse = ", in reverse: BGR for RGB" if picture else ""
-                return f"has the right numbers, permuted along axis {axis}{reverse}", True
-        return "has the right numbers in another order", False
-    gap = np.abs(actual.astype(np.float64) - expected)
-    index = np.unravel_index(int(gap.argmax()), gap.shape)
-    count = int(np.count_nonzero(gap))
-    worst = f"worst at {tuple(map(int, index))}: {expected[index]:.9g}, {actual[index]:.9g}"
-    return f"differs in {count} of {gap.size} elements; {worst}", False
-
-
-def _rows(array: Array, axis: int) -> list[bytes]:
-    return sorted(np.ascontiguousarray(row).tobytes() for row in np.moveaxis(array, axis, 0))
-
+from parity.numerics.arrays import Array
+from parity.tracing.trace import Call
 
 # What a mistake yields: words for it, and the expression that it makes.
 Tries = Iterator[tuple[str, Expression]]
@@ -149,11 +63,15 @@ def _everywhere(rule: Callable[[Expression], Tries]) -> Mistake:
 
 
 def missing(part: Expression) -> Tries:
-    """An activation, a normalisation, a pooling; a branch of a sum; a gate."""
-    if part.kind == "Identity":
-        return
-    if len(part.operands) == 1:
-        yield f"{called(part)} ({part.kind}) is missing", part.operands[0]
+    """An activation, a normalisation, a pooling, or several in a row; a branch of a sum; a gate."""
+    if len(part.operands) == 1 and part.kind != "Identity":
+        inner, names, kinds = part, list[str](), list[str]()
+        while len(inner.operands) == 1:
+            names.append(f"{called(inner)} ({inner.kind})")
+            kinds.append(inner.kind)
+            inner = inner.operands[0]
+            shuffle = "the channel shuffle: " if kinds == ["reshape", "permute", "reshape"] else ""
+            yield f"{shuffle}{' and '.join(names[::-1])} {'is' if len(names) == 1 else 'are'} missing", inner
     elif part.kind in ("Add", "Sub", "Mul", "Concat") and len(part.operands) == 2:
         action = {"Mul": "multiplied with", "Concat": "concatenated with"}.get(part.kind, "added to")
         for one, other in (part.operands, part.operands[::-1]):
@@ -171,7 +89,7 @@ def exchanged(part: Expression) -> Tries:
     if _is_one(part) and _is_one(part.operands[0]):
         inner = part.operands[0]
         swapped = replace(inner, operands=(replace(part, operands=inner.operands),))
-        yield f"{called(part)} ({part.kind}) comes before {called(inner)} ({inner.kind})", swapped
+        yield f"{called(part)} ({part.kind}) comes before {called(inner)} ({inner.kind}), not after it", swapped
 
 
 def another_activation(part: Expression) -> Tries:
@@ -180,6 +98,29 @@ def another_activation(part: Expression) -> Tries:
         for kind in ACTIVATIONS:
             if kind != part.kind:
                 yield f"{called(part)} is {kind} in place of {part.kind}", replace(part, kind=kind, config={})
+
+
+# Functions of the same operands that are taken for each other.
+_OTHERS = {
+    "AdaptiveAvgPool2d": ("AdaptiveMaxPool2d",),
+    "AdaptiveMaxPool2d": ("AdaptiveAvgPool2d",),
+    "AvgPool2d": ("MaxPool2d",),
+    "MaxPool2d": ("AvgPool2d",),
+    "Mean": ("Max", "Sum"),
+    "Max": ("Mean",),
+    "Sum": ("Mean",),
+    "Add": ("Mul", "Sub", "Maximum"),
+    "Mul": ("Add", "Div"),
+    "Sub": ("Add", "RSub"),
+    "Div": ("Mul", "RDiv"),
+    "Softmax": ("LogSoftmax", "Sigmoid"),
+}
+
+
+def another_function(part: Expression) -> Tries:
+    """The largest number in place of the mean, a sum in place of a product."""
+    for kind in _OTHERS.get(part.kind, ()):
+        yield f"{called(part)} is {kind} in place of {part.kind}", replace(part, kind=kind)
 
 
 def extra_activation(part: Expression) -> Tries:
@@ -211,6 +152,58 @@ def scaled(spot: Spot) -> Tries:
                 operands[i] = _times(operands[i], factor)
                 twice = "is added twice" if math.isclose(factor, 2, rel_tol=1e-9) else f"is scaled by {factor:.6g}"
                 yield f"{called(spot.right.operands[i])} {twice}", replace(spot.right, operands=tuple(operands))
+
+
+def dropped(spot: Spot) -> Tries:
+    """A dropout or a drop path that is on: some numbers are 0, the others are larger."""
+    value = spot.right.value(spot.read)
+    if value.shape != spot.target.shape:
+        return
+    zero = (spot.target == 0) & (value != 0)
+    factor = _fitted(spot.target[~zero], value[~zero]) if zero.any() else None
+    if factor is not None and factor > 1.001:
+        words = f"{zero.mean():.0%} of its numbers are 0, the others times {factor:.6g}"
+        yield (
+            f"{called(spot.right)} goes through a dropout that is on: {words}",
+            then(spot.right, lambda array: np.where(zero, 0, array * factor)),
+        )
+
+
+def then(part: Expression, function: Callable[[Array], Array]) -> Expression:
+    """Return what a function makes of an expression's result."""
+    return Expression(part.name, kind="Identity", operands=(part,), shape=part.shape, moved=function)
+
+
+# Kinds of calls that change no number.
+MOVING = MOVES | {"ChannelShuffle", "PixelShuffle", "PixelUnshuffle", "Flatten"}
+
+
+def moves_otherwise(call: Call, partner: Call) -> bool:
+    """Return whether two calls move numbers in different ways: a shuffle, and the last reshape of one."""
+    return call.kind != partner.kind and {call.kind, partner.kind} <= MOVING
+
+
+def rearranged(spot: Spot) -> Tries:
+    """Another part of a tensor that is cut, channels in another order: what no call computes, but moves."""
+    parts = [spot.right]
+    while parts[-1].kind in MOVING and len(parts[-1].operands) == 1:
+        parts.append(parts[-1].operands[0])
+    whole = parts[0].value(spot.read)
+    for part in parts[::-1]:  # what is moved first: the simplest words
+        value = whole if part is parts[0] else part.value(spot.read)
+        move, own = learned(value, spot.target), learned(value, whole)
+        if move is not None:
+            rather = f" in place of {own.words}" if own is not None and part is not parts[0] else ""
+            yield f"of {called(part)}, {move.words} are taken{rather}", then(part, move.apply)
+
+
+def reshaped(spot: Spot) -> Tries:
+    """A reshape to other sizes, or in place of a permutation."""
+    part = spot.right
+    if part.kind in MOVING and len(part.operands) == 1:
+        made = replace(part, kind="reshape", moved=None, shape=spot.target.shape)
+        rather = part.shape if part.kind == "reshape" else f"a {part.kind} to {part.shape}"
+        yield f"{called(part)} is a reshape to {spot.target.shape} in place of {rather}", made
 
 
 def _fitted(target: Array, value: Array) -> float | None:
@@ -269,7 +262,7 @@ def wrong_weights(part: Expression) -> Tries:
         yield f"the bias of {called(part)} is absent", replace(part, weights=without)
     for role, array in part.weights.items():
         for mistake in WEIGHTS:
-            if role in ("weight", "bias") and (made := mistake.make(array)) is not None:
+            if (role in ("weight", "bias") or mistake.roles) and (made := mistake.made(role, array)) is not None:
                 words = f"the {role} of {called(part)} {mistake.says}"
                 yield words, replace(part, weights={**part.weights, role: np.ascontiguousarray(made)})
     for one, other in (("weight", "bias"), ("running_mean", "running_var")):
@@ -309,12 +302,12 @@ def another_call(spot: Spot) -> Tries:
     while part is not None and part.operands:
         number = part.config.get("other")
         names.append(f"{called(part)} ({part.kind}{f' by {number:g}' if isinstance(number, (int, float)) else ''})")
-        first = part.operands[0]
-        if len(names) <= 3 and _same_tensor(first, spot.right):
-            more = [called(operand) for operand in part.operands[1:]]
+        held = [operand for operand in part.operands if _same_tensor(operand, spot.right)][:1]
+        if len(names) <= 3 and held:
+            more = [called(operand) for operand in part.operands if operand is not held[0]]
             of = f" with {', '.join(more)}" if more else ""
             yield f"{' of '.join(names)}{of} is applied, which the reference does not do", spot.actual or part
-        part = first
+        part = part.operands[0]
 
 
 def _same_tensor(one: Expression, other: Expression) -> bool:
@@ -322,6 +315,7 @@ def _same_tensor(one: Expression, other: Expression) -> bool:
 
 
 MISTAKES: tuple[Mistake, ...] = (
+    _everywhere(another_layout),  # before the calls that do it
     another_call,
     _everywhere(missing),
     _everywhere(doubled),
@@ -330,9 +324,12 @@ MISTAKES: tuple[Mistake, ...] = (
     _everywhere(scaled_dropout),
     _everywhere(wrong_statistics),
     _everywhere(wrong_weights),
-    _everywhere(another_layout),
     _everywhere(another_activation),
-    another_tensor,
+    _everywhere(another_function),
+    reshaped,
     scaled,
+    rearranged,
+    another_tensor,
     _everywhere(extra_activation),
+    dropped,
 )

@@ -77,6 +77,14 @@ _POINTWISE: dict[str, Callable[[Array, Config], Array]] = {
     "Hardtanh": lambda x, c: np.clip(x, c.get("min_val", -1.0), c.get("max_val", 1.0)),
     "Softmax": lambda x, c: _softmax(x, c["dim"]),
     "LogSoftmax": lambda x, c: np.log(_softmax(x, c["dim"])),
+    "abs": lambda x, c: np.abs(x),
+    "neg": lambda x, c: -x,
+    "exp": lambda x, c: np.exp(x),
+    "log": lambda x, c: np.log(x),
+    "sqrt": lambda x, c: np.sqrt(x),
+    "rsqrt": lambda x, c: 1 / np.sqrt(x),
+    "square": lambda x, c: x * x,
+    "reciprocal": lambda x, c: 1 / x,
     "Dropout": lambda x, c: x * (1 - c["p"]) if c.get("mode") == "downscale_in_infer" else x,
 }
 _POINTWISE |= dict.fromkeys(("Dropout2d", "Dropout3d", "AlphaDropout"), _POINTWISE["Dropout"])
@@ -84,9 +92,9 @@ _POINTWISE |= dict.fromkeys(("Dropout2d", "Dropout3d", "AlphaDropout"), _POINTWI
 
 def _pads(config: Config, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
     padding, kernel = config.get("padding", 0), config["kernel_size"]
-    if padding == "valid":
+    if padding in ("valid", "VALID"):
         return ((0, 0),) * len(kernel)
-    if padding == "same":
+    if padding in ("same", "SAME"):  # as Paddle writes it too
         dilations = config.get("dilation", [1] * len(kernel))
         return kernels.same_pads(sizes, kernel, config["stride"], dilations, odd_before=False)
     if isinstance(padding, int):
@@ -253,6 +261,13 @@ def _reduced(config: Config, inputs: Sequence[Array], reduce: Callable[..., Arra
     return reduce(x, axis=axes, keepdims=bool(config.get("keepdim", False)))
 
 
+def _unit(config: Config, weights: Weights, inputs: Sequence[Array]) -> Array:
+    (x,) = inputs
+    axis, p = config.get("dim", 1), config.get("p", 2.0)
+    length = (np.abs(x) ** p).sum(axis if isinstance(axis, int) else tuple(axis), keepdims=True) ** (1 / p)
+    return x / np.maximum(length, config.get("eps", 1e-12))
+
+
 def _pair(config: Config, inputs: Sequence[Array]) -> tuple[Array, Array]:
     if len(inputs) == 2:
         return inputs[0], inputs[1]
@@ -312,6 +327,7 @@ RULES: dict[str, Rule] = {
     "Flatten": _flatten,
     "Concat": lambda config, weights, inputs: np.concatenate(list(inputs), config.get("dim", 0)),
     "Stack": lambda config, weights, inputs: np.stack(list(inputs), config.get("dim", 0)),
+    "Normalize": _unit,
     "Mean": lambda config, weights, inputs: _reduced(config, inputs, np.mean),
     "Sum": lambda config, weights, inputs: _reduced(config, inputs, np.sum),
     "Max": lambda config, weights, inputs: _reduced(config, inputs, np.max),

@@ -134,8 +134,8 @@ def test_residual_added_twice(pair):
     assert (result.first_divergence.layer, result.first_divergence.where) == ("3.relu", "between")
     assert culprits(result) == {
         "3": "the forward code of 3 (BottleneckBlock) differs, what it calls is right; "
-        "3.add() (call 1) is only in the candidate; "
-        "between 3.add() and 3.relu: 3.add() (Add) with 2.relu is applied, which the reference does not do"
+        "between 3.add() and 3.relu: 3.add() (Add) with 2.relu is applied, which the reference does not do; "
+        "3.add() (call 1) is only in the candidate"
     }
 
 
@@ -234,8 +234,8 @@ def test_a_shape_that_would_broadcast():
     root = result.layers[-1]
     assert (root.layer, root.reason) == ("", "output 0: shape differs: reference (5,), candidate (5, 1)")
     assert culprits(result) == {
-        "": "the forward code of the network (Flat) differs, what it calls is right; slice() is only in the reference; "
-        "between slice() and its end: paddle has the output of linear there, torch that of slice()"
+        "": "the forward code of the network (Flat) differs, what it calls is right; between linear and its end: "
+        "slice() (slice) is missing; slice() is only in the reference"
     }
 
 
@@ -298,16 +298,17 @@ def test_an_input_that_differs_at_the_first_layer_is_behind_no_output_that_agree
     # The layer itself was compared: given the reference's input, it is right.
     assert culprits(result) == {
         "": "the forward code of the network (Sequential) differs, what it calls is right; "
-        "mul() is only in the candidate; "
-        "between the input and 0: mul() (Mul by 2) is applied, which the reference does not do"
+        "between the input and 0: mul() (Mul by 2) is applied, which the reference does not do; "
+        "mul() is only in the candidate"
     }
     for name, network in (("a", torch.nn.Sequential(layer)), ("b", Scaled(layer))):
         record(torch_backend, network, [IMAGE], tmp_path / name)
     with Trace(tmp_path / "a") as a, Trace(tmp_path / "b") as b:
         not_replayed = with_culprits(judge("scaled", a, b), a, b, {}, None)
     assert culprits(not_replayed) == {
-        "0": "the forward code of the network differs, nothing it calls was compared; mul() is only in the candidate; "
-        "between the input and 0: mul() (Mul by 2) is applied, which the reference does not do"
+        "0": "the forward code of the network differs, nothing it calls was compared; "
+        "between the input and 0: mul() (Mul by 2) is applied, which the reference does not do; "
+        "mul() is only in the candidate"
     }
 
 

@@ -3,6 +3,7 @@
 What must fail comes first: a mistake that is not in the table, or nearly one that is, is never called proved.
 """
 
+import numpy as np
 import paddle
 import pytest
 import torch
@@ -17,7 +18,7 @@ from parity.judging.experiments import Experiments
 @pytest.mark.parametrize(
     "added",
     [
-        lambda self, x, shortcut: x + shortcut.roll(1, 2),
+        lambda self, x, shortcut: x + shortcut.cumsum(2),
         lambda self, x, shortcut: torch.where(x > 0.2, x, x + shortcut),
         lambda self, x, shortcut: (x + shortcut).cumsum(3),
         lambda self, x, shortcut: torch.from_numpy((x + shortcut + 0.01 * x * shortcut).numpy()),
@@ -29,20 +30,37 @@ def test_a_mistake_that_is_not_in_the_table_is_not_proved(added):
     assert not any("proved" in words for words in found.values())
 
 
-def test_a_weight_that_differs_somewhere_is_not_proved():
+def bent(layer, function):
+    """Give a layer a forward that no run looks into: numpy's, with a little of its square."""
+    forward = lambda self, x: torch.from_numpy((y := function(self, x.numpy())) + 1e-3 * y**2)
+    layer.__class__ = type(type(layer).__name__, (type(layer),), {"forward": forward})
+
+
+def test_a_weight_that_differs_is_not_proved_if_it_is_not_all_of_it():
     right, wrong = planted()
     with torch.no_grad():
-        wrong.conv2.weight[1, 2, 0, 0] += 0.1
+        wrong.gate.weight[1, 2] += 0.1
+    bent(wrong.gate, lambda gate, x: np.einsum("oi,bihw->bohw", gate.weight[..., 0, 0].numpy(), x))
     found = compared((right, wrong))
-    assert found["conv2"].startswith("weight differs in 1 of 144 elements")
-    assert "proved" not in found["conv2"]
+    assert found["gate"].startswith("weight differs in 1 of 16 elements")
+    assert "proved" not in found["gate"]
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-3])
+def test_a_variance_is_not_said_to_be_another_function_of_itself_by_chance(eps):
+    """All ones are their own square, root and reciprocal; a huge variance does not show an eps."""
+    right, wrong = planted()
+    for network in (right, wrong):
+        network.bn2.running_var.fill_(1e6)
+    wrong.bn2.running_var[0] = 1e6 * (1 + 2**-22)
+    assert compared((right, wrong))["bn2"].startswith("running_var differs in 1 of 4 elements")
 
 
 def test_a_setting_that_is_not_all_of_it_is_not_proved():
     right, wrong = planted()
     wrong.bn2.eps = 1e-3
-    with torch.no_grad():
-        wrong.bn2.bias[0] += 1e-6
+    side = lambda array: array.numpy().reshape(-1, 1, 1)
+    bent(wrong.bn2, lambda bn, x: (x - side(bn.running_mean)) / np.sqrt(side(bn.running_var) + bn.eps))
     found = compared((right, wrong))["bn2"]
     assert found.startswith("eps differs: reference=1e-05, candidate=0.001")
     assert "proved" not in found
@@ -174,6 +192,20 @@ WEIGHTS = [
     ("bn2", lambda net: swapped(net.bn2.running_mean, net.bn2.running_var), "holds the reference's bn2.running_var"),
     ("bn2", lambda net: net.bn2.reset_running_stats(), "running_mean was not copied: all of it is 0"),
     ("bn1", lambda net: swapped(net.bn1.weight, net.bn2.weight), "weight holds the reference's bn2.weight"),
+    ("bn2", lambda net: net.bn2.running_var.sqrt_(), "running_var holds its square root: the standard deviation"),
+    ("bn2", lambda net: net.bn2.running_var.pow_(-1), "running_var holds its reciprocal"),
+    ("bn2", lambda net: net.bn2.running_var.rsqrt_(), "running_var holds the reciprocal of its root"),
+    ("bn2", lambda net: net.bn2.running_var.add_(1e-3), "running_var has 0.001 added already: an eps"),
+    ("bn2", lambda net: net.bn2.running_var.log_(), "running_var holds its logarithm"),
+    ("conv2", lambda net: net.conv2.weight.data.mul_(0.1), "weight is scaled by 0.1"),
+    ("conv2", lambda net: net.conv2.bias.data.add_(0.25), "bias has 0.25 added to it"),
+    (
+        "conv2",
+        lambda net: net.conv2.weight.data.mul_(net.bn2.weight.view(-1, 1, 1, 1)),
+        "weight is scaled, each output channel by a factor of its own",
+    ),
+    ("conv2", lambda net: net.conv2.weight.data[1, 2].add_(0.1), "weight differs in 9 of 144 elements"),
+    ("conv2", lambda net: net.conv2.weight.data.normal_(), "weight differs in 144 of 144 elements"),
 ]
 
 

@@ -35,7 +35,7 @@ FORWARDS = [
     (
         "before the normalisation",
         {"first": lambda self, x: self.bn1(TF.silu(self.conv1(x)))},
-        ["between conv1 and bn1: silu() (SiLU) is applied", "between bn1 and conv2: silu() (SiLU) is missing"],
+        ["silu() (SiLU) comes before bn1, not after it"],
     ),
     ("residual missing", {"added": applied(lambda x, y: x)}, ["between bn2 and relu: silu() is not added to bn2"]),
     ("residual scaled", {"added": applied(lambda x, y: x + 0.3 * y)}, ["mul() (Mul by 0.3)"]),
@@ -95,7 +95,7 @@ def test_an_activation_of_its_own_before_the_normalisation():
             return self.head(self.bn(self.act(self.conv(x))))
 
     found = compared((filled(Right()), filled(Wrong())))
-    assert "between conv and bn: ReLU is applied to conv (proved" in "; ".join(found.values()), found
+    assert "act comes before bn, not after it (proved" in "; ".join(found.values()), found
 
 
 class PaddleBlock(paddle.nn.Layer):
@@ -171,8 +171,8 @@ def test_two_layers_called_in_the_other_order():
             return self.c(self.a(self.b(x)))
 
     told = "; ".join(compared((filled(Right()), filled(Wrong()))).values())
-    assert "reads the input in place of a (proved" in told
-    assert "reads a in place of b (proved" in told
+    assert "b comes before a, not after it (proved" in told
+    assert told.count("proved") == 1
 
 
 def test_functions_behind_the_first_mistake_are_found_too():
