@@ -31,6 +31,7 @@ DOORS = {
     "parity/commands/baselines/compare.py": {"torch", "torch_cnn", "paddle", "paddle_cnn"},
     "parity/commands/baselines/export.py": {"torch", "paddle"},
     "parity/commands/baselines/forward.py": {"torchvision", "paddle"},
+    "parity/commands/baselines/resnet50.py": {"paddle"},
 }
 ONNX = {"onnx", "onnx_ir", "onnxscript", "onnxruntime", "paddle2onnx"}
 ONNX_DOORS = {

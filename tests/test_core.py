@@ -28,6 +28,7 @@ EXTRAS = (
 DOORS = {
     "parity/onnx_files/canonical.py",
     "parity/commands/baselines/compare.py",
+    "parity/commands/baselines/resnet50.py",
     "parity/deploy/export.py",
     "parity/deploy/export_proof.py",
     "parity/deploy/exported.py",

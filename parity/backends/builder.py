@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,7 +36,7 @@ def called(builder: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str
     try:
         signature = inspect.signature(builder)
     except (TypeError, ValueError):  # written in C
-        return builder(*args, **kwargs), {}
+        return _made(builder, args, kwargs), {}
     try:
         given = signature.bind_partial(*args, **kwargs).arguments
     except TypeError as error:
@@ -59,7 +61,18 @@ def called(builder: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str
     if positional:
         usual = _UNTRAINED[positional[0]]
         raise ParityError(f"{name}: takes {positional[0]} by position only; give it: {name}({usual})")
-    return builder(*args, **kwargs, **asked), asked
+    return _made(builder, args, {**kwargs, **asked}), asked
+
+
+def _made(builder: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Return what a callable returns, in a space of names of its own.
+
+    Paddle refuses a second parameter of the name that a `ParamAttr(name=...)` gives, but a network is built several
+    times: its slots are asked, it is sketched, it runs.
+    """
+    paddle = sys.modules.get("paddle")
+    with paddle.utils.unique_name.guard() if paddle is not None else contextlib.nullcontext():
+        return builder(*args, **kwargs)
 
 
 def notes(builder: Callable[..., Any], asked: Mapping[str, Any]) -> list[str]:

@@ -195,7 +195,7 @@ def unregistered(network: Any) -> list[str]:
 
     Returns:
         A sentence for each such attribute: "heads is a plain list of layers: use ModuleList, ..."; of a hidden
-        reference to a layer that is registered elsewhere, nothing.
+        reference to layers that are registered elsewhere, one by one or in a Sequential, nothing.
     """
     if not _is_layer(network):  # a file
         return []
@@ -203,7 +203,11 @@ def unregistered(network: Any) -> list[str]:
     found = list[str]()
     for path, layer in _layers(network):
         for word, value in vars(layer).items():
-            hidden = [item for item in _listed(value) if id(item) not in registered]
+            hidden = [
+                item
+                for item in _listed(value)
+                if any(id(leaf) not in registered for _, leaf in _layers(item) if not _children(leaf))
+            ]
             if hidden:
                 framework, containers = _SEEN["_modules" in vars(layer)]
                 name = f"{path}.{word}" if path else word

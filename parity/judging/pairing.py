@@ -98,11 +98,27 @@ def _with_activation(pair: tuple[Call, Call], reference: Trace, candidate: Trace
         return pair, ([], [])
     behind = _activation(reference, a)
     if behind is not None and _holds(b, behind, near(_print(reference, behind), _print(candidate, b))):
-        return (replace(a, outputs=behind.outputs, noise=behind.noise), b), ([behind.key], [])
+        return (_joined(a, behind), b), ([behind.key], [])
     behind = _activation(candidate, b)
     if behind is not None and _holds(a, behind, near(_print(reference, a), _print(candidate, behind))):
-        return (a, replace(b, outputs=behind.outputs, noise=behind.noise)), ([], [behind.key])
+        return (a, _joined(b, behind)), ([], [behind.key])
     return pair, ([], [])
+
+
+def _joined(call: Call, behind: Call) -> Call:
+    """Return a call that ends where the call behind it does."""
+    ours = lambda labels: [label for label in labels if not label.startswith("output ")]
+    ends = lambda labels: [label for label in labels if label.startswith("output ")]
+    merged = lambda own, end: {label: own[label] for label in ours(own)} | {label: end[label] for label in ends(end)}
+    return replace(
+        call,
+        outputs=behind.outputs,
+        noise=behind.noise,
+        gradients=merged(call.gradients, behind.gradients),
+        gradient_noise=merged(call.gradient_noise, behind.gradient_noise),
+        unreached=(*ours(call.unreached), *ends(behind.unreached)),
+        detached=(*ours(call.detached), *ends(behind.detached)),
+    )
 
 
 def _print(trace: Trace, call: Call) -> float:

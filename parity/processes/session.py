@@ -49,6 +49,7 @@ class Session:
         self.network: Any = None
         self.given: Mapping[str, Any] = {}  # what a manifest says of how the network was given
         self.source: Source | None = None  # how the network is built anew
+        self.spare: tuple[jobs.Network, Any] | None = None  # built for a question, and as good as new
         self.inputs: Inputs = []
         self.mode: Mode = "eval"
         self.ways: dict[str, Callable[[], Any]] = {}
@@ -108,6 +109,9 @@ class Session:
         return state, notes
 
     def _build(self, source: jobs.Network) -> Any:
+        spare, self.spare = self.spare, None
+        if spare is not None and spare[0] == source:
+            return spare[1]
         self.given, self.source = {}, None
         if isinstance(source, jobs.ModelFile):
             return cast(Any, self.backend).load(source.file)
@@ -169,7 +173,9 @@ class Session:
 
     @do.register
     def _slots(self, job: jobs.Slots) -> Mapping[str, Slot]:
-        return self.backend.slots(self._build(job.network))
+        network = self._build(job.network)
+        self.spare = job.network, network
+        return self.backend.slots(network)
 
     @do.register
     def _state(self, job: jobs.State) -> None:
@@ -183,7 +189,9 @@ class Session:
     def _sketch(self, job: jobs.Sketch) -> Sketch:
         _ = self._ready(job.setup)
         with explained(self.network):
-            return sketch(self.backend, self.network, self._inputs(job))
+            sketched = sketch(self.backend, self.network, self._inputs(job))
+        self.spare = job.setup.network, self.network  # whoever runs it next gives it weights
+        return sketched
 
     def _inputs(self, job: jobs.Trace | jobs.Sketch) -> Inputs:
         arrays = [np.load(path, allow_pickle=False) for path in job.inputs]

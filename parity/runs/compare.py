@@ -128,15 +128,14 @@ def _by_structure(
     shapes = [{key: slot.shape for key, slot in each.items() if not slot.buffer} for each in slots]
     if shapes[0] == shapes[1] and not options.layers:
         return weights, weights
-    for worker, model in zip(workers, models, strict=True):
-        worker.submit(jobs.Sketch(setup(name, model, jobs.OwnWeights(), options), *inputs))
+    for worker, model, own in zip(workers, models, (weights, jobs.OwnWeights()), strict=True):
+        worker.submit(jobs.Sketch(setup(name, model, own, options), *inputs))
     original, port = wait(workers, options.timeout)
     check_map(options.layers, original.calls, port.calls)
     owners = paired_owners(original, port, options.layers)
     if not owners or (shapes[0].keys() == shapes[1].keys() and not fits(shapes[0], shapes[1], owners)):
         return weights, weights  # whatever is said of names and shapes
     path = folder / "reference.weights"
-    ask(workers[0], jobs.Prepare(setup(name, models[0], weights, options)), options.timeout)
     ask(workers[0], jobs.State(path), options.timeout)
     return weights, jobs.CarriedWeights(path, f"{weights.label}, carried by structure", owners)
 

@@ -86,5 +86,10 @@ FORWARDS = [
     plant("layers not registered", "Vgg", "regrouped", ("Vgg", "self.features = nn.ModuleList([", "self.features = list(["), r"(conv|bn)\d", "regist|list", refusal=True, pair="torch/torch"),
     plant("residual missing", "Residual", "renamed", ("Bottleneck", "        out = out + identity\n", ""), r"layer\d\.\d(\.add\(\))?", f"residual|add.*({ABSENT})", pair="paddle/torch"),
     plant("concatenation order", "Dense", "regrouped", ("Dense", "maps.append(layer(torch.cat(maps, dim=1)))\n        maps = [", "maps.insert(0, layer(torch.cat(maps, dim=1)))\n        maps = ["), r"|block1(\.\d(\.cat\(\))?)?", "order", pair="paddle/torch"),
+    plant("concatenation order", "UNet", "zoo", ("UpSampling", "[short_cut, x]", "[x, short_cut]"), r"|merge[12](\..*)?|cat\(\)", "order"),
+    plant("activation before the norm", "UNet", "zoo", ("ConvBNReLU", "self._relu(self._batch_norm(self._conv(x)))", "self._batch_norm(self._relu(self._conv(x)))"), r"(down\d|middle|merge\d)(\.(relu|bn)\d)?", "before|order|after|in place of"),
+    plant("activation missing", "Fusion", "zoo", ("FuseLayers", "outs.append(F.relu(residual))", "outs.append(residual)"), r"exchange\.0(\.relu\(\))?", ABSENT),
+    plant("activation missing", "Fusion", "zoo", ("Branch", 'ConvBN(width, act="swish")', "ConvBN(width, act=None)"), r"exchange\.0\.branches\.\d(\.(swish|bn1))?", f"act|{ABSENT}"),
+    plant("residual missing", "Fusion", "zoo", ("Branch", "return paddle.add(inputs, y)", "return y"), r"exchange\.0\.branches\.\d(\.add\(\))?", f"residual|not added|add.*({ABSENT})"),
 ]
 # fmt: on

@@ -351,3 +351,47 @@ class Segmentation(nn.Module):
         z = self.head(torch.cat([z, self.low(low)], dim=1))
         z = F.interpolate(z, size=x.shape[2:], mode="bilinear", align_corners=False)
         return F.softmax(z, dim=1), self.aux(y)
+
+
+class Basic(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.swish = nn.SiLU()
+        self.conv2 = nn.Conv2d(width, width, 1)
+
+    def forward(self, x, keep):
+        y = self.conv2(self.swish(self.bn1(self.conv1(x))))
+        return F.dropout(y, 1 - keep, training=self.training) + x
+
+
+class Exchange(nn.Module):
+    def __init__(self, widths=(6, 8, 10)):
+        super().__init__()
+        self.branches = nn.ModuleList([Basic(width) for width in widths])
+        self.from2to1, self.from3to1 = nn.Conv2d(8, 6, 1), nn.Conv2d(10, 6, 1)
+        self.from1to2, self.from3to2 = nn.Conv2d(6, 8, 3, stride=2, padding=1), nn.Conv2d(10, 8, 1)
+
+    def forward(self, maps):
+        a, b, c = [branch(x, 0.9) for branch, x in zip(self.branches, maps, strict=True)]
+        y = a + F.interpolate(self.from2to1(b), size=a.shape[2:], mode="nearest")
+        y = y + F.interpolate(self.from3to1(c), size=a.shape[2:], mode="nearest")
+        z = self.from1to2(a) + F.interpolate(self.from3to2(c), size=b.shape[2:], mode="nearest") + b
+        return [F.relu(y), F.relu(z)]
+
+
+class Fusion(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 3, stride=2)
+        self.second = nn.Conv2d(6, 8, 3, stride=2, padding=1)
+        self.third = nn.Conv2d(8, 10, 3, stride=2, padding=1)
+        self.exchange = nn.Sequential(Exchange())
+        self.head1, self.head2 = nn.Linear(6, 4), nn.Linear(8, 4)
+
+    def forward(self, x):
+        a = F.silu(self.stem(F.pad(x, [0, 1, 0, 1])))
+        b = F.silu(self.second(a))
+        y, z = self.exchange([a, b, F.silu(self.third(b))])
+        return {"high": self.head1(y.mean((2, 3))), "low": self.head2(z.mean((2, 3)))}

@@ -43,6 +43,8 @@ WRITTEN = [
     right("zoo", "Residual", "zoo", options={"depth": 6}),
     right("zoo", "Vgg", "zoo", pair="paddle/paddle"),
     right("zoo", "Mobile", "zoo", pair="paddle/paddle"),
+    right("zoo", "UNet", "zoo"),
+    right("zoo", "Fusion", "zoo"),
     right("hard sigmoid of another zoo", "Mobile", "zoo", ("SEModule", "F.hardsigmoid(outputs, slope=0.1666667, offset=0.5)", "F.relu6(outputs + 3.0) / 6.0")),
     right("weight in a function", "Dense", "regrouped", ("Dense", "self.fc(x.mean((2, 3)))", "F.linear(x.mean((2, 3)), self.fc.weight, self.fc.bias)")),
 ]

@@ -65,5 +65,8 @@ SETTINGS = [
     plant("align_corners", "UNet", "same", ("UNet", ", align_corners=True", ""), r"|interpolate\(\)", "align_corners", pair="paddle/torch"),
     plant("another activation", "Mobile", "regrouped", ("ConvBn", "F.hardswish(x)", "F.silu(x)"), r"act|block\d\.act\d", "kind|swish|silu", pair="paddle/torch"),
     plant("padding", "Residual", "renamed", ("Residual", "stride=2, padding=1)", "stride=2, ceil_mode=True)"), "maxpool", "padding|ceil", pair="paddle/torch"),
+    plant("align_corners", "UNet", "zoo", ("UpSampling", ", align_corners=True", ""), r"|interpolate\(\)", "align_corners"),
+    plant("interpolation", "Fusion", "zoo", ("FuseLayers", 'mode="nearest"', 'mode="bilinear"'), r"exchange\.0(\.interpolate\(\))?", "mode|bilinear"),
+    plant("eps", "Fusion", "zoo", ("ConvBN", "act=act)", "act=act, epsilon=1e-3)"), r"exchange\.0\.branches\.\d\.bn1", "eps"),
 ]
 # fmt: on

@@ -100,5 +100,6 @@ WEIGHTS = [
     plant("gamma for beta", "Mobile", "zoo", None, r"block3\.bn2", "gamma|beta|holds the reference", weights=exchange(("block3.bn2.weight", "block3.bn2.bias"))),
     plant("layers exchanged", "Residual", "zoo", None, r"layer[12]\.1\.conv1", "exchanged|holds the reference|swapped", weights=exchange(("layer1.1.conv1.weight", "layer2.1.conv1.weight"))),
     plant("Linear of NHWC", "Vgg", "zoo", None, "fc1", "NHWC|permuted|order", weights=put("fc1.weight", nhwc)),
+    plant("kernel flipped", "UNet", "zoo", None, "up2", "flip", weights=put("up2.weight", FLIP)),
 ]
 # fmt: on

@@ -1,4 +1,4 @@
-"""Three of the networks with the idioms of Paddle's own model zoos: another ancestry than networks.py.
+"""Five of the networks with the idioms of Paddle's own model zoos: another ancestry than networks.py.
 
 BatchNorm with the activation inside, regularisers in ParamAttr, blocks in plain lists beside `add_sublayer`, a switch
 for the activation, layers that are defined and never called, drop path, a convolution that pads by itself.
@@ -28,6 +28,21 @@ OWNERS = {
         (r"\.linear_conv\.conv", ".project"), (r"\.linear_conv\.bn", ".bn3"),
         (r"\.mid_se\.conv1", ".se.reduce"), (r"\.mid_se\.conv2", ".se.expand"),
         (r"^last_conv", "fc1"), (r"^out", "fc2"),
+    ),
+    "UNet": (
+        (r"^encode\.double_conv\.", "down1."), (r"^encode\.down_sample_list\.0\.", "down2.+"),
+        (r"^encode\.down_sample_list\.1\.", "middle.+"), (r"^decode\.0\.double_conv\.", "merge2."),
+        (r"^decode\.1\.double_conv\.", "merge1."), (r"^decode\.0\.deconv", "up2"), (r"^cls", "head"),
+        (r"\.\+1\.", ".0."), (r"\.\+2\.", ".1."),
+        (r"\.(\d)\._conv", lambda m: f".conv{int(m[1]) + 1}"),
+        (r"\.(\d)\._batch_norm", lambda m: f".bn{int(m[1]) + 1}"),
+    ),
+    "Fusion": (
+        (r"^stem\.conv", "stem"), (r"^tr(\d)\.conv", lambda m: ("second", "third")[int(m[1]) - 1]),
+        (r"^stage\.fuse\.residual_(\d)_(\d)", r"exchange.0.from\2to\1"),
+        (r"^stage\.branches\.branch\.(\d)\.", r"exchange.0.branches.\1."),
+        (r"\.cbn\._conv", ".conv1"), (r"\.cbn\._bn", ".bn1"), (r"\.linear", ".conv2"),
+        (r"^out(\d)", r"head\1"),
     ),
 }  # fmt: skip
 
@@ -72,9 +87,7 @@ class Vgg(nn.Layer):
         x = F.relu(x)
         x = self._drop(x)
         x = self._fc2(x)
-        x = F.relu(x)
-        x = self._out(x)
-        return x
+        return self._out(F.relu(x))
 
 
 class ConvBNLayer(nn.Layer):
@@ -239,3 +252,149 @@ class Mobile(nn.Layer):
         x = paddle.reshape(x, shape=[x.shape[0], x.shape[1]])
         x = self.out(x)
         return x
+
+
+class ConvBNReLU(nn.Layer):
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self._conv = nn.Conv2D(inputs, outputs, 3, padding="same")
+        self._batch_norm = nn.BatchNorm2D(outputs)
+        self._relu = nn.ReLU()
+
+    def forward(self, x):
+        return self._relu(self._batch_norm(self._conv(x)))
+
+
+class Encoder(nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.double_conv = nn.Sequential(ConvBNReLU(3, 6), ConvBNReLU(6, 6))
+        steps = [[nn.MaxPool2D(2, 2), ConvBNReLU(width, 8), ConvBNReLU(8, 8)] for width in (6, 8)]
+        self.down_sample_list = nn.LayerList([nn.Sequential(*step) for step in steps])
+
+    def forward(self, x):
+        short_cuts = []
+        x = self.double_conv(x)
+        for down_sample in self.down_sample_list:
+            short_cuts.append(x)
+            x = down_sample(x)
+        return x, short_cuts
+
+
+class UpSampling(nn.Layer):
+    def __init__(self, inputs, outputs, use_deconv):
+        super().__init__()
+        self.use_deconv = use_deconv
+        self.double_conv = nn.Sequential(ConvBNReLU(inputs, outputs), ConvBNReLU(outputs, outputs))
+        if use_deconv:
+            self.deconv = nn.Conv2DTranspose(8, 8, kernel_size=2, stride=2, padding=0)
+
+    def forward(self, x, short_cut):
+        if self.use_deconv:
+            x = self.deconv(x)
+        else:
+            x = F.interpolate(x, short_cut.shape[2:], mode="bilinear", align_corners=True)
+        return self.double_conv(paddle.concat([short_cut, x], axis=1))
+
+
+class UNet(nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.cls = nn.Conv2D(6, 2, kernel_size=1, stride=1, padding=0)
+        self.decode = nn.LayerList([UpSampling(16, 6, True), UpSampling(12, 6, False)])
+        self.encode = Encoder()
+
+    def forward(self, x):
+        x, short_cuts = self.encode(x)
+        for up, short_cut in zip(self.decode, reversed(short_cuts), strict=True):
+            x = up(x, short_cut)
+        return F.sigmoid(self.cls(x))
+
+
+class Swish(nn.Layer):
+    def __init__(self, inputs, outputs, stride, padding=1):
+        super().__init__()
+        self.conv = nn.Conv2D(inputs, outputs, 3, stride, padding)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return x * F.sigmoid(x)
+
+
+class ConvBN(nn.Layer):
+    def __init__(self, width, act):
+        super().__init__()
+        self._conv = nn.Conv2D(width, width, 3, padding=1, bias_attr=False)
+        self._bn = nn.BatchNorm(width, act=act)
+
+    def forward(self, x):
+        return self._bn(self._conv(x))
+
+
+class Branch(nn.Layer):
+    def __init__(self, width):
+        super().__init__()
+        self.linear = nn.Conv2D(width, width, 1)
+        self.cbn = ConvBN(width, act="swish")
+
+    def forward(self, inputs):
+        y = self.linear(self.cbn(inputs))
+        return paddle.add(inputs, y)
+
+
+class Branches(nn.Layer):
+    def __init__(self, widths):
+        super().__init__()
+        self.funcs = [self.add_sublayer(f"branch.{i}", Branch(width)) for i, width in enumerate(widths)]
+
+    def forward(self, inputs):
+        return [func(x) for func, x in zip(self.funcs, inputs, strict=True)]
+
+
+class FuseLayers(nn.Layer):
+    def __init__(self, widths):
+        super().__init__()
+        self.residuals = {}
+        for i in (0, 1):
+            for j in {0, 1, 2} - {i}:
+                kernel, stride = (1, 1) if i < j else (3, 2)
+                layer = nn.Conv2D(widths[j], widths[i], kernel, stride, padding=kernel // 2)
+                self.residuals[i, j] = self.add_sublayer(f"residual_{i + 1}_{j + 1}", layer)
+
+    def forward(self, inputs):
+        outs = []
+        for i, residual in enumerate(inputs[:2]):
+            for j in (0, 1, 2):
+                if i > j:
+                    residual = residual + self.residuals[i, j](inputs[j])
+                elif i < j:
+                    y = self.residuals[i, j](inputs[j])
+                    residual = residual + F.interpolate(y, residual.shape[-2:], mode="nearest")
+            outs.append(F.relu(residual))
+        return outs
+
+
+class Stage(nn.Layer):
+    def __init__(self, widths):
+        super().__init__()
+        self.branches, self.fuse = Branches(widths), FuseLayers(widths)
+
+    def forward(self, inputs):
+        return self.fuse(self.branches(inputs))
+
+
+class Fusion(nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.out2, self.out1 = nn.Linear(8, 4), nn.Linear(6, 4)
+        self.stage = Stage((6, 8, 10))
+        self.tr2 = Swish(8, 10, 2)
+        self.tr1 = Swish(6, 8, 2)
+        self.stem = Swish(3, 6, 2, padding="SAME")
+
+    def forward(self, inputs):
+        x = self.stem(inputs)
+        half = self.tr1(x)
+        outs = self.stage([x, half, self.tr2(half)])
+        high, low = [F.adaptive_avg_pool2d(each, 1).flatten(1) for each in outs]
+        return {"low": self.out2(low), "high": self.out1(high)}

@@ -63,6 +63,7 @@ WITH_JSON = {
     "bench latency": ("lenet5",),
     "bench forward": ("resnet18",),
     "bench verify": ("lenet5",),
+    "bench diagnosis": (),
     "bench export": ("lenet5",),
     "bench transfer": ("lenet5",),
     "bench memory": ("densenet121",),

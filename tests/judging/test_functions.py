@@ -101,6 +101,10 @@ SAME = [
         lambda x: TF.interpolate(x, size=(20, 20), mode="bilinear"),
         lambda x: PF.interpolate(x, scale_factor=2, mode="bilinear"),
     ),
+    (
+        torch.nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+        lambda x: PF.interpolate(x, (20, 20), mode="bilinear", align_corners=True),
+    ),
     (lambda x: x.mean((2, 3)), lambda x: PF.adaptive_avg_pool2d(x, 1).flatten(1)),
     (lambda x: x.mean((2, 3), True)[:, :, 0, 0], lambda x: x.mean((2, 3))),
     (lambda x: TF.softmax(x, -3), lambda x: PF.softmax(x, 1)),

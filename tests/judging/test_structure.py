@@ -111,6 +111,44 @@ def test_an_activation_that_is_missing_in_a_block_is_found():
     assert any("relu() is only in the reference" in culprit.explanation for culprit in result.culprits), str(result)
 
 
+class TorchStack(torch.nn.Module):
+    def __init__(self, eps=1e-5):
+        super().__init__()
+        self.conv, self.bn, self.last = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4, eps), torch.nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        return self.last(TF.relu(self.bn(self.conv(x))))
+
+
+class PaddleStack(paddle.nn.Layer):
+    def __init__(self, epsilon=1e-5):
+        super().__init__()
+        nn = paddle.nn
+        self.out, self.norm, self.first = (
+            nn.Conv2D(4, 2, 1),
+            nn.BatchNorm(4, "relu", epsilon=epsilon),
+            nn.Conv2D(3, 4, 3),
+        )
+
+    def forward(self, x):
+        return self.out(self.norm(self.first(x)))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_activation_inside_a_norm_has_the_gradient_behind_it_and_is_no_other_function(reverse):
+    nets = lambda **changes: [TorchStack().eval(), PaddleStack(**changes)][:: -1 if reverse else 1]
+    for net in (right := nets()):
+        net.eval()
+    result = compare(*right, IMAGE, gradients=True)
+    assert result.ok, str(result)
+    for net in (wrong := nets(epsilon=1.1e-5)):
+        net.eval()
+    for gradients in (False, True):
+        result = compare(*wrong, IMAGE, gradients=gradients)
+        assert [culprit.layer for culprit in result.culprits if culprit.layer] == [("bn", "norm")[reverse]], str(result)
+        assert "eps differs" in result.culprits[0].explanation
+
+
 def test_branches_concatenated_in_another_order_are_no_right_port():
     """Two branches of one shape are told apart by their place in the concatenation; the weights move by that."""
     assert compare(*pair(swap=True), IMAGE).ok  # the names of branches mean nothing: left is what comes first

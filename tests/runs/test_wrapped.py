@@ -262,8 +262,23 @@ def test_layers_in_lists_of_lists_and_private_ones_are_seen():
 
 def test_a_list_of_layers_that_are_registered_elsewhere_hides_nothing():
     net = torch_net()
-    net.order = [net[0], net[2]]
+    net.order = [net[0], torch.nn.Sequential(net[1], net[2])]
     assert compare(net, paddle_net(), SHAPE).notes == ()
+    net.order = [torch.nn.Sequential(net[0], torch.nn.ReLU())]
+    assert "order is a plain list of layers (Sequential)" in compare(net, paddle_net(), SHAPE).notes[0]
+
+
+def test_parameters_with_names_do_not_keep_a_network_from_being_built_again():
+    def port(name="head_weights"):
+        attr = paddle.ParamAttr(name=name)
+        return paddle.nn.Sequential(
+            paddle.nn.Conv2D(3, 4, 3), paddle.nn.ReLU(), paddle.nn.Conv2D(4, 2, 1, weight_attr=attr)
+        )
+
+    for _ in range(2):
+        assert compare(torch_net(), port, SHAPE).ok
+    with pytest.raises(ParityError, match=r"parameter name \[twice\]"):  # within one network it is the user's error
+        compare(torch_net(), lambda: paddle.nn.Sequential(port("twice"), port("twice")), SHAPE)
 
 
 def test_layers_that_are_hidden_and_not_called_are_noted():

@@ -16,6 +16,9 @@ class _Verbs(Group):
         "latency": Verb("parity.commands.bench.latency:latency", "Time a network in every way to run it on the CPU."),
         "forward": Verb("parity.commands.bench.forward:forward", "Compare each twin's forward with torchvision's."),
         "verify": Verb("parity.commands.bench.verify:verify", "Compare `parity compare` with the minimal work."),
+        "diagnosis": Verb(
+            "parity.commands.bench.diagnosis:diagnosis", "Time pairing by structure, and finding a reason."
+        ),
         "export": Verb("parity.commands.bench.export:export", "Compare `parity export` with the exporters alone."),
         "transfer": Verb("parity.commands.bench.transfer:transfer", "Compare `parity transfer` with `cp`."),
         "memory": Verb("parity.commands.bench.memory:memory", "Compare training steps with and without saving memory."),

@@ -54,19 +54,34 @@ def show(verb: str, head: Sequence[str], rows: Callable[[OnProgress], Iterable[R
 
 
 def turns(
-    commands: Mapping[str, Sequence[str]], rounds: int, model: str, on_progress: OnProgress
+    commands: Mapping[str, Sequence[str]],
+    rounds: int,
+    model: str,
+    on_progress: OnProgress,
+    exits: Mapping[str, int] | None = None,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the median wall time in seconds and peak memory in MB of each command, all taking turns."""
+    """Return the median wall time in seconds and peak memory in MB of each command, all taking turns.
+
+    Args:
+        commands: By name.
+        rounds: How often each is run.
+        model: What is measured, for the progress.
+        on_progress: Told of every run.
+        exits: Exit codes that are expected, by name; 0 otherwise.
+
+    Raises:
+        RuntimeError: If a command ends with another exit code.
+    """
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     for turn in range(rounds):
         for number, (name, command) in enumerate(commands.items()):
             on_progress(model, f"runs {name}", turn * len(commands) + number, rounds * len(commands))
-            runs[name].append(measured(command))
+            runs[name].append(measured(command, (exits or {}).get(name, 0)))
     wall, memory = ({name: statistics.median(run[i] for run in each) for name, each in runs.items()} for i in (0, 1))
     return wall, memory
 
 
-def measured(command: Sequence[str]) -> tuple[float, float]:
+def measured(command: Sequence[str], expected: int = 0) -> tuple[float, float]:
     """Run a command and return its wall time in seconds and the peak memory of all its processes together in MB.
 
     Memory is resident set size, sampled every 10 ms, pages that processes share counted for each of them.
@@ -90,7 +105,7 @@ def measured(command: Sequence[str]) -> tuple[float, float]:
             process.terminate()
             raise
         wall = time.perf_counter() - start
-        if process.returncode:
+        if process.returncode != expected:
             _ = log.seek(0)
             raise RuntimeError(f"{' '.join(command)}: exit {process.returncode}: {log.read().decode()[-500:]}")
     return wall, peak / 1e6
