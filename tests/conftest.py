@@ -2,6 +2,7 @@ import warnings
 from importlib.util import find_spec
 
 import pytest
+from forked import forked_workers
 
 FRAMEWORKS = ("torch", "paddle", "onnx", "onnxruntime")
 
@@ -69,3 +70,9 @@ def _one_thread():
 
         torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message=".*ccache.*")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked():
+    with forked_workers():
+        yield
