@@ -15,7 +15,8 @@ from unittest import mock
 from parity.processes import worker, workers
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["parity.backends.torch_backend", "parity.backends.paddle_backend", "torchvision"])
+_BACKENDS = [f"parity.backends.{name}_backend" for name in ("torch", "paddle", "onnx")]
+_CONTEXT.set_forkserver_preload(["parity.processes.session", *_BACKENDS, "torchvision", "onnxscript"])
 
 
 def _work(backend, folder, environment, *pipes):
@@ -34,7 +35,7 @@ class _Forked:
 
     def __init__(self, backend, log, environment):
         (their_in, ours_in), (ours_out, their_out) = os.pipe(), os.pipe()
-        self.stdin, self.stdout = open(ours_in, "wb", buffering=0), open(ours_out, "rb", buffering=0)
+        self.stdin, self.stdout = os.fdopen(ours_in, "wb", 0), os.fdopen(ours_out, "rb", 0)
         theirs = [Connection(their_in, writable=False), Connection(their_out, readable=False), Connection(os.dup(log))]
         self._process = _CONTEXT.Process(target=_work, args=(backend, Path.cwd(), environment, *theirs), daemon=True)
         with mock.patch.dict(os.environ, workers._environment(1)):  # of the process that they are forked from

@@ -55,7 +55,7 @@ def _in_folder(folder):
 def _captured(name):
     """Capture one of our streams, with what is written from C; the text is in the list when the block has ended."""
     text, number = [], {"stdout": 1, "stderr": 2}[name]
-    with tempfile.TemporaryFile() as file, open(os.dup(file.fileno()), "w", encoding="utf-8") as stream:
+    with tempfile.TemporaryFile() as file, os.fdopen(os.dup(file.fileno()), "w", encoding="utf-8") as stream:
         kept = os.dup(number)
         os.dup2(file.fileno(), number)
         try:
