@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from multiprocessing import util
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,6 +60,7 @@ def _popen(command, stderr, env, **settings):
 
 def forked_workers():
     """Return a context in which workers of this interpreter are forked."""
+    _ = util.get_temp_dir()  # of the server's socket, whatever TMPDIR a test sets later
     return mock.patch.object(workers, "subprocess", SimpleNamespace(Popen=_popen, PIPE=subprocess.PIPE))
 
 
