@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from multiprocessing import util
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,6 +17,7 @@ from unittest import mock
 from parity.processes import worker, workers
 
 _CONTEXT = multiprocessing.get_context("forkserver")
+_TEMPORARY = tempfile.gettempdir()
 _BACKENDS = [f"parity.backends.{name}_backend" for name in ("torch", "paddle", "onnx")]
 _CONTEXT.set_forkserver_preload(["parity.processes.session", *_BACKENDS, "torchvision", "onnxscript"])
 
@@ -26,6 +28,7 @@ def _work(backend, folder, environment, *pipes):
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # found anew, as TMPDIR says
     sys.path.remove(str(Path(__file__).parent))  # pytest's: a user's module is not found there
     sys.argv = ["worker.py", backend]
     worker.main()
@@ -39,7 +42,8 @@ class _Forked:
         self.stdin, self.stdout = os.fdopen(ours_in, "wb", 0), os.fdopen(ours_out, "rb", 0)
         theirs = [Connection(their_in, writable=False), Connection(their_out, readable=False), Connection(os.dup(log))]
         self._process = _CONTEXT.Process(target=_work, args=(backend, Path.cwd(), environment, *theirs), daemon=True)
-        with mock.patch.dict(os.environ, workers._environment(1)):  # of the process that they are forked from
+        # Of the process that they are forked from: it outlives the test that starts it.
+        with mock.patch.dict(os.environ, {**workers._environment(1), "TMPDIR": _TEMPORARY}):
             self._process.start()
         for pipe in theirs:
             pipe.close()
@@ -60,7 +64,7 @@ def _popen(command, stderr, env, **settings):
 
 def forked_workers():
     """Return a context in which workers of this interpreter are forked."""
-    _ = util.get_temp_dir()  # of the server's socket, whatever TMPDIR a test sets later
+    _ = util.get_temp_dir()  # of the server's socket; likewise
     return mock.patch.object(workers, "subprocess", SimpleNamespace(Popen=_popen, PIPE=subprocess.PIPE))
 
 
