@@ -1,7 +1,10 @@
-import warnings
+import os
 from importlib.util import find_spec
 
 import pytest
+
+# Two test processes on two cores, each its own: read once, when numpy and the frameworks are loaded.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 FRAMEWORKS = ("torch", "paddle", "onnx", "onnxruntime")
 
@@ -62,10 +65,8 @@ def device(request):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    """Two test processes on two cores: each its own."""
-    if find_spec("torch"):
-        import torch
+def _forked():
+    from forked import forked_workers
 
-        torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", message=".*ccache.*")
+    with forked_workers():
+        yield

@@ -1,10 +1,15 @@
-"""The installed program, run as a user runs it."""
+"""The program: run in this process, or started as a user starts it."""
 
+import contextlib
 import os
 import pty
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from unittest import mock
+
+from parity.commands.program import main
 
 HERE = Path(__file__).parent
 PROGRAM = str(Path(sys.executable).with_name("parity"))
@@ -19,7 +24,53 @@ def environment(**more):
 
 
 def run(*arguments, cwd=None, **more):
-    """Run `parity ARGUMENTS` and return what it did; keywords are environment variables."""
+    """Run `parity ARGUMENTS` in this process, and return what it did; keywords are environment variables."""
+    with (
+        mock.patch.dict(os.environ, environment(**more), clear=True),
+        mock.patch.object(tempfile, "tempdir", None),  # found anew: TMPDIR may be another
+        mock.patch.object(sys, "argv", ["parity", *map(str, arguments)]),
+        _in_folder(cwd or "."),
+        _captured("stdout") as out,
+        _captured("stderr") as err,
+    ):
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+    return subprocess.CompletedProcess(arguments, code, out[0], err[0])
+
+
+@contextlib.contextmanager
+def _in_folder(folder):
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextlib.contextmanager
+def _captured(name):
+    """Capture one of our streams, with what is written from C; the text is in the list when the block has ended."""
+    text, number = [], {"stdout": 1, "stderr": 2}[name]
+    with tempfile.TemporaryFile() as file, os.fdopen(os.dup(file.fileno()), "w", encoding="utf-8") as stream:
+        kept = os.dup(number)
+        os.dup2(file.fileno(), number)
+        try:
+            with mock.patch.object(sys, name, stream):
+                yield text
+        finally:
+            stream.flush()
+            os.dup2(kept, number)
+            os.close(kept)
+            file.seek(0)
+            text.append(file.read().decode())
+
+
+def start(*arguments, cwd=None, **more):
+    """Run `parity ARGUMENTS` in a process of its own, as a user does, and return what it did."""
     command = [PROGRAM, *map(str, arguments)]
     return subprocess.run(
         command, cwd=cwd, env=environment(**more), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

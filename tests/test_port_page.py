@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from program import environment
+from program import environment, run
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "port-a-network.md").read_text(encoding="utf-8")
@@ -26,11 +26,12 @@ def printed(section):
     return [(each.splitlines()[0], each.splitlines()[1:]) for each in re.split(r"^\$ ", text, flags=re.M)[1:]]
 
 
-def run(command, folder):
-    words = command.split()
-    program = [sys.executable, "-m", "parity", *words[1:]] if words[0] == "parity" else [sys.executable, *words[1:]]
+def done_by(command, folder):
+    program, *words = command.split()
+    if program == "parity":
+        return run(*words, cwd=folder)
     paths = environment(PYTHONPATH=str(ROOT), PYTHONWARNINGS="ignore")
-    return subprocess.run(program, cwd=folder, capture_output=True, text=True, env=paths, check=False)
+    return subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, env=paths, check=False)
 
 
 def shape(line):
@@ -39,7 +40,7 @@ def shape(line):
 
 
 def assert_prints(command, lines, folder, code):
-    done = run(command, folder)
+    done = done_by(command, folder)
     assert done.returncode == code, done.stderr
     shown = [shape(line) for line in done.stdout.splitlines()]
     for line in lines:

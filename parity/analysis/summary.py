@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parity.errors import ParityError
@@ -153,18 +153,12 @@ def _stages(rows: Sequence[LayerRow], calls: Sequence[LayerRow], depth: int) -> 
     for path, group in below.items():
         stage = last.get(path, group[-1])
         macs = [row.macs for row in group]
-        yield LayerRow(
-            path,
-            stage.kind,
-            stage.kernel,
-            stage.padding,
-            stage.stride,
-            stage.dilation,
-            stage.output,
-            sum(row.parameters for row in group),
-            None if None in macs else sum(each or 0 for each in macs),
-            sum(row.activations for row in group),
-            stage.receptive_field,
+        yield replace(
+            stage,
+            layer=path,
+            parameters=sum(row.parameters for row in group),
+            macs=None if None in macs else sum(each or 0 for each in macs),
+            activations=sum(row.activations for row in group),
         )
 
 

@@ -22,13 +22,6 @@ from parity.temporary import temporary_folder
 def export_onnx(network: nn.Layer, example: Array, path: Path, opset: int, dynamic_size: bool) -> None:
     """Write a network's ONNX file, as `paddle_backend.export` describes it.
 
-    Args:
-        network: In evaluation mode, on the CPU.
-        example: An input, floating, N x C x H x W.
-        path: Of the new file.
-        opset: Version of ONNX's operators.
-        dynamic_size: Whether the image's size stays open.
-
     Raises:
         ParityError: If the exporter cannot take the network; some networks end the process instead.
     """

@@ -15,15 +15,7 @@ from parity.numerics.arrays import Array
 def export_onnx(
     network: nn.Module, example: Array, path: Path, opset: int, dynamic_size: bool, external_data: bool
 ) -> None:
-    """Write a network's ONNX file, as `torch_backend.export` describes it.
-
-    Args:
-        network: In evaluation mode, on the CPU.
-        example: An input, floating, N x C x H x W.
-        path: Of the new file.
-        opset: Version of ONNX's operators.
-        dynamic_size: Whether the image's size stays open.
-        external_data: Whether the weights go to a file beside it.
+    """Write a network's ONNX file, as `torch_backend.export` describes it; its weights beside it if `external_data`.
 
     Raises:
         ParityError: If the exporter cannot take the network.

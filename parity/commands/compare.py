@@ -8,25 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from parity.commands import options as opt
 from parity.commands.app import answers
-from parity.commands.options import (
-    Device,
-    Inputs,
-    Json,
-    Key,
-    Layout,
-    NumClasses,
-    OnnxPython,
-    PaddlePython,
-    Quiet,
-    Seed,
-    Threads,
-    Timeout,
-    TorchPython,
-    Verbose,
-    Weights,
-    interpreters,
-)
 from parity.commands.outputs import JsonFile, check_outputs
 from parity.commands.say import say, say_lines
 from parity.errors import ParityError
@@ -51,12 +34,12 @@ def compare(
     candidate: Annotated[
         str | None, typer.Argument(help="The candidate, in the same form; not with a zoo name.")
     ] = None,
-    weights: Weights = "auto",
-    layout: Layout = None,
-    key: Key = None,
-    seed: Seed = 0,
-    input_: Inputs = None,
-    num_classes: NumClasses = None,
+    weights: opt.Weights = "auto",
+    layout: opt.Layout = None,
+    key: opt.Key = None,
+    seed: opt.Seed = 0,
+    input_: opt.Inputs = None,
+    num_classes: opt.NumClasses = None,
     gradients: Annotated[bool, typer.Option("--gradients", help="Compare gradients too.")] = False,
     mode: Annotated[
         Literal["eval", "train"],
@@ -76,12 +59,12 @@ def compare(
         ),
     ] = None,
     print_map: Annotated[bool, typer.Option("--print-map", help="Print the pairs of layers as such a file.")] = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    timeout: Timeout = 600.0,
-    torch_python: TorchPython = None,
-    paddle_python: PaddlePython = None,
-    onnx_python: OnnxPython = None,
+    device: opt.Device = "auto",
+    threads: opt.Threads = None,
+    timeout: opt.Timeout = 600.0,
+    torch_python: opt.TorchPython = None,
+    paddle_python: opt.PaddlePython = None,
+    onnx_python: opt.OnnxPython = None,
     save_trace: Annotated[Path | None, typer.Option(help="Folder to save both traces in.")] = None,
     repro: Annotated[
         Path | None,
@@ -102,9 +85,9 @@ def compare(
             "and a stopped run continues where it was.",
         ),
     ] = False,
-    json: Json = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    json: opt.Json = None,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> bool:
     """Compare two networks layer by layer. Exit 0: the same function; 1: not; 2: could not compare."""
     from parity.commands.terminal import stdout, width
@@ -121,7 +104,7 @@ def compare(
         device=device,
         threads=threads or fair_share(),
         timeout=timeout,
-        pythons=interpreters(torch=torch_python, paddle=paddle_python, onnx=onnx_python),
+        pythons=opt.interpreters(torch=torch_python, paddle=paddle_python, onnx=onnx_python),
         gradients=gradients,
         mode=mode,
         values_only=values_only,

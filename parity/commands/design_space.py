@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 
 from parity.atomic import atomic
+from parity.commands import options as opt
 from parity.commands.app import answers
-from parity.commands.options import Json, Plot, Seed
 from parity.commands.outputs import check_outputs
 from parity.errors import ParityError
 from parity.extras import install
@@ -32,13 +32,13 @@ Space = Literal["A", "B", "C", "D", "E"]
 def design_space(
     samples: Annotated[int, typer.Option(min=1, help="Number of networks.")] = 500,
     stage: Annotated[Space, typer.Option(help="AnyNetX A (free) to E (the most restricted).")] = "E",
-    seed: Seed = 0,
-    plot: Plot = None,
+    seed: opt.Seed = 0,
+    plot: opt.Plot = None,
     edf: Annotated[
         list[Path] | None,
         typer.Option(help="CSV with a column `error` of trained networks, for their distribution; may be repeated."),
     ] = None,
-    json: Json = None,
+    json: opt.Json = None,
 ) -> bool:
     """Sample random networks of a design space; show their depths, widths, MACs and the fit of a quantised line."""
     from parity.analysis import design_space as space

@@ -7,34 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from parity.commands import options as opt
 from parity.commands.app import answers
-from parity.commands.options import (
-    BothTwins,
-    Calibrate,
-    Channels,
-    Crop,
-    Interpolation,
-    Json,
-    Key,
-    Layout,
-    Mean,
-    MinTop1,
-    NumClasses,
-    PaddlePython,
-    Preprocessor,
-    Quiet,
-    Range,
-    ResizeMode,
-    Seed,
-    Std,
-    Threads,
-    Timeout,
-    TorchPython,
-    Verbose,
-    Weights,
-    interpreters,
-    picture_options,
-)
 from parity.commands.outputs import check_outputs
 from parity.commands.say import say, say_lines, say_report
 from parity.errors import ParityError
@@ -46,7 +20,7 @@ if TYPE_CHECKING:
 
 @answers
 def export(
-    model: BothTwins,
+    model: opt.BothTwins,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for the files, NAME.torch.onnx and NAME.paddle.onnx.")
     ],
@@ -57,11 +31,11 @@ def export(
         str | None,
         typer.Option(help="NAME of the files; by default the zoo name, or the callable's, or its file's for `build`."),
     ] = None,
-    weights: Weights = "auto",
-    layout: Layout = None,
-    key: Key = None,
-    seed: Seed = 0,
-    num_classes: NumClasses = None,
+    weights: opt.Weights = "auto",
+    layout: opt.Layout = None,
+    key: opt.Key = None,
+    seed: opt.Seed = 0,
+    num_classes: opt.NumClasses = None,
     shape: Annotated[
         str | None,
         typer.Option("--shape", help="C,H,W of the image; by default the published one, or 3,224,224 for a callable."),
@@ -83,26 +57,26 @@ def export(
         list[str] | None,
         typer.Option(help="fp16 or int8: also write NAME.SIDE.PRECISION.onnx and report its cost; may be repeated."),
     ] = None,
-    calibrate: Calibrate = None,
-    min_top1: MinTop1 = None,
-    mean: Mean = None,
-    std: Std = None,
-    channels: Channels = None,
-    range_: Range = None,
-    crop: Crop = None,
-    resize_mode: ResizeMode = None,
-    interpolation: Interpolation = None,
-    preprocessor: Preprocessor = None,
+    calibrate: opt.Calibrate = None,
+    min_top1: opt.MinTop1 = None,
+    mean: opt.Mean = None,
+    std: opt.Std = None,
+    channels: opt.Channels = None,
+    range_: opt.Range = None,
+    crop: opt.Crop = None,
+    resize_mode: opt.ResizeMode = None,
+    interpolation: opt.Interpolation = None,
+    preprocessor: opt.Preprocessor = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Print both canonical SHA-256 hashes, and exit 1 if they differ.")
     ] = False,
-    threads: Threads = None,
-    timeout: Timeout = 900.0,
-    torch_python: TorchPython = None,
-    paddle_python: PaddlePython = None,
-    json: Json = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    threads: opt.Threads = None,
+    timeout: opt.Timeout = 900.0,
+    torch_python: opt.TorchPython = None,
+    paddle_python: opt.PaddlePython = None,
+    json: opt.Json = None,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
 ) -> bool:
     """Write a network as ONNX and prove it. Exit 0: every file is the network; 1: one is not; 2: could not export.
 
@@ -118,7 +92,7 @@ def export(
 
     usual, models = parse_export(model, only)
     name = usual if name is None else file_stem(name)
-    asked = picture_options(mean, std, channels, range_, None, crop, resize_mode, interpolation, preprocessor)
+    asked = opt.picture_options(mean, std, channels, range_, None, crop, resize_mode, interpolation, preprocessor)
     published = next((NETWORKS[each.target].input[1:] for each in models if each.twin), (3, 224, 224))
     check_outputs(json)
     make_folder(out)
@@ -133,7 +107,7 @@ def export(
         device="cpu",
         threads=threads or fair_share(),
         timeout=timeout,
-        pythons=interpreters(torch=torch_python, paddle=paddle_python),
+        pythons=opt.interpreters(torch=torch_python, paddle=paddle_python),
         num_classes=num_classes,
     )
     preparation = preparation_of(models[0].target if models[0].twin else "", size, asked)

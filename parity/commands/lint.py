@@ -6,23 +6,23 @@ from typing import Annotated
 
 import typer
 
+from parity.commands import options as opt
 from parity.commands.app import answers
-from parity.commands.options import BothTwins, Json, PaddlePython, Timeout, TorchPython, interpreters
 from parity.commands.outputs import check_outputs
 from parity.commands.say import say
 
 
 @answers
 def lint(
-    model: BothTwins,
+    model: opt.BothTwins,
     input_: Annotated[
         str | None, typer.Option("--input", help="N,C,H,W: run the network, and read the functions it calls too.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if there is a warning, not for a note.")] = False,
-    timeout: Timeout = 600.0,
-    torch_python: TorchPython = None,
-    paddle_python: PaddlePython = None,
-    json: Json = None,
+    timeout: opt.Timeout = 600.0,
+    torch_python: opt.TorchPython = None,
+    paddle_python: opt.PaddlePython = None,
+    json: opt.Json = None,
 ) -> bool:
     """Warn of known traps in a network, one line each. Exit 0; with --strict 1 if there are any; 2: could not read it.
 
@@ -40,7 +40,7 @@ def lint(
 
     models = (parse_model(model),) if ":" in model else parse_pair(model, None)[1]
     check_outputs(json)
-    options = Options(timeout=timeout, pythons=interpreters(torch=torch_python, paddle=paddle_python))
+    options = Options(timeout=timeout, pythons=opt.interpreters(torch=torch_python, paddle=paddle_python))
     with Workers(options) as workers:
         described = describe_models(models, workers, input_)
     # A finding of both twins counts once; a dictionary preserves the order of the layers.

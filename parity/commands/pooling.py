@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parity.commands import options as opt
 from parity.commands.app import answers
-from parity.commands.options import Json, OneModelOrNone, Plot, Timeout
 from parity.commands.outputs import JsonFile, check_outputs
 from parity.commands.say import say
 from parity.errors import ParityError
@@ -30,7 +30,7 @@ _REMEDY = "paddle_cnn.pooling has ceil-mode layers that place torch's windows in
 
 @answers
 def pooling(
-    model: OneModelOrNone = None,
+    model: opt.OneModelOrNone = None,
     size: Annotated[
         str | None,
         typer.Option(help="Pixels along one axis; for a network, the input's height and width, or a range: 200..260."),
@@ -41,9 +41,9 @@ def pooling(
     dilation: Annotated[int, typer.Option(help="Pixels from tap to tap.")] = 1,
     ceil_mode: Annotated[bool, typer.Option("--ceil-mode", help="Round the number of windows up.")] = False,
     include_pad: Annotated[bool, typer.Option("--include-pad", help="Include the padding in averages.")] = False,
-    timeout: Timeout = 600.0,
-    plot: Plot = None,
-    json: Json = None,
+    timeout: opt.Timeout = 600.0,
+    plot: opt.Plot = None,
+    json: opt.Json = None,
 ) -> bool:
     """Show a pooling layer's windows by framework; of a network, the sizes at which rounding or framework matters.
 

@@ -7,48 +7,31 @@ from typing import Annotated, Literal
 
 import typer
 
+from parity.commands import options as opt
 from parity.commands.app import answers
-from parity.commands.options import (
-    Calibrate,
-    Channels,
-    Crop,
-    Interpolation,
-    Json,
-    Mean,
-    MinTop1,
-    OnnxFile,
-    Preprocessor,
-    Quiet,
-    Range,
-    ResizeMode,
-    Size,
-    Std,
-    Threads,
-    picture_options,
-)
 from parity.commands.outputs import check_outputs
 from parity.commands.say import say_report
 
 
 @answers
 def precision(
-    model: OnnxFile,
+    model: opt.OnnxFile,
     to: Annotated[Literal["fp16", "int8"], typer.Option(help="The new precision.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Path of the new file.")],
-    calibrate: Calibrate = None,
-    min_top1: MinTop1 = None,
-    mean: Mean = None,
-    std: Std = None,
-    channels: Channels = None,
-    range_: Range = None,
-    size: Size = None,
-    crop: Crop = None,
-    resize_mode: ResizeMode = None,
-    interpolation: Interpolation = None,
-    preprocessor: Preprocessor = None,
-    threads: Threads = None,
-    json: Json = None,
-    quiet: Quiet = False,
+    calibrate: opt.Calibrate = None,
+    min_top1: opt.MinTop1 = None,
+    mean: opt.Mean = None,
+    std: opt.Std = None,
+    channels: opt.Channels = None,
+    range_: opt.Range = None,
+    size: opt.Size = None,
+    crop: opt.Crop = None,
+    resize_mode: opt.ResizeMode = None,
+    interpolation: opt.Interpolation = None,
+    preprocessor: opt.Preprocessor = None,
+    threads: opt.Threads = None,
+    json: opt.Json = None,
+    quiet: opt.Quiet = False,
 ) -> bool:
     """Write an ONNX file of lower precision, with float32 inputs and outputs, and report its cost.
 
@@ -61,7 +44,7 @@ def precision(
     from parity.processes.pool import fair_share
 
     check_outputs(output, json)
-    asked = picture_options(mean, std, channels, range_, size, crop, resize_mode, interpolation, preprocessor)
+    asked = opt.picture_options(mean, std, channels, range_, size, crop, resize_mode, interpolation, preprocessor)
     with ProgressBars(model.name, quiet) as progress:
         step = lambda what, done, total: progress.update(to, what, done, total)
         report = lower(model, output, to, calibrate, threads or fair_share(), requested=asked, on_progress=step)

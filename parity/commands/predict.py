@@ -8,24 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parity.commands import options as opt
 from parity.commands.app import answers
-from parity.commands.options import (
-    Channels,
-    Crop,
-    Device,
-    Interpolation,
-    Json,
-    Mean,
-    OnnxFile,
-    Preprocessor,
-    Range,
-    ResizeMode,
-    Size,
-    Std,
-    Threads,
-    Timeout,
-    picture_options,
-)
 from parity.commands.outputs import check_outputs
 from parity.commands.say import say
 
@@ -35,24 +19,24 @@ if TYPE_CHECKING:
 
 @answers
 def predict(
-    model: OnnxFile,
+    model: opt.OnnxFile,
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
     labels: Annotated[Path | None, typer.Option(help="Names of the classes: one on each line, or JSON.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of classes to show for each.")] = 5,
-    mean: Mean = None,
-    std: Std = None,
-    channels: Channels = None,
-    range_: Range = None,
-    size: Size = None,
-    crop: Crop = None,
-    resize_mode: ResizeMode = None,
-    interpolation: Interpolation = None,
-    preprocessor: Preprocessor = None,
+    mean: opt.Mean = None,
+    std: opt.Std = None,
+    channels: opt.Channels = None,
+    range_: opt.Range = None,
+    size: opt.Size = None,
+    crop: opt.Crop = None,
+    resize_mode: opt.ResizeMode = None,
+    interpolation: opt.Interpolation = None,
+    preprocessor: opt.Preprocessor = None,
     batch: Annotated[int, typer.Option(min=1, help="Batch size, where the file takes any.")] = 8,
-    device: Device = "auto",
-    threads: Threads = None,
-    timeout: Timeout = 600.0,
-    json: Json = None,
+    device: opt.Device = "auto",
+    threads: opt.Threads = None,
+    timeout: opt.Timeout = 600.0,
+    json: opt.Json = None,
 ) -> bool:
     """Show the most likely classes of pictures; needs only onnxruntime, numpy and pillow.
 
@@ -65,7 +49,7 @@ def predict(
     from parity.limited import limited
 
     check_outputs(json)
-    asked = picture_options(mean, std, channels, range_, size, crop, resize_mode, interpolation, preprocessor)
+    asked = opt.picture_options(mean, std, channels, range_, size, crop, resize_mode, interpolation, preprocessor)
 
     def work() -> Iterator[Predictions]:
         from parity.deploy import classify

@@ -11,8 +11,8 @@ import typer
 from rich.text import Text
 
 from parity.analysis.summary import BYTES, LayerRow, Summary, summarise
+from parity.commands import options as opt
 from parity.commands.app import answers
-from parity.commands.options import Json, NumClasses, OneModel, PaddlePython, TorchPython, interpreters
 from parity.commands.outputs import check_outputs
 from parity.errors import ParityError
 from parity.printable import printable
@@ -37,16 +37,16 @@ _COLUMNS = (
 
 @answers
 def summary(
-    model: OneModel,
+    model: opt.OneModel,
     input_: Annotated[
         str | None, typer.Option("--input", help="N,C,H,W; by default the published input, or 1,3,224,224.")
     ] = None,
-    num_classes: NumClasses = None,
+    num_classes: opt.NumClasses = None,
     depth: Annotated[int | None, typer.Option(min=1, help="One row for each path of this many parts.")] = None,
-    torch_python: TorchPython = None,
-    paddle_python: PaddlePython = None,
+    torch_python: opt.TorchPython = None,
+    paddle_python: opt.PaddlePython = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
-    json: Json = None,
+    json: opt.Json = None,
 ) -> bool:
     """Show a network's layers and their cost: kernels, shapes, parameters, MACs, activations, receptive fields.
 
@@ -58,7 +58,7 @@ def summary(
     from parity.processes.questions import outline
 
     check_outputs(json)
-    pythons = interpreters(torch=torch_python, paddle=paddle_python)
+    pythons = opt.interpreters(torch=torch_python, paddle=paddle_python)
     options = Options(pythons=pythons, num_classes=num_classes, threads=fair_share())
     chosen = _available(parse_single(model), pythons)
     with Workers(options) as workers:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from parity.commands import options as opt
 from parity.commands.app import answers
-from parity.commands.options import Key, Layout, NumClasses, Quiet
 from parity.commands.say import say
 
 
@@ -24,10 +24,10 @@ def transfer(
         Literal["twin", "torchvision", "paddle.vision"],
         typer.Option(help="The names to write; those of SRC are recognised."),
     ] = "twin",
-    layout: Layout = None,
-    key: Key = None,
-    num_classes: NumClasses = None,
-    quiet: Quiet = False,
+    layout: opt.Layout = None,
+    key: opt.Key = None,
+    num_classes: opt.NumClasses = None,
+    quiet: opt.Quiet = False,
 ) -> bool:
     """Convert a file of weights, bit for bit. Exit 0: written; 2: could not, and DST is unchanged."""
     from parity.weights import transfer as job

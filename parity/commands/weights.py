@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parity.commands import options as opt
 from parity.commands.app import answers
-from parity.commands.options import Json, Key
 from parity.commands.outputs import check_outputs
 from parity.commands.say import say
 from parity.reports.columns import Column, fitted
@@ -27,8 +27,8 @@ def weights(
             help="A .pth, .pt, .pth.tar, .ckpt, .bin, .pdparams or .safetensors file, an index of shards, or a folder."
         ),
     ],
-    key: Key = None,
-    json: Json = None,
+    key: opt.Key = None,
+    json: opt.Json = None,
 ) -> bool:
     """Show what is in a file of weights: names, shapes, dtypes, and what lies beside. Nothing in it is run.
 

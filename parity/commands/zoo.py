@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from parity.commands import options as opt
 from parity.commands.app import answers
-from parity.commands.options import Json
 from parity.commands.outputs import check_outputs
 from parity.errors import ParityError
 
@@ -19,7 +19,7 @@ def list_(
     family: Annotated[str | None, typer.Option(help="lenet, alexnet, vgg, ...")] = None,
     max_gmacs: Annotated[float, typer.Option(min=0, help="Maximum multiplications, in 10^9.")] = math.inf,
     max_params: Annotated[float, typer.Option(min=0, help="Maximum parameters, in millions.")] = math.inf,
-    json: Json = None,
+    json: opt.Json = None,
 ) -> bool:
     """Show the networks that exist as twins. Exit 0, even if none is within the limits; 2: no such name or family."""
     from rich.table import Table

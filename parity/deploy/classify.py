@@ -156,11 +156,10 @@ class Classifier:
         dtype = np.dtype(runtime.dtype_of(slots[0].type))
         if dtype.kind == "u" and not made.origin:
             made = Prepared(Preparation(white=255.0), "since the file takes integers, 0..255")
-        if requested.size is not None and any(
-            fixed not in (None, length) for fixed, length in zip((height, width), requested.size, strict=True)
-        ):
-            raise ParityError(f"--size {_by(requested.size)}: {path} takes pictures of {height}x{width} only")
-        if requested.channels == "bgr" and channels == 1:
+        size = requested.settings.get("size", (height, width))
+        if any(fixed not in (None, length) for fixed, length in zip((height, width), size, strict=True)):
+            raise ParityError(f"--size {'x'.join(map(str, size))}: {path} takes pictures of {height}x{width} only")
+        if requested.settings.get("channels") == "bgr" and channels == 1:
             raise ParityError(f"--channels bgr: {path} takes grey pictures")
         default = made.preparation.size or (224, 224)
         height, width = height or default[0], width or default[1]
@@ -232,7 +231,3 @@ def _probabilities(logits: Array) -> Array:
         return logits
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return odds / odds.sum(axis=1, keepdims=True)
-
-
-def _by(size: tuple[int, int]) -> str:
-    return "x".join(map(str, size))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -25,38 +25,18 @@ _CIFAR = Preparation((0.4914, 0.4824, 0.4467), (0.2471, 0.2435, 0.2616))
 
 @dataclass(frozen=True)
 class Requested:
-    """What a user asks for; None is as the file states it.
+    """What a user asks for; the rest is as the file states it.
 
     Attributes:
-        mean: As in `Preparation`.
-        std: As in `Preparation`.
-        channels: As in `Preparation`.
-        white: As in `Preparation`.
-        size: As in `Preparation`.
-        crop: As in `Preparation`.
-        resize: As in `Preparation`.
-        interpolation: As in `Preparation`.
+        settings: Of a `Preparation`, by its names.
         config: A preprocessor_config.json of transformers, or a config.json of timm.
     """
 
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    channels: str | None = None
-    white: float | None = None
-    size: tuple[int, int] | None = None
-    crop: float | None = None
-    resize: str | None = None
-    interpolation: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     config: Path | None = None
-
-    def settings(self) -> dict[str, Any]:
-        """Return what is asked for, by the names of `Preparation`."""
-        named = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "config"}
-        return {name: value for name, value in named.items() if value is not None}
 
 
 NOTHING = Requested()
-_OPTIONS = {"white": "--range", "resize": "--resize-mode"}
 
 
 class PictureOptions(TypedDict, total=False):
@@ -91,35 +71,23 @@ def requested(options: PictureOptions) -> Requested:
     Raises:
         ParityError: If a word or number is none that is known; the message names the option.
     """
-    config = options.get("preprocessor")
-    asked_for = Requested(
-        mean=_parsed("--mean", options.get("mean"), parse_numbers),
-        std=_parsed("--std", options.get("std"), parse_numbers),
-        channels=options.get("channels"),
-        white=_parsed("--range", options.get("range"), parse_range),
-        size=_parsed("--size", options.get("size"), parse_size),
-        crop=options.get("crop"),
-        resize=options.get("resize_mode"),
-        interpolation=options.get("interpolation"),
-        config=None if config is None else Path(config),
-    )
-    for name, value in asked_for.settings().items():
+    given: Mapping[str, object] = options
+    settings = dict[str, Any]()
+    for word, (name, parse) in _SETTINGS.items():
+        if (value := given.get(word)) is None:
+            continue
         try:
-            _ = replace(Preparation(), **{name: value})
+            settings[name] = value if parse is None else parse(_text(value))
+            _ = replace(Preparation(), **{name: settings[name]})
         except ValueError as error:
-            raise ParityError(f"{_OPTIONS.get(name, f'--{name}')}: {error}") from error
-    return asked_for
+            raise ParityError(f"--{word.replace('_', '-')}: {error}") from error
+    config = options.get("preprocessor")
+    return Requested(settings, None if config is None else Path(config))
 
 
-def _parsed(option: str, value: Any, parse: Callable[[str], Any]) -> Any:
-    """Return an option's value from text, a number or several; None stays None."""
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else ",".join(map(str, value)) if isinstance(value, Sequence) else str(value)
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise ParityError(f"{option}: {error}") from error
+def _text(value: Any) -> str:
+    """Return an option's value, a number or several, as text."""
+    return ",".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
 
 
 @dataclass(frozen=True)
@@ -186,7 +154,7 @@ def _beside(path: Path, requested: Requested) -> Prepared | None:
         try:
             found = configured(each)
         except ParityError:
-            if not requested.settings():
+            if not requested.settings:
                 raise
             continue
         if found is not None:
@@ -199,15 +167,15 @@ def asked(base: Prepared, requested: Requested) -> Prepared:
 
     A mean and deviation hold for one range: another range has none, unless they are given too.
     """
-    settings = requested.settings()
+    settings = requested.settings
     if not settings:
         return base
     made = base.preparation
-    if requested.white not in (None, made.white):
+    if settings.get("white", made.white) != made.white:
         made = replace(made, mean=(0.0,), std=(1.0,))
-    if requested.channels not in (None, made.channels):
+    if settings.get("channels", made.channels) != made.channels:
         made = replace(made, mean=made.mean[::-1], std=made.std[::-1])
-    given = ", ".join(_OPTIONS.get(name, f"--{name}") for name in settings)
+    given = ", ".join(f"--{word.replace('_', '-')}" for word, (name, _) in _SETTINGS.items() if name in settings)
     rest = base.origin or "ImageNet's, by default"
     return Prepared(replace(made, **settings), f"as {given} {'say' if len(settings) > 1 else 'says'}, the rest: {rest}")
 
@@ -322,6 +290,19 @@ def parse_size(text: str) -> tuple[int, int]:
     if min(size) < 1:
         raise ValueError(f"{text!r}: give H or H,W in pixels: 224 or 224,320")
     return size
+
+
+# Of each of `PictureOptions`: the setting of a `Preparation`, and what reads it from text.
+_SETTINGS: Mapping[str, tuple[str, Callable[[str], Any] | None]] = {
+    "mean": ("mean", parse_numbers),
+    "std": ("std", parse_numbers),
+    "channels": ("channels", None),
+    "range": ("white", parse_range),
+    "size": ("size", parse_size),
+    "crop": ("crop", None),
+    "resize_mode": ("resize", None),
+    "interpolation": ("interpolation", None),
+}
 
 
 def _stated(path: Path) -> Prepared:

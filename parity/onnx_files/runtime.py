@@ -19,12 +19,11 @@ import numpy as np
 from parity.errors import ParityError
 from parity.numerics.arrays import Array
 
-LEVELS = ("disable", "basic", "extended", "all")
+_LEVELS = {"disable": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", "all": "ENABLE_ALL"}
+LEVELS = tuple(_LEVELS)
 _PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
+    "cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider",
+}  # fmt: skip
 _DTYPES = {
     "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
     "tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(bool)": np.bool_,
@@ -86,7 +85,7 @@ def open_session(
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4
-    options.graph_optimization_level = ort.GraphOptimizationLevel.__members__[f"ORT_{_LEVEL_NAMES[level]}"]
+    options.graph_optimization_level = ort.GraphOptimizationLevel.__members__[f"ORT_{_LEVELS[level]}"]
     for key, value in config.items():
         options.add_session_config_entry(key.replace("__", "."), value)
     chosen = settle(device)
@@ -110,14 +109,6 @@ def open_session(
             "driver and libraries it needs. Check nvidia-smi, or use --device cpu."
         )
     return session
-
-
-_LEVEL_NAMES = {
-    "disable": "DISABLE_ALL",
-    "basic": "ENABLE_BASIC",
-    "extended": "ENABLE_EXTENDED",
-    "all": "ENABLE_ALL",
-}
 
 
 def reason(error: Exception) -> str:

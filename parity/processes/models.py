@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.atomic import check_writable as check_writable
 from parity.errors import ParityError
 from parity.processes.spec import parse_spec
 from parity.zoo import NETWORKS, near

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from parity.atomic import check_writable as check_writable
 from parity.processes.workers import Worker
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from parity.analysis.outline import Outline
-from parity.atomic import check_writable as check_writable
 from parity.errors import ParityError
 from parity.picture import parse_shape
 from parity.processes import jobs

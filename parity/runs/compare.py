@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from parity.atomic import atomic, check_folder, make_folder
-from parity.atomic import check_writable as check_writable
 from parity.errors import ParityError
 from parity.judging.comparison import Comparison, Culprit
 from parity.judging.explain import with_culprits
@@ -230,13 +229,3 @@ def _save_traces(name: str, models: tuple[Model, Model], paths: list[Path], fold
             label = model.backend if models[0].backend != models[1].backend else role
             with atomic(folder / f"{Path(name).stem}.{label}.trace.safetensors") as temporary:
                 _ = shutil.copyfile(path, temporary)
-
-
-def write_json(comparison: Comparison, path: Path) -> None:
-    """Write a comparison's JSON, completely or not at all.
-
-    Raises:
-        ParityError: If the file cannot be written.
-    """
-    with atomic(path) as temporary:
-        _ = temporary.write_text(comparison.to_json() + "\n")

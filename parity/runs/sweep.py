@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from parity.atomic import check_writable as check_writable
 from parity.errors import ParityError
+from parity.json_file import write_text
 from parity.judging.comparison import Comparison
 from parity.numerics.arrays import Array
 from parity.picture import load_input
 from parity.processes.models import Model
 from parity.processes.pool import Options, Workers
-from parity.runs.compare import OnProgress, compare_models, write_json
+from parity.runs.compare import OnProgress, compare_models
 from parity.tracing.inputs import input_digest
 from parity.zoo import NETWORKS
 
@@ -43,7 +43,7 @@ def compare_zoo(
                     on_progress,
                 )
                 if folder is not None:
-                    write_json(comparison, folder / f"{name}.json")
+                    write_text(folder / f"{name}.json", comparison.to_json())
             yield comparison
         except ParityError as error:
             workers.restart()  # one of them may be dead, or still busy

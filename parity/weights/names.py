@@ -9,8 +9,6 @@ from parity.errors import ParityError
 from parity.numerics.arrays import Array
 from parity.zoo import NETWORKS
 
-LAYOUTS = ("twin", "torchvision", "paddle.vision")
-
 _Patterns = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
 # From a twin's name to another project's, by patterns tried in turn; without a match the name is the same in both.

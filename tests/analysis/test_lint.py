@@ -1,12 +1,11 @@
 """`parity lint`: every trap it knows, planted in either framework; and the zoo, where nothing is wrong."""
 
 import json
-import subprocess
-import sys
 
 import paddle
 import pytest
 import torch
+from program import run
 
 from parity.analysis.lint import lint
 from parity.analysis.traps import TRAPS
@@ -185,7 +184,7 @@ def fixed():
 
 
 def parity(*words, folder):
-    done = subprocess.run([sys.executable, "-m", "parity", "lint", *words], cwd=folder, capture_output=True, text=True)
+    done = run("lint", *words, cwd=folder)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torchvision
 from fvcore.nn import FlopCountAnalysis
+from program import run
 from torch import nn
 from torchinfo import summary as torchinfo
 
@@ -45,11 +46,6 @@ def fields(network, size, channels=1):
     return {row.layer: row.receptive_field for row in summed(network.eval(), (1, channels, size, size)).rows}
 
 
-def command(*arguments, **options):
-    words = [sys.executable, "-m", "parity", "summary", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, **options)
-
-
 # What must fail
 
 
@@ -77,7 +73,7 @@ def command(*arguments, **options):
     ),
 )
 def test_bad_input_is_one_line_and_exit_2(arguments, words):
-    done = command(*(word.format(here=__file__) for word in arguments))
+    done = run("summary", *(word.format(here=__file__) for word in arguments))
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr and done.stderr.count("\n") == 1
 
@@ -317,7 +313,7 @@ def test_paths_off_centre_are_united():
 
 def test_json_holds_what_the_table_shows(tmp_path):
     file = tmp_path / "x.json"
-    done = command("densenet_d2l", "--depth", 2, "--markdown", "--json", file)
+    done = run("summary", "densenet_d2l", "--depth", 2, "--markdown", "--json", file)
     assert (done.returncode, done.stderr) == (0, "")
     data = json.loads(file.read_text())
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()]
@@ -357,7 +353,7 @@ def test_a_network_of_the_users_own_is_summarised_on_either_side(tmp_path):
     (tmp_path / "theirs.py").write_text(ours.replace("torch", "paddle").replace("2d", "2D"))
     rows = []
     for model in ("torch:ours.py:net", "paddle:theirs.py:net"):
-        done = command(model, "--input", "1,1,3,3", "--json", "x.json", cwd=tmp_path)
+        done = run("summary", model, "--input", "1,1,3,3", "--json", "x.json", cwd=tmp_path)
         assert (done.returncode, done.stderr) == (0, "")
         rows.append(json.loads((tmp_path / "x.json").read_text())["rows"])
     assert rows[0] == rows[1]

@@ -1,7 +1,5 @@
 """ONNX files as one side of a comparison: what must be refused, what must be found, then what is right."""
 
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -13,6 +11,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx_nodes import one_node
 from pairs import IMAGE, small
+from program import run
 
 from parity import ParityError, Trace
 from parity.backends import onnx_backend, paddle_backend, torch_backend
@@ -359,8 +358,7 @@ def test_the_program_compares_a_file_and_refuses_a_bad_one(exported, tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"nothing")
 
     def parity(*words):
-        command = [sys.executable, "-m", "parity", "compare", *map(str, words), "--threads", "1"]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return run("compare", *words, "--threads", 1)
 
     done = parity(f"onnx:{exported}/torch.onnx", f"onnx:{exported}/folded.onnx", "--json", tmp_path / "r.json")
     assert (done.returncode, done.stderr) == (0, "")

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from program import HERE, PADDLE, SMALL, run
+from program import HERE, PADDLE, SMALL, run, start
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,7 @@ def own(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     shutil.copy(HERE / "torch_nets.py", folder)
     arguments = ("torch:torch_nets:net", f"{PADDLE}:net", *SMALL, "--weights", "own", "--save-trace", "traces")
-    return folder, run("compare", *arguments, "--json", "out.json", cwd=folder)
+    return folder, start("compare", *arguments, "--json", "out.json", cwd=folder)
 
 
 @pytest.fixture(scope="session")

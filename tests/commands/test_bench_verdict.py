@@ -3,20 +3,19 @@
 import json
 import re
 
-from typer.testing import CliRunner
+from program import run
 
 from parity.commands.bench import verdict
-from parity.commands.program import app
 
 
 def invoke(*words):
-    return CliRunner().invoke(app, ["bench", "verdict", *map(str, words)])
+    return run("bench", "verdict", *words)
 
 
 def test_without_a_checkout_it_says_where_the_catalogue_is(monkeypatch, tmp_path):
     monkeypatch.setattr(verdict, "TESTS", tmp_path)
     done = invoke()
-    assert done.exit_code == 2
+    assert done.returncode == 2
     assert done.stderr == (
         f"parity: no catalogue in {tmp_path}: it is no part of a wheel; run this from a checkout of the project\n"
     )
@@ -32,13 +31,13 @@ def stand_in(monkeypatch, folder, text):
 def test_a_catalogue_that_cannot_be_run_is_one_line(monkeypatch, tmp_path):
     stand_in(monkeypatch, tmp_path, "raise SystemExit('broken')")
     done = invoke()
-    assert (done.exit_code, done.stderr) == (2, "parity: the catalogue cannot be run: broken\n")
+    assert (done.returncode, done.stderr) == (2, "parity: the catalogue cannot be run: broken\n")
 
 
 def test_a_choice_of_nothing_is_refused(monkeypatch, tmp_path):
     stand_in(monkeypatch, tmp_path, "print('{\"rows\": 0}')")
     done = invoke("--kind", "no such")
-    assert (done.exit_code, done.stderr) == (2, "parity: the catalogue has no pair of that kind and network\n")
+    assert (done.returncode, done.stderr) == (2, "parity: the catalogue has no pair of that kind and network\n")
 
 
 def answered(group, kind, style, **told):
@@ -58,7 +57,7 @@ def test_it_counts_by_kind_and_in_total(monkeypatch, tmp_path):
     ]
     stand_in(monkeypatch, tmp_path, f"for line in {list(map(json.dumps, lines))}: print(line)")
     done = invoke("--json", tmp_path / "x.json")
-    assert done.exit_code == 0, done.stderr
+    assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "x.json").read_text())["rows"]
     counts = ("pairs", "flagged", "layer", "reason", "proved", "others_blamed", "right_pairs", "wrong_alarms")
     assert {row.get("kind") or f"all: {row['all']}": [row.get(each) for each in counts] for row in rows} == {
@@ -76,7 +75,7 @@ def test_it_counts_by_kind_and_in_total(monkeypatch, tmp_path):
 
 def test_it_runs_the_catalogue(tmp_path):
     done = invoke("--network", "Vgg", "--kind", "gamma for beta", "--json", tmp_path / "x.json")
-    assert done.exit_code == 0, done.stderr
+    assert done.returncode == 0, done.stderr
     kind = json.loads((tmp_path / "x.json").read_text())["rows"][0]
     (answer,) = kind["answers"]
     assert (kind["pairs"], answer["flagged"], answer["layer"], answer["reason"]) == (1, True, True, True)

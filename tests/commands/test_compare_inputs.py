@@ -1,12 +1,8 @@
 """`parity compare` on networks of several inputs, wrapped ones, and ones whose forward fails."""
 
-import sys
-
 import numpy as np
 import pytest
 from program import run
-
-from parity.commands.program import main
 
 NETS = {
     "torch": """
@@ -65,12 +61,9 @@ def desk(tmp_path, monkeypatch):
     return tmp_path
 
 
-def compared(capfd, monkeypatch, *arguments):
-    """Run `parity compare` in this process; return its exit code and both streams."""
-    monkeypatch.setattr(sys, "argv", ["parity", "compare", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    return end.value.code, *capfd.readouterr()
+def compared(*arguments):
+    done = run("compare", *arguments)
+    return done.returncode, done.stdout, done.stderr
 
 
 def line_of(mark, framework):
@@ -90,19 +83,19 @@ def pair(name, other=None):
         ["all.npz"],
     ],
 )
-def test_a_network_of_two_inputs(desk, inputs, capfd, monkeypatch):
+def test_a_network_of_two_inputs(desk, inputs):
     image, ids = np.ones((1, 3, 8, 8), np.float32), np.array([[0, 1]])
     np.save("image.npy", image)
     np.save("ids.npy", ids)
     np.savez("all.npz", ids=ids, image=image)
     words = [part for each in inputs for part in ("--input", each)]
-    code, out, err = compared(capfd, monkeypatch, *pair("Two"), *words, "-q")
+    code, out, err = compared(*pair("Two"), *words, "-q")
     assert (code, err) == (0, "")
     assert "3 layers are the same function" in out
 
 
-def test_one_input_that_is_a_dict_and_a_wrapper_that_is_noted(desk, capfd, monkeypatch):
-    code, out, err = compared(capfd, monkeypatch, *pair("wrapped", "whole"), "--input", "image=2,3,8,8")
+def test_one_input_that_is_a_dict_and_a_wrapper_that_is_noted(desk):
+    code, out, err = compared(*pair("wrapped", "whole"), "--input", "image=2,3,8,8")
     assert (code, err) == (0, "")
     assert "note: taken off the reference before it was compared: DataParallel\n" in out
 
@@ -115,9 +108,9 @@ def test_one_input_that_is_a_dict_and_a_wrapper_that_is_noted(desk, capfd, monke
         (("Two",), ["image=2,3,8,8", "1"], "--input 1: name all inputs, or none: NAME=..."),
     ],
 )
-def test_inputs_that_do_not_fit_are_one_line(desk, names, inputs, words, capfd, monkeypatch):
+def test_inputs_that_do_not_fit_are_one_line(desk, names, inputs, words):
     given = [part for each in inputs for part in ("--input", each)]
-    code, out, err = compared(capfd, monkeypatch, *pair(*names), *given)
+    code, out, err = compared(*pair(*names), *given)
     assert (code, out) == (2, "")
     assert err.startswith(f"parity: {words}")
     assert err.count("\n") == 1
@@ -132,11 +125,9 @@ def test_inputs_that_do_not_fit_are_one_line(desk, names, inputs, words, capfd, 
         ("Fails", "{0}:{0}_made.py:Fails: KeyError: 'key'", "KEY"),
     ],
 )
-def test_an_error_of_a_users_code_is_one_line_with_file_and_line(
-    desk, framework, name, words, mark, capfd, monkeypatch
-):
+def test_an_error_of_a_users_code_is_one_line_with_file_and_line(desk, framework, name, words, mark):
     model = f"{framework}:{framework}_made.py:{name}"
-    code, out, err = compared(capfd, monkeypatch, model, model, "--input", "2,3,8,8")
+    code, out, err = compared(model, model, "--input", "2,3,8,8")
     assert (code, out) == (2, "")
     place = f"({desk}/{framework}_made.py:{line_of(mark, framework)})"
     assert err == f"parity: {words.format(framework)} {place}. --verbose shows the traceback\n"
@@ -151,10 +142,10 @@ def test_verbose_shows_the_traceback_of_a_users_code(desk):
     assert "parity: Raises: ValueError: my own error (" in done.stderr
 
 
-def test_layers_that_are_not_registered_are_the_reason(desk, capfd, monkeypatch):
+def test_layers_that_are_not_registered_are_the_reason(desk):
     for weights in ("own", "random"):
         arguments = "--input", "2,3,8,8", "--weights", weights
-        code, out, err = compared(capfd, monkeypatch, *pair("Hidden"), *arguments)
+        code, out, err = compared(*pair("Hidden"), *arguments)
         assert (code, out) == (2, "")
         assert "convs is a plain list of layers (Conv2" in err
 

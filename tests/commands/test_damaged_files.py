@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from program import run
+from program import run, start
 
 from parity import ParityError
 from parity.backends import onnx_backend
@@ -228,6 +228,6 @@ def test_a_file_that_hangs_the_runtime_ends_at_the_time_limit(tmp_path):
     """`predict` has no ONNX package to look into a file with: time is its limit."""
     path = saved(tmp_path / "d.onnx", doubling(26))
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    done = run("predict", path, tmp_path / "a.png", "--timeout", 1)
+    done = start("predict", path, tmp_path / "a.png", "--timeout", 1)
     assert done.returncode == 2
     assert done.stderr == f"parity: {path}: no answer within 1 s. Allow more with --timeout.\n"

@@ -4,18 +4,17 @@ import json
 import struct
 
 import pytest
-from typer.testing import CliRunner
+from program import run
 
 from parity.analysis.design_population import describe, summary
 from parity.analysis.design_space import cost, sample
 from parity.commands import design_space as command
-from parity.commands.program import app
 
 pytestmark = pytest.mark.core
 
 
 def drawn(*arguments):
-    return CliRunner().invoke(app, ["design-space", *map(str, arguments)])
+    return run("design-space", *arguments)
 
 
 def png_size(path):
@@ -46,7 +45,7 @@ def test_a_bad_results_file_is_one_line_and_exit_2(tmp_path, content, words):
     if content is not None:
         path.write_bytes(content)
     done = drawn("--samples", 1, "--edf", path)
-    assert (done.exit_code, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"parity: --edf {path}: ") and words in done.stderr and done.stderr.count("\n") == 1
 
 
@@ -61,27 +60,27 @@ def test_a_bad_results_file_is_one_line_and_exit_2(tmp_path, content, words):
 )
 def test_bad_paths_are_one_line_and_exit_2(arguments, words):
     done = drawn(*arguments)
-    assert (done.exit_code, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", (["--samples", 0], ["--stage", "F"], ["--seed", "x"]))
 def test_wrong_usage_is_exit_2(arguments):
-    assert drawn(*arguments).exit_code == 2
+    assert drawn(*arguments).returncode == 2
 
 
 def test_a_missing_matplotlib_is_said_before_anything_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "find_spec", lambda _: None)
     done = drawn("--plot", tmp_path / "x.png")
-    assert (done.exit_code, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "parity: --plot needs matplotlib: pip install matplotlib\n"
-    assert drawn("--samples", 1).exit_code == 0
+    assert drawn("--samples", 1).returncode == 0
 
 
 def test_what_is_printed_and_written_is_the_draw(tmp_path):
     file = tmp_path / "x.json"
     done = drawn("--samples", 20, "--stage", "C", "--seed", 3, "--json", file)
-    assert (done.exit_code, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "")
     data, designs = json.loads(file.read_text()), sample("C", 20, 3)
     assert [data[key] for key in ("schema", "space", "seed", "errors")] == [1, "C", 3, {}]
     for row, design in zip(data["networks"], designs, strict=True):
@@ -107,9 +106,9 @@ def test_a_plot_is_a_png_with_a_panel_more_for_results(tmp_path):
     for name, errors in (("a.csv", "40,42,44"), ("b.csv", "39,41,43")):
         (tmp_path / name).write_text("error\n" + errors.replace(",", "\n") + "\n")
     curves = ["--edf", tmp_path / "a.csv", "--edf", tmp_path / "b.csv"]
-    assert drawn("--samples", 8, "--plot", tmp_path / "without.png").exit_code == 0
+    assert drawn("--samples", 8, "--plot", tmp_path / "without.png").returncode == 0
     done = drawn("--samples", 8, "--plot", tmp_path / "with.PNG", *curves, "--json", tmp_path / "x.json")
-    assert done.exit_code == 0
+    assert done.returncode == 0
     assert [line.split()[1:] for line in done.stdout.splitlines()[-2:]] == [
         ["3", "40", "42", "44"],
         ["3", "39", "41", "43"],

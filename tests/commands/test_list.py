@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from program import run
 
-from parity.commands.program import app
 from parity.zoo import NETWORKS
 
 pytestmark = pytest.mark.core
@@ -18,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 def listed(*arguments):
     """Run the verb and return its exit code, the names it shows, stdout and stderr."""
-    done = CliRunner().invoke(app, ["list", *map(str, arguments)])
-    return done.exit_code, [line.split()[0] for line in done.stdout.splitlines()[1:-1]], done.stdout, done.stderr
+    done = run("list", *arguments)
+    return done.returncode, [line.split()[0] for line in done.stdout.splitlines()[1:-1]], done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(

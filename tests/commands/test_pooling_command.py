@@ -1,7 +1,6 @@
 """`parity pooling`: wrong usage, one layer, networks surveyed against networks run for real, figures."""
 
 import json
-import subprocess
 import sys
 from dataclasses import asdict
 
@@ -9,20 +8,18 @@ import numpy as np
 import paddle
 import pytest
 import torch
-from typer.testing import CliRunner
+from program import run
 
 import torch_cnn
 from parity.analysis.survey import SizeReport, survey, walk
 from parity.backends import paddle_backend, torch_backend
-from parity.commands.program import app
 from parity.errors import ParityError
 from parity.numerics.pooling import Pool
 from parity.reports import pooling_figure
 
 
-@pytest.fixture(scope="module")
-def parity():
-    return lambda *words: CliRunner().invoke(app, ["pooling", *map(str, words)])
+def pooling(*words):
+    return run("pooling", *words)
 
 
 @pytest.mark.parametrize(
@@ -57,38 +54,38 @@ def parity():
         (["--size", 9, "--kernel", 3, "--plot", "x.bmp"], "x.bmp: draws .png, .svg, .pdf"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_2(parity, words, message):
-    done = parity(*words)
-    assert done.exit_code == 2
+def test_wrong_usage_is_one_line_and_exit_2(words, message):
+    done = pooling(*words)
+    assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("parity: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_a_trace_is_of_one_size(parity, tmp_path):
+def test_a_trace_is_of_one_size(tmp_path):
     (tmp_path / "a.trace").touch()
-    assert "a trace has one size" in parity(f"trace:{tmp_path}/a.trace").stderr
-    assert "an ONNX file has no layers to call" in parity(f"onnx:{tmp_path}/a.trace").stderr
+    assert "a trace has one size" in pooling(f"trace:{tmp_path}/a.trace").stderr
+    assert "an ONNX file has no layers to call" in pooling(f"onnx:{tmp_path}/a.trace").stderr
 
 
-def test_no_matplotlib_is_said_before_the_work(parity, monkeypatch, tmp_path):
+def test_no_matplotlib_is_said_before_the_work(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    done = parity("--size", 9, "--kernel", 3, "--plot", tmp_path / "x.png")
-    assert (done.exit_code, done.stdout) == (2, "")
+    done = pooling("--size", 9, "--kernel", 3, "--plot", tmp_path / "x.png")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "--plot needs matplotlib: pip install matplotlib" in done.stderr
 
 
-def test_a_network_that_refuses_every_size_proves_nothing(parity):
-    done = parity("lenet5", "--size", "40..42")
-    assert done.exit_code == 2
+def test_a_network_that_refuses_every_size_proves_nothing():
+    done = pooling("lenet5", "--size", "40..42")
+    assert done.returncode == 2
     assert "lenet5: takes no size of 40..42; at 42: classifier.0: Linear takes 256 features" in done.stderr
 
 
-def test_one_layer_at_112(parity):
-    done = parity("--size", 112, "--kernel", 3, "--stride", 2, "--padding", 1)
-    assert done.exit_code == 0
+def test_one_layer_at_112():
+    done = pooling("--size", 112, "--kernel", 3, "--stride", 2, "--padding", 1)
+    assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert lines[0] == "length 112, kernel 3, stride 2, padding 1"
     assert lines[2].split() == ["torch", "paddle", "onnx"]
@@ -98,10 +95,10 @@ def test_one_layer_at_112(parity):
     assert "Paddle and torch never differ" in done.stdout
 
 
-def test_where_they_part_it_warns_and_exits_1(parity, tmp_path):
+def test_where_they_part_it_warns_and_exits_1(tmp_path):
     words = "--size", 28, "--kernel", 3, "--stride", 5, "--padding", 1
-    done = parity(*words, "--ceil-mode", "--include-pad", "--json", tmp_path / "x.json")
-    assert done.exit_code == 1
+    done = pooling(*words, "--ceil-mode", "--include-pad", "--json", tmp_path / "x.json")
+    assert done.returncode == 1
     assert "29..31                                 ---  paddle only" in done.stdout
     assert "warning: the frameworks differ here, windows: torch 6, paddle 7, onnx 6." in done.stdout
     assert "its maximum is -3.4e+38, its average nan" in done.stdout  # 29 to 28, padding counted: nothing over 0
@@ -109,14 +106,14 @@ def test_where_they_part_it_warns_and_exits_1(parity, tmp_path):
     found = json.loads((tmp_path / "x.json").read_text())
     assert found["windows"]["ceil"] == {"torch": 6, "paddle": 7, "onnx": 6}
     assert found["pool"] == asdict(Pool(3, 5, 1, ceil_mode=True, include_pad=True))
-    done = parity(*words)
-    assert done.exit_code == 0
+    done = pooling(*words)
+    assert done.returncode == 0
     assert "warning: with ceil_mode the frameworks differ here." in done.stdout
 
 
-def test_a_layer_that_torch_alone_refuses(parity):
-    done = parity("--size", 3, "--kernel", 5, "--stride", 3)
-    assert done.exit_code == 1
+def test_a_layer_that_torch_alone_refuses():
+    done = pooling("--size", 3, "--kernel", 5, "--stride", 3)
+    assert done.returncode == 1
     assert "torch refuses kernel 5, stride 3, padding 0 at length 3: 0 windows" in done.stdout
     assert "windows: torch refused, paddle 1, onnx 1" in done.stdout
 
@@ -230,10 +227,10 @@ def test_branches_that_no_longer_fit_are_a_refusal():
     assert odd.refused["torch"][0] == "RuntimeError"
 
 
-def test_alexnet_by_size(parity, tmp_path):
+def test_alexnet_by_size(tmp_path):
     """The published size is the one at which rounding never matters."""
-    done = parity("alexnet", "--size", "221..229", "--json", tmp_path / "x.json", "--plot", tmp_path / "x.png")
-    assert done.exit_code == 0
+    done = pooling("alexnet", "--size", "221..229", "--json", tmp_path / "x.json", "--plot", tmp_path / "x.png")
+    assert done.returncode == 0
     assert done.stdout.splitlines() == [
         "alexnet: 3 pooling layers (torch), input sizes 221..229",
         "  224, as published: same",
@@ -253,8 +250,7 @@ def test_a_network_that_differs_exits_1(tmp_path):
         "from torch import nn\n\n\ndef build():\n"
         "    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2, 2, 1, ceil_mode=True), nn.MaxPool2d(2))\n"
     )
-    command = [sys.executable, "-m", "parity", "pooling", f"torch:{source}:build", "--size", "8..11"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = pooling(f"torch:{source}:build", "--size", "8..11")
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
     assert lines[1:4] == [

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from program import PROGRAM, environment, run
-from typer.testing import CliRunner
 
 import parity
 from parity.atomic import atomic, check_writable
@@ -102,8 +101,8 @@ def test_what_has_json_is_tested():
 @pytest.mark.parametrize("verb", WITH_JSON)
 @pytest.mark.parametrize("where", ["pipe", "to_stdout"])  # in a folder of ours: as root the real ones would be lost
 def test_json_replaces_nothing_but_a_file_and_says_so_before_the_work(occupied, verb, where):
-    done = CliRunner().invoke(app, [*verb.split(), *map(str, WITH_JSON[verb]), "--json", where])
-    assert (done.exit_code, done.stdout) == (2, "")
+    done = run(*verb.split(), *WITH_JSON[verb], "--json", where)
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"parity: {where}: cannot write: {occupied[where]}. Name a file in a folder you may write.\n"
     )

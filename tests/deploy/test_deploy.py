@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -12,10 +13,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from pairs import small
 from PIL import Image
+from program import run
 
-from parity import ParityError
+from parity import ParityError, limited
 from parity.deploy.classify import Classifier, read_labels
-from parity.deploy.precision import lower
+from parity.deploy.precision import lower, report
 from parity.deploy.preparation import as_metadata
 from parity.picture import Preparation, load_picture, pictures_in
 
@@ -46,8 +48,15 @@ def pictures(tmp_path_factory):
     return folder
 
 
-def parity(*words, prelude=""):
-    code = f"{prelude}\nfrom parity.commands.program import main\nmain()"
+@pytest.fixture
+def parity(monkeypatch):
+    """The program in this process, which is none to fork: `parity.limited` has tests of its own."""
+    monkeypatch.setattr(limited, "limited", lambda work, *_: work())
+    return run
+
+
+def alone(*words, prelude=""):
+    code = f"{ALONE}{prelude}\nfrom parity.commands.program import main\nmain()"
     command = [sys.executable, "-c", code, *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -63,7 +72,7 @@ sys.meta_path.insert(0, Absent())
 """
 
 
-def test_bad_pictures_labels_and_files_are_one_line_and_leave_nothing(model, pictures, tmp_path):
+def test_bad_pictures_labels_and_files_are_one_line_and_leave_nothing(parity, model, pictures, tmp_path):
     (tmp_path / "few.txt").write_text("cat\ndog\n")
     (tmp_path / "broken.png").write_bytes((pictures / "00.png").read_bytes()[:60])
     (tmp_path / "empty").mkdir()
@@ -96,7 +105,7 @@ def test_labels_that_are_none_are_refused(tmp_path):
 def test_predict_needs_neither_framework_nor_onnx(model, pictures, tmp_path):
     (tmp_path / "names").write_text("\n".join(f"class {i}" for i in range(16)) + "\n")
     words = ("predict", model, pictures, pictures / "03.png", "--labels", tmp_path / "names", "--batch", 4)
-    done = parity(*words, "--json", tmp_path / "out.json", "--threads", 1, prelude=ALONE)
+    done = alone(*words, "--json", tmp_path / "out.json", "--threads", 1)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads((tmp_path / "out.json").read_text())["pictures"]
     assert [entry["picture"] for entry in found[:2]] == [str(pictures / "00.png"), str(pictures / "01.png")]
@@ -110,7 +119,7 @@ def test_predict_needs_neither_framework_nor_onnx(model, pictures, tmp_path):
 
 
 def test_the_check_that_frameworks_are_absent_can_fail():
-    assert parity("--help", prelude=ALONE + "\nimport torch").returncode != 0
+    assert alone("--help", prelude="\nimport torch").returncode != 0
 
 
 def test_a_file_of_a_fixed_batch_takes_any_number_of_pictures(model, pictures, tmp_path):
@@ -188,7 +197,7 @@ def test_a_lower_file_does_not_boast_of_what_was_proved_of_the_other(model, tmp_
 
 def test_the_program_reports_what_it_costs(model, tmp_path):
     words = ("precision", model, "--to", "fp16", "-o", tmp_path / "h.onnx", "--json", tmp_path / "h.json")
-    done = parity(*words, "--threads", 1)
+    done = run(*words, "--threads", 1)
     assert (done.returncode, done.stderr) == (0, "")
     assert "x the size" in done.stdout
     assert json.loads((tmp_path / "h.json").read_text())["images"] == 4
@@ -228,15 +237,20 @@ def blue(tmp_path):
     return tmp_path / "blue.png"
 
 
-def predicted(path, picture, *words):
-    """Return how the picture was prepared, and its most likely class."""
-    done = parity("predict", path, picture, "--labels", picture.parent / "names.txt", "--top", 1, *words)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    prepared, _, best = done.stdout.splitlines()
-    return prepared, best.split()[-1]
+@pytest.fixture
+def predicted(parity):
+    """A function that returns how a picture was prepared, and its most likely class."""
+
+    def told(path, picture, *words):
+        done = parity("predict", path, picture, "--labels", picture.parent / "names.txt", "--top", 1, *words)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        prepared, _, best = done.stdout.splitlines()
+        return prepared, best.split()[-1]
+
+    return told
 
 
-def test_what_a_file_does_not_take_is_refused(blue, tmp_path):
+def test_what_a_file_does_not_take_is_refused(parity, blue, tmp_path):
     colour = classifier(tmp_path / "colour.onnx", ["n", 3, 8, 8])
     grey = classifier(tmp_path / "grey.onnx", ["n", 1, 8, 8])
     five = classifier(tmp_path / "five.onnx", ["n", 5, 8, 8])
@@ -252,7 +266,7 @@ def test_what_a_file_does_not_take_is_refused(blue, tmp_path):
         assert message in done.stderr
 
 
-def test_a_file_of_bgr_pixels_gets_them(blue, tmp_path):
+def test_a_file_of_bgr_pixels_gets_them(predicted, blue, tmp_path):
     """baudm/parseq#162, roboflow/rf-detr#1203, PaddlePaddle/PaddleX#3924."""
     path = classifier(tmp_path / "net.onnx", ["n", 3, 8, 8], scale=1 / 255)
     prepared, best = predicted(path, blue)
@@ -263,14 +277,14 @@ def test_a_file_of_bgr_pixels_gets_them(blue, tmp_path):
     assert best == "first"
 
 
-def test_the_files_metadata_say_how(blue, tmp_path):
+def test_the_files_metadata_say_how(predicted, blue, tmp_path):
     path = classifier(tmp_path / "net.onnx", ["n", 3, 8, 8], metadata=as_metadata(Preparation(channels="bgr")).items())
     prepared, best = predicted(path, blue)
     assert prepared.endswith("from the file's metadata")
     assert best == "first"
 
 
-def test_a_configuration_beside_the_file_says_how(blue, tmp_path):
+def test_a_configuration_beside_the_file_says_how(predicted, blue, tmp_path):
     path = classifier(tmp_path / "net.onnx", ["n", 3, 8, 8])
     config = {"do_normalize": False, "do_flip_channel_order": True, "size": {"height": 8, "width": 8}}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
@@ -279,7 +293,7 @@ def test_a_configuration_beside_the_file_says_how(blue, tmp_path):
     assert best == "first"
 
 
-def test_channels_last_and_integers_are_read_from_the_file(blue, tmp_path):
+def test_channels_last_and_integers_are_read_from_the_file(predicted, blue, tmp_path):
     path = classifier(tmp_path / "net.onnx", ["n", 8, 6, 3], scale=1 / 255, dtype=TensorProto.UINT8)
     prepared, best = predicted(path, blue)
     assert "0..255, no mean or deviation; shorter side to 6 (bilinear), 8x6 cut" in prepared
@@ -301,15 +315,12 @@ def test_outputs_that_are_probabilities_stay_as_they_are(blue, tmp_path):
 
 def test_a_file_below_the_least_share_of_same_classes_is_exit_1(model, pictures, monkeypatch, tmp_path):
     words = ("precision", model, "--to", "int8", "--calibrate", pictures, "-o", tmp_path / "l.onnx", "--threads", 1)
-    worse = (
-        "import parity.deploy.precision as p\nreport = p.report\n"
-        "p.report = lambda *args: p.replace(report(*args), top1=0.6)\n"
-    )
-    done = parity(*words, "--min-top1", 61, prelude=worse)
+    monkeypatch.setattr("parity.deploy.precision.report", lambda *each: replace(report(*each), top1=0.6))
+    done = run(*words, "--min-top1", 61)
     assert done.returncode == 1
     assert done.stderr.endswith("l.onnx: same most likely class for 60.0%, below --min-top1 61\n")
     assert "warning: int8 changes the most likely class of 40.0% of the pictures: measure its accuracy" in done.stdout
-    done = parity(*words, "--min-top1", 60, prelude=worse)
+    done = run(*words, "--min-top1", 60)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"of 5 pictures ({pictures}, other than the 6 it was calibrated on); logits" in done.stdout
     assert "warning: 6 pictures to calibrate on and 5 to judge on are few" in done.stdout

@@ -1,11 +1,9 @@
 """Files of open height and width: refused where no size will do, proved at multiples where the network takes those."""
 
-import subprocess
-import sys
-
 import numpy as np
 import onnxruntime
 import pytest
+from program import run
 
 from parity.deploy.export import Request, export_models, other_sizes
 from parity.errors import ParityError
@@ -99,7 +97,6 @@ def test_the_sizes_that_are_tried_are_multiples_and_not_square():
     ],
 )
 def test_a_probe_that_cannot_be_is_one_line(words, message, tmp_path):
-    command = [sys.executable, "-m", "parity", "export", "lenet5", "--from", "torch", "-o", str(tmp_path), *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run("export", "lenet5", "--from", "torch", "-o", tmp_path, *words)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert message in done.stderr

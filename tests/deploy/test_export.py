@@ -25,7 +25,7 @@ from parity.processes.pool import Workers
 from parity.zoo import NETWORKS
 
 HERE = Path(__file__).parents[1]
-QUICK = {"lenet5": (1, 28, 28), "resnet18": (3, 64, 64), "regnet_y_400mf": (3, 64, 64), "densenet_d2l": (1, 32, 32)}
+QUICK = {"lenet5": (1, 28, 28), "regnet_y_400mf": (3, 64, 64), "densenet_d2l": (1, 32, 32)}
 
 
 # What must be right.

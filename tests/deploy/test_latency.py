@@ -1,11 +1,11 @@
 """`parity bench latency`: what it refuses, what it says of ways that cannot run, and its numbers."""
 
 import json
-import subprocess
 import sys
 
 import pytest
 from onnx_nodes import one_node
+from program import run
 
 from parity import ParityError
 from parity.deploy.latency import Timing, measure
@@ -13,11 +13,6 @@ from parity.processes.models import Model
 from parity.reports.latency_figure import plot
 
 TWINS = Model("torch", "lenet5"), Model("paddle", "lenet5")
-
-
-def parity(*words):
-    command = [sys.executable, "-m", "parity", "bench", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_what_cannot_be_timed_is_one_line(tmp_path):
@@ -28,7 +23,7 @@ def test_what_cannot_be_timed_is_one_line(tmp_path):
         (("lenet5", "--way", "jax"), "no way of that name"),
         (("lenet5", "--plot", tmp_path / "none/x.png"), "no such folder"),
     ):
-        done = parity(*words, "--json", tmp_path / "x.json")
+        done = run("bench", *words, "--json", tmp_path / "x.json")
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
         assert message in done.stderr
     assert not (tmp_path / "x.json").exists()
@@ -76,7 +71,7 @@ def test_a_plot_is_a_picture(tmp_path):
 def test_the_files_are_made_where_none_are_given(tmp_path):
     """Of a framework that is not there, it says so."""
     words = "--rounds", 1, "--way", "onnx", "--paddle-python", sys.base_prefix + "/bin/python3"
-    done = parity("lenet5", *words, "--json", tmp_path / "x.json")
+    done = run("bench", "lenet5", *words, "--json", tmp_path / "x.json")
     assert done.returncode == 0, done.stderr
     rows = {row["way"]: row for row in json.loads((tmp_path / "x.json").read_text())["rows"]}
     made, absent = ([f"onnx lenet5.{backend}{raw}.onnx" for raw in ("", ".raw")] for backend in ("torch", "paddle"))
@@ -88,7 +83,7 @@ def test_the_files_are_made_where_none_are_given(tmp_path):
 @pytest.mark.zoo
 def test_every_way_to_run_a_network(tmp_path):
     """With torch.compile, which takes its time."""
-    done = parity("lenet5", "--rounds", 2, "--json", tmp_path / "x.json", "--plot", tmp_path / "x.png")
+    done = run("bench", "lenet5", "--rounds", 2, "--json", tmp_path / "x.json", "--plot", tmp_path / "x.png")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "x.json").read_text())
     assert {row["way"] for row in found["rows"]} == {

@@ -1,14 +1,12 @@
 """What must be refused, or found out, when a network is exported: nothing wrong is left behind."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from program import run
 from specs import files, spec
 
 from parity.deploy.export import _Job
@@ -34,8 +32,7 @@ HERE = Path(__file__).parents[1]
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(arguments, words, tmp_path):
-    command = [sys.executable, "-m", "parity", "export", *arguments, "-o", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(HERE.parent)})
+    done = run("export", *arguments, "-o", tmp_path)
     assert done.returncode == 2
     assert words in done.stderr
     assert done.stderr.count("\n") == 1

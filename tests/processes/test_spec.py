@@ -1,10 +1,10 @@
 """SPECs: what a text names, called with literals alone, and never with weights that would be downloaded."""
 
-import os
 import subprocess
 import sys
 
 import pytest
+from program import run
 
 from parity.errors import ParityError
 from parity.processes.models import Model, parse_model
@@ -162,19 +162,14 @@ def test_arguments_are_no_part_of_the_name(target, name):
     assert Model("torch", target).name == name
 
 
-def program(*words):
-    command = [sys.executable, "-m", "parity", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "200"})
-
-
 def test_two_callables_of_one_framework_are_compared_with_their_arguments(file):
-    same = program("compare", f"torch:{file}:net(1e-3)", f"torch:{file}:downloads", "--input", "1,3,8,8")
+    same = run("compare", f"torch:{file}:net(1e-3)", f"torch:{file}:downloads", "--input", "1,3,8,8")
     assert same.returncode == 1
     assert "note: in the candidate, downloads was called with pretrained=False" in same.stdout
     assert "eps" in same.stdout.splitlines()[-1]
-    right = program("compare", f"torch:{file}:net(1e-3)", f"torch:{file}:net(eps=1e-3)", "--input", "1,3,8,8", "-q")
+    right = run("compare", f"torch:{file}:net(1e-3)", f"torch:{file}:net(eps=1e-3)", "--input", "1,3,8,8", "-q")
     assert (right.returncode, right.stderr) == (0, "")
-    broken = program("compare", f"torch:{file}:broken", f"torch:{file}:needs", "--input", "1,3,8,8", "-q")
+    broken = run("compare", f"torch:{file}:broken", f"torch:{file}:needs", "--input", "1,3,8,8", "-q")
     assert broken.returncode == 2
     assert len(broken.stderr.splitlines()) == 1
 
@@ -186,7 +181,7 @@ def test_a_file_of_a_package_has_its_relative_imports(tmp_path):
     (tmp_path / "zoo" / "width.py").write_text("WIDTH = 7\n")
     (folder / "made.py").write_text("from ..width import WIDTH\nfrom .parts import conv\nnet = lambda: conv(WIDTH)\n")
     (folder / "parts.py").write_text("from torch import nn\nconv = lambda width: nn.Conv2d(3, width, 1)\n")
-    done = program("compare", *[f"torch:{folder}/made.py:net"] * 2, "--input", "1,3,8,8", "-q")
+    done = run("compare", *[f"torch:{folder}/made.py:net"] * 2, "--input", "1,3,8,8", "-q")
     assert (done.returncode, done.stderr) == (0, "")
     other = tmp_path / "other" / "zoo" / "nets"
     other.mkdir(parents=True)

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
+from forked import started_workers
 from program import HERE, PROGRAM, environment, run, script
 
 from parity import ParityError, Trace
@@ -20,6 +21,12 @@ from parity.processes import jobs
 from parity.processes.workers import Worker, answers, wait
 
 PATIENCE = 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _started():
+    with started_workers():
+        yield
 
 
 def job(folder, spec):

@@ -1,12 +1,11 @@
 """DenseNet with `memory_efficient` on computes, learns and counts batches as with it off, in both frameworks."""
 
 import importlib
-import subprocess
-import sys
 from functools import partial
 
 import numpy as np
 import pytest
+from program import run
 
 FRAMEWORKS = ("torch", "paddle")
 
@@ -139,6 +138,6 @@ def test_norm_is_as_before_after_backward(framework):
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet_d2l"])
 def test_the_benchmark_of_memory_refuses_a_network_that_cannot_save_any(name):
-    done = subprocess.run([sys.executable, "-m", "parity", "bench", "memory", name], capture_output=True, text=True)
+    done = run("bench", "memory", name)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"parity: {name} has no memory_efficient; the DenseNets except densenet_d2l have it\n"

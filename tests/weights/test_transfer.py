@@ -14,6 +14,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 import torchvision
+from program import run
 
 import parity.numerics.arrays
 from parity.backends import paddle_backend, torch_backend
@@ -30,12 +31,6 @@ from parity.zoo import NETWORKS
 
 ENDINGS = (".safetensors", ".pth", ".pdparams")
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-def parity_program(*words, **options):
-    command = [sys.executable, "-m", "parity", *map(str, words)]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, env=env, check=False, **options)
 
 
 @pytest.fixture
@@ -115,11 +110,11 @@ def test_a_tensor_that_reaches_out_of_its_storage_is_refused(tmp_path):
 
 
 def test_the_program_says_one_line_and_exits_2(lenet, tmp_path):
-    done = parity_program("transfer", lenet[0], tmp_path / "out.pth", "--model", "resnet18")
+    done = run("transfer", lenet[0], tmp_path / "out.pth", "--model", "resnet18")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"parity: {lenet[0]}: unknown layout: none of its 10 names")
     assert done.stderr.count("\n") == 1
-    done = parity_program("transfer", lenet[0], tmp_path / "out.pth", "--model", "lenet5", "--names", "keras")
+    done = run("transfer", lenet[0], tmp_path / "out.pth", "--model", "lenet5", "--names", "keras")
     assert done.returncode == 2
     assert not (tmp_path / "out.pth").exists()
 
@@ -167,7 +162,7 @@ def test_a_square_linear_is_transposed_because_of_its_kind_and_nothing_else_is()
 
 def test_torchvisions_network_loads_what_is_written_strictly(tmp_path):
     hardened_state(blueprint.slots("resnet18")).save(tmp_path / "a.safetensors")
-    done = parity_program(
+    done = run(
         "transfer", tmp_path / "a.safetensors", tmp_path / "b.pth", "--model", "resnet18", "--names", "torchvision"
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -305,7 +300,7 @@ def test_odd_tensors_go_through_each_format(tmp_path):
 
 
 def test_bench_refuses_a_network_that_nobody_else_has():
-    done = parity_program("bench", "forward", "lenet5")
+    done = run("bench", "forward", "lenet5")
     assert (done.returncode, done.stderr) == (2, "parity: torchvision has no lenet5; only the twins have\n")
 
 

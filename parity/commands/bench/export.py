@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
+from parity.commands import options as opt
 from parity.commands.app import answers
 from parity.commands.bench.turns import BASELINES, OnProgress, Row, check_twins, show, turns
-from parity.commands.options import Json, Rounds, ZooNames
 from parity.commands.outputs import check_outputs
 from parity.temporary import temporary_folder
 
 
 @answers
-def export(models: ZooNames, rounds: Rounds = 3, json: Json = None) -> bool:
+def export(models: opt.ZooNames, rounds: opt.Rounds = 3, json: opt.Json = None) -> bool:
     """Compare `parity export` with the exporters alone, one process each; ours also proves its files."""
     check_outputs(json)
     check_twins(models)

@@ -10,9 +10,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
+from parity.commands import options as opt
 from parity.commands.app import answers
 from parity.commands.bench.turns import BASELINES, OnProgress, Row, show
-from parity.commands.options import Json, Rounds, ZooNames
 from parity.commands.outputs import check_outputs
 from parity.errors import ParityError
 
@@ -20,7 +20,7 @@ _PROJECTS = {"torch": "torchvision", "paddle": "paddle.vision"}
 
 
 @answers
-def forward(models: ZooNames, rounds: Rounds = 20, json: Json = None) -> bool:
+def forward(models: opt.ZooNames, rounds: opt.Rounds = 20, json: opt.Json = None) -> bool:
     """Compare each twin's forward with torchvision's, and with paddle.vision's where it is the same network."""
     from parity.weights.names import check_layout
     from parity.zoo import NETWORKS, near

@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from parity.atomic import atomic
+from parity.commands import options as opt
 from parity.commands.app import answers
-from parity.commands.options import (
-    Batches,
-    Json,
-    OnnxPython,
-    PaddlePython,
-    Plot,
-    Timeout,
-    TorchPython,
-    interpreters,
-)
 from parity.commands.outputs import check_outputs
 from parity.temporary import temporary_folder
 
@@ -38,17 +29,17 @@ def latency(
         list[str] | None,
         typer.Option(help="Only ways whose names start with this, as 'torch eager' or 'onnx'; may be repeated."),
     ] = None,
-    batch: Batches = None,
+    batch: opt.Batches = None,
     threads: Annotated[
         list[int] | None, typer.Option(min=1, help="Threads of each computing process; by default 1; may be repeated.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each way; a turn has three timed calls.")] = 15,
-    torch_python: TorchPython = None,
-    paddle_python: PaddlePython = None,
-    onnx_python: OnnxPython = None,
-    timeout: Timeout = 600.0,
-    json: Json = None,
-    plot: Plot = None,
+    torch_python: opt.TorchPython = None,
+    paddle_python: opt.PaddlePython = None,
+    onnx_python: opt.OnnxPython = None,
+    timeout: opt.Timeout = 600.0,
+    json: opt.Json = None,
+    plot: opt.Plot = None,
 ) -> bool:
     """Time a network in every way to run it on the CPU: torch, Paddle, ONNX Runtime, taking turns in one run."""
     from parity.commands.terminal import ProgressBars
@@ -58,7 +49,7 @@ def latency(
 
     check_outputs(json, plot)
     name, pair = parse_pair(model, None)
-    pythons = interpreters(torch=torch_python, paddle=paddle_python, onnx=onnx_python)
+    pythons = opt.interpreters(torch=torch_python, paddle=paddle_python, onnx=onnx_python)
     rows, rates = list[timing.Timing](), dict[int, float]()
     with temporary_folder() as folder, ProgressBars(name, False) as progress:
         files, refused = list(onnx or []), dict[str, str]()

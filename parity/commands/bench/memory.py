@@ -9,19 +9,19 @@ from typing import Annotated
 
 import typer
 
+from parity.commands import options as opt
 from parity.commands.app import answers
 from parity.commands.bench.turns import BASELINES, OnProgress, Row, check_twins, show, turns
-from parity.commands.options import Json, Rounds, ZooNames
 from parity.commands.outputs import check_outputs
 from parity.errors import ParityError
 
 
 @answers
 def memory(
-    models: ZooNames,
+    models: opt.ZooNames,
     batch: Annotated[int, typer.Option(min=1, help="Batch size.")] = 16,
-    rounds: Rounds = 3,
-    json: Json = None,
+    rounds: opt.Rounds = 3,
+    json: opt.Json = None,
 ) -> bool:
     """Compare training steps with and without saving memory: peak memory and time of the whole process.
 

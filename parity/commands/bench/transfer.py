@@ -13,9 +13,9 @@ from typing import Annotated
 
 import typer
 
+from parity.commands import options as opt
 from parity.commands.app import answers
 from parity.commands.bench.turns import OnProgress, Row, measured, show
-from parity.commands.options import Json, Rounds, ZooNames
 from parity.commands.outputs import check_outputs
 from parity.temporary import temporary_folder
 
@@ -24,10 +24,10 @@ _FORMATS = ("safetensors", "pth", "pdparams")
 
 @answers
 def transfer(
-    models: ZooNames,
-    rounds: Rounds = 5,
+    models: opt.ZooNames,
+    rounds: opt.Rounds = 5,
     folder: Annotated[Path | None, typer.Option(help="Folder for the files; by default a temporary one.")] = None,
-    json: Json = None,
+    json: opt.Json = None,
 ) -> bool:
     """Compare `parity transfer` with `cp` of the same file, between every two formats.
 

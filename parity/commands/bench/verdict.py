@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
+from parity.commands import options as opt
 from parity.commands.app import answers
 from parity.commands.bench.turns import OnProgress, Row, show
-from parity.commands.options import Json
 from parity.commands.outputs import check_outputs
 from parity.errors import ParityError
 
@@ -27,7 +27,7 @@ _COUNTS = ("flagged", "layer", "reason", "proved")
 def verdict(
     kind: Annotated[str | None, typer.Option(help="Only mistakes, or right pairs, of this kind.")] = None,
     network: Annotated[str | None, typer.Option(help="Only pairs of this network of the catalogue.")] = None,
-    json: Json = None,
+    json: opt.Json = None,
 ) -> bool:
     """Count the planted mistakes that `parity compare` finds.
 

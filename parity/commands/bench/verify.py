@@ -6,14 +6,14 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 
+from parity.commands import options as opt
 from parity.commands.app import answers
 from parity.commands.bench.turns import BASELINES, OnProgress, Row, check_twins, show, turns
-from parity.commands.options import Batches, Json, Rounds, ZooNames
 from parity.commands.outputs import check_outputs
 
 
 @answers
-def verify(models: ZooNames, batch: Batches = None, rounds: Rounds = 5, json: Json = None) -> bool:
+def verify(models: opt.ZooNames, batch: opt.Batches = None, rounds: opt.Rounds = 5, json: opt.Json = None) -> bool:
     """Compare `parity compare` with the minimal work: both frameworks in one process, the same four forwards."""
     check_outputs(json)
     check_twins(models)  # all names, before hours of measuring
