@@ -37,6 +37,7 @@ from parity.backends.paddle_runner import WAYS as WAYS
 from parity.backends.paddle_runner import runner as runner
 from parity.backends.stand_in import TensorPlace, stand_ins
 from parity.errors import ParityError
+from parity.functions import neutral_name
 from parity.layers import PADDLE_WORDS, known, pair
 from parity.numerics.arrays import Array, same_bits
 from parity.weights.fit import fitted
@@ -127,7 +128,7 @@ def describe(layer: nn.Layer) -> tuple[str, dict[str, Any]]:
     elif kind == "BatchNorm":  # the old one, with an activation inside; False is its default for "as in training"
         config |= {"num_features": int(layer.weight.shape[0]), "momentum": round(1 - layer._momentum, 12)}
         config |= {"track_running_stats": True, "use_global_stats": layer._use_global_stats or None}
-        config |= {"act": layer._act} if layer._act else {}
+        config |= {"act": neutral_name(layer._act).replace("_", "")} if layer._act else {}
     elif "momentum" in known(kind).settings:
         config["momentum"] = round(1 - config["momentum"], 12)  # Paddle's is the factor of the old statistics
         given = layer._use_global_stats  # False: the batch's statistics, in evaluation too

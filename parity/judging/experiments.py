@@ -16,6 +16,7 @@ from parity.judging.comparison import PASSES, Comparison
 from parity.judging.expressions import Expression, is_narrow, wide
 from parity.judging.glue import Glue, between
 from parity.judging.mistakes import Spot
+from parity.judging.pairing import with_activation
 from parity.judging.rules import ACTIVATIONS, NotComputedError
 from parity.judging.trials import OnTry, Trials
 from parity.numerics.arrays import Array
@@ -54,6 +55,10 @@ class Experiments:
         ]
         self.explained = {(a.layer, a.call) for a in comparison.layers if a.inputs_agree}
         self.pairs = [(one, other) for one, other in pairs if one is not None and other is not None]
+        self.joined = [with_activation(pair, reference, candidate)[0] for pair in self.pairs]
+        self.ends = {a: b for one, other in self.joined for a, b in zip(one.outputs, other.outputs, strict=False)}
+        for one, other in self.pairs:
+            self.ends |= zip(one.inputs, other.inputs, strict=False) if one.layer == "" else ()
 
     def shown(
         self, call: Call, partner: Call, settings: Mapping[str, object], weights: Mapping[str, Array | None]
@@ -110,11 +115,15 @@ class Experiments:
         except NotComputedError:
             return False
         # A ReLU makes 0 of a NaN in one framework, and NaN in the other.
-        return finite and trials.gap(right, value, target, partner) is None
+        if not finite or trials.gap(right, value, target, partner) is not None:
+            return False
+        whole = trials.behind(call, self.ends)  # a padding before it may be the partner's own
+        whole = None if whole is None or all(part.tensor for part in whole.operands) else whole
+        return whole is None or trials.reproduces(whole, target, trials.reader(self.ends), partner, call.layer) is None
 
     def glue(self) -> list[Glue]:
         """Return the mistakes in the code between calls: where a call reads another tensor than it should."""
-        return between(self.trials, self.pairs, self.agreeing, self.explained)
+        return between(self.trials, self.joined, self.agreeing, self.explained)
 
 
 def _changed(

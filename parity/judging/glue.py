@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from parity.functions import caller_of, commutes
+from parity.functions import caller_of, commutes, is_function
 from parity.judging.comparison import is_within
-from parity.judging.expressions import left_out, node, wide
+from parity.judging.expressions import Expression, left_out
 from parity.judging.mistakes import MOVING, Spot, moves_otherwise
+from parity.judging.pairing import output_pairs
 from parity.judging.trials import Reader, Trials
+from parity.numerics.arrays import same_but_ones
 from parity.numerics.distance import Distance
 from parity.tracing.trace import Call
+
+_FAR = 4  # how many calls another form of the same function may span
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,14 @@ class _Search:
         self.given = {one.layer: [*zip(one.inputs, other.inputs, strict=False)] for one, other in pairs if not one.leaf}
         self.ends = {a: b for one, other in pairs for a, b in zip(one.outputs, other.outputs, strict=False)}
         self.known = {name for _, other in pairs for name in other.outputs}
+        self.partner_of = {one.key: other for one, other in pairs}
+        self.weighted = {
+            a: b for one, other in pairs if one.weights for a, b in zip(one.outputs, other.outputs, strict=False)
+        }
+        self.readers = defaultdict[str, list[Call]](list)
+        for call in trials.reference.calls:
+            for name in dict.fromkeys(call.inputs if call.leaf else ()):
+                self.readers[name].append(call)
         self.partners, self.back = dict[str, str](), dict[str, str]()
         # Pairs of a right tensor and another whose difference has its place: one mistake may show at many calls.
         self.seen = {
@@ -96,14 +108,18 @@ class _Search:
             self._pair(one.inputs, other.inputs)
         for call, partner in self.pairs:
             inner = call.leaf and partner.leaf
-            ends = (call.inputs, partner.inputs) if inner else (call.outputs, partner.outputs)
+            ends = (call.inputs, partner.inputs) if inner else _outputs(call, partner)
             alike = call.kind == partner.kind or (call.weights and partner.weights)  # Linear and a 1x1 convolution
             sure = alike or call.layer == partner.layer or not inner  # else paired by their place
-            if inner and self._is_other(call, partner):
+            other = inner and self._is_other(call, partner)
+            if other:
                 ends, sure = (call.outputs, partner.outputs), True
             if sure and len(ends[0]) == len(ends[1]) and not self._is_harmless(call.layer):
-                owner = caller_of(call.layer) if inner else call.layer
+                itself = not inner or (other and not is_function(call.layer))
+                owner = call.layer if itself else caller_of(call.layer)
                 glue = self._misread(call, partner, ends)
+                if glue is not None and inner and self._is_made_good(call.outputs[0]):
+                    continue
                 if glue is not None:
                     found.append(replace(glue, owner=self._whose(owner, glue), before=call.layer if inner else ""))
             self._pair(call.outputs, partner.outputs, last=not inner)
@@ -121,6 +137,49 @@ class _Search:
             return True
         partners = [self.ends.get(name) for name in call.inputs]
         return call.key not in self.explained and sorted(map(str, partners)) == sorted(partner.inputs)
+
+    def _is_made_good(self, tensor: str, without: Set[str] = frozenset(), depth: int = _FAR) -> bool:
+        """Return whether all that is made of a tensor is right, so that what makes it has another form alone.
+
+        `x * sigmoid(x)` is a SiLU, `a + c + b` is `a + b + c`, and scores may be scaled before a product or behind it.
+
+        Args:
+            tensor: The reference's.
+            without: Tensors on the way to it, whose partners are other tensors.
+            depth: How many calls may lie between it and what is right.
+        """
+        trials, without = self.trials, without | {tensor}
+        partners = {a: b for a, b in {**self.weighted, **self.partners}.items() if a not in without}
+        read, checked = trials.reader(partners), False
+        for call in self.readers.get(tensor, ()):
+            partner, checked = self.partner_of.get(call.key), True
+            made = trials.expression(tensor, partners, whole=True)
+            names = {*partner.inputs} if partner is not None else set[str]()
+            if partner is not None and any(self._gives(made, name, read, partner) for name in names):
+                continue
+            if call.weights or len(call.outputs) != 1 or not depth:
+                return False
+            result = call.outputs[0]
+            whole = trials.expression(result, {a: b for a, b in partners.items() if a != result}, whole=True)
+            if partner is not None and self._gives(whole, partner.outputs[0], read, partner):
+                continue
+            if not self._is_made_good(result, without, depth - 1):
+                return False
+        for one, other in [pair for pair in self.pairs if pair[0].layer == "" and tensor in pair[0].outputs]:
+            expected, actual = _outputs(one, other)
+            made, checked = trials.expression(tensor, partners, whole=True), True
+            if tensor not in expected or not self._gives(made, actual[expected.index(tensor)], read, other):
+                return False
+        return checked
+
+    def _gives(self, made: Expression | None, name: str, read: Reader, partner: Call) -> bool:
+        """Return whether an expression gives one of the candidate's tensors."""
+        if made is None or made.tensor:
+            return False
+        target = self.trials.candidate.tensor(name)
+        if target.dtype.kind != "f" or not same_but_ones(made.shape, target.shape):
+            return False
+        return self.trials.reproduces(made, target, read, partner, partner.layer) is not None
 
     def _pair(self, expected: Sequence[str], actual: Sequence[str], last: bool = False) -> None:
         """Make tensors partners; the first ones are, but what a layer of layers returns is what others should read."""
@@ -145,7 +204,7 @@ class _Search:
     def _misread(self, call: Call, partner: Call, ends: tuple[Sequence[str], Sequence[str]]) -> Glue | None:
         """Return what a call reads, or a layer returns, in place of the right tensor."""
         trials, (right, actual) = self.trials, ends
-        mapped = [self.partners.get(name) for name in right]
+        mapped = [self._mapped(name, actual, partner) for name in right]
         if commutes(call.layer) and len(actual) == 2 and (mapped[0] == actual[1] or mapped[1] == actual[0]):
             actual = actual[::-1]
         if mapped == list(actual):
@@ -159,6 +218,13 @@ class _Search:
             if self.partners.get(name) != other and (glue := self._other(call, partner, name, other)):
                 return glue
         return None
+
+    def _mapped(self, name: str, actual: Sequence[str], partner: Call) -> str | None:
+        """Return the partner of one of the reference's tensors, or that of `actual` which it gives."""
+        if name in self.partners or len(actual) < 2:
+            return self.partners.get(name)
+        made, read = self.trials.expression(name, self.partners, whole=False), self.trials.reader(self.partners)
+        return next((other for other in actual if self._gives(made, other, read, partner)), None)
 
     def _other(self, call: Call, partner: Call, expected: str, actual: str) -> Glue | None:
         if (expected, actual) in self.seen:
@@ -226,14 +292,10 @@ class _Search:
 
     def _has_no_effect(self, call: Call, partner: Call, read: Reader) -> bool:
         """Return whether a call of the right tensors gives what the candidate has: a ReLU of what a ReLU gave."""
-        trials = self.trials
-        operands = [trials.expression(name, self.partners, whole=False) for name in call.inputs]
-        known = tuple(operand for operand in operands if operand is not None)
-        target = trials.target(partner)
-        if not (call.leaf and partner.leaf) or target is None or len(known) < len(operands):
+        whole, target = self.trials.behind(call, self.partners), self.trials.target(partner)
+        if not (call.leaf and partner.leaf) or target is None or whole is None:
             return False
-        whole = node(call, trials.reference, known, wide(trials.weights.get(call.layer, {})))
-        return trials.reproduces(whole, target, read, partner, call.layer) is not None
+        return self.trials.reproduces(whole, target, read, partner, call.layer) is not None
 
 
 def _is_mispaired(call: Call, partner: Call) -> bool:
@@ -242,6 +304,12 @@ def _is_mispaired(call: Call, partner: Call) -> bool:
         return False
     parts = moves_otherwise(call, partner) and len(call.outputs) != len(partner.outputs)
     return parts or (call.kind in MOVING) != (partner.kind in MOVING)
+
+
+def _outputs(call: Call, partner: Call) -> tuple[list[str], list[str]]:
+    """Return the outputs of two layers, each at the place of its partner: by their keys where they have some."""
+    pairs = output_pairs(call, partner)
+    return [pair.reference for pair in pairs], [pair.candidate for pair in pairs]
 
 
 def _place(call: Call, source: str) -> str:

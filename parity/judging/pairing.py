@@ -66,7 +66,7 @@ def by_structure(reference: Trace, candidate: Trace, layers: Mapping[str, str]) 
     # A layer that computes by functions, and a function that takes its weights: their functions are partners.
     split = [pair for pair in pairs if _are_split(*pair)]
     pairs = [pair for pair in pairs if pair not in split]
-    joined = [_with_activation(pair, reference, candidate) for pair in pairs]
+    joined = [with_activation(pair, reference, candidate) for pair in pairs]
     inside = (
         frozenset(key for each in joined for key in each[1][0]),
         frozenset(key for each in joined for key in each[1][1]),
@@ -88,7 +88,7 @@ def _are_split(call: Call, partner: Call) -> bool:
 _Keys = tuple[list[tuple[str, int]], list[tuple[str, int]]]
 
 
-def _with_activation(pair: tuple[Call, Call], reference: Trace, candidate: Trace) -> tuple[tuple[Call, Call], _Keys]:
+def with_activation(pair: tuple[Call, Call], reference: Trace, candidate: Trace) -> tuple[tuple[Call, Call], _Keys]:
     """Return a pair, one with the activation behind it if the other has that inside; and the activation's key.
 
     Paddle's old BatchNorm has `act`. The activation inside is seen by its name or by the result.

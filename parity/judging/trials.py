@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Set
 
 import numpy as np
 
-from parity.functions import MOVES
+from parity.functions import MOVES, caller_of, is_function
 from parity.judging.bounds import allowance
 from parity.judging.expressions import Expression, by_layer, leaf, node, producers, wide
 from parity.judging.mistakes import MISTAKES, Spot
@@ -115,7 +115,19 @@ class Trials:
         if not call.inputs or len(call.inputs) != len(partner.inputs) or len(call.outputs) != 1:
             return None
         operands = tuple(leaf(self.reference, name, f"the input of {call.layer}") for name in call.inputs)
-        return node(call, self.reference, operands, wide(self.weights.get(call.layer, {})))
+        return node(call, self.reference, operands, self.given(call))
+
+    def behind(self, call: Call, partners: Mapping[str, str]) -> Expression | None:
+        """Return an innermost call of the reference as an expression of tensors that have partners."""
+        operands = [self.expression(name, partners, whole=False) for name in call.inputs]
+        known = tuple(operand for operand in operands if operand is not None)
+        if not operands or len(known) < len(operands) or len(call.outputs) != 1:
+            return None
+        return node(call, self.reference, known, self.given(call))
+
+    def given(self, call: Call) -> dict[str, Array]:
+        """Return the reference's weights that a call works with, in float64, by role; a function's are its layer's."""
+        return wide(self.weights.get(caller_of(call.layer) if is_function(call.layer) else call.layer, {}))
 
     def target(self, partner: Call) -> Array | None:
         """Return what a call of the candidate gives, if it is one tensor of floats."""
@@ -157,8 +169,7 @@ class Trials:
         if any(operand is None for operand in operands):
             return None
         known = tuple(operand for operand in operands if operand is not None)
-        weights = wide(self.weights.get(call.layer, {}))
-        return node(call, self.reference, known, weights, call.outputs.index(tensor))
+        return node(call, self.reference, known, self.given(call), call.outputs.index(tensor))
 
     def actual(
         self, tensor: str, back: Mapping[str, str], paired: Set[tuple[str, int]], depth: int = _DEPTH
@@ -173,8 +184,7 @@ class Trials:
         if any(operand is None for operand in operands):
             return None
         known = tuple(operand for operand in operands if operand is not None)
-        weights = wide(self.weights.get(call.layer, {}))
-        return node(call, self.candidate, known, weights, call.outputs.index(tensor))
+        return node(call, self.candidate, known, self.given(call), call.outputs.index(tensor))
 
     def others(
         self, actual: str, partners: Mapping[str, str], known: Set[str], shapes: Set[tuple[int, ...]]
