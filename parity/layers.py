@@ -252,8 +252,7 @@ def evaluated(kind: str, config: Config, rank: int) -> tuple[str, dict[str, Any]
         mode = settings.get("mode", "")
         unused = {"nearest": ("align_corners", "align_mode"), "bicubic": ("align_mode",)}.get(mode, ())
         unused = (*unused, "align_mode") if settings.get("align_corners") else unused
-        # A size given here and a factor there are one setting, which the output's shape shows.
-        settings = {word: value for word, value in settings.items() if word not in unused and value is not None}
+        settings = {word: value for word, value in settings.items() if word not in unused}
     return kind, settings
 
 

@@ -55,7 +55,10 @@ class Experiments:
         ]
         self.explained = {(a.layer, a.call) for a in comparison.layers if a.inputs_agree}
         self.pairs = [(one, other) for one, other in pairs if one is not None and other is not None]
-        self.joined = [with_activation(pair, reference, candidate)[0] for pair in self.pairs]
+        self.joined = [
+            with_activation(pair, reference, candidate)[0] if "act" in {**pair[0].config, **pair[1].config} else pair
+            for pair in self.pairs
+        ]
         self.ends = {a: b for one, other in self.joined for a, b in zip(one.outputs, other.outputs, strict=False)}
         for one, other in self.pairs:
             self.ends |= zip(one.inputs, other.inputs, strict=False) if one.layer == "" else ()

@@ -49,6 +49,9 @@ class Glue:
     missing: str = ""
 
 
+_TOLD = Glue("", "", "what is wrong there is said at another place", proved=False)
+
+
 def between(
     trials: Trials, pairs: Sequence[tuple[Call, Call]], agreeing: Set[str], explained: Set[tuple[str, int]]
 ) -> list[Glue]:
@@ -120,7 +123,7 @@ class _Search:
                 glue = self._misread(call, partner, ends)
                 if glue is not None and inner and self._is_made_good(call.outputs[0]):
                     continue
-                if glue is not None:
+                if glue is not None and glue is not _TOLD:
                     found.append(replace(glue, owner=self._whose(owner, glue), before=call.layer if inner else ""))
             self._pair(call.outputs, partner.outputs, last=not inner)
         return [replace(glue, actual=self.back.get(glue.actual, "")) for glue in found]
@@ -214,10 +217,15 @@ class _Search:
             does = "takes its operands" if call.leaf else "returns its outputs"
             words = f"{call.layer or 'the network'} {does} in another order: {order}"
             return Glue("", "", f"{words} (proved: so {trials.outcome(Distance(0.0))})", True)
+        told: Glue | None = None
         for name, other in zip(right, actual, strict=True):
-            if self.partners.get(name) != other and (glue := self._other(call, partner, name, other)):
+            if self.partners.get(name) == other:
+                continue
+            if (name, other) in self.seen:
+                told = _TOLD
+            elif glue := self._other(call, partner, name, other):
                 return glue
-        return None
+        return told
 
     def _mapped(self, name: str, actual: Sequence[str], partner: Call) -> str | None:
         """Return the partner of one of the reference's tensors, or that of `actual` which it gives."""
@@ -227,8 +235,6 @@ class _Search:
         return next((other for other in actual if self._gives(made, other, read, partner)), None)
 
     def _other(self, call: Call, partner: Call, expected: str, actual: str) -> Glue | None:
-        if (expected, actual) in self.seen:
-            return None
         self.seen.add((expected, actual))
         trials, partners, back = self.trials, self.partners, self.back
         target, read = trials.candidate.tensor(actual), trials.reader(partners)

@@ -21,7 +21,7 @@ from parity.judging.comparison import PASSES, SAME_OUTPUT, VERDICTS, Comparison,
 from parity.judging.gradient_pairs import zero_in_exact_arithmetic
 from parity.judging.gradients import judge_gradients
 from parity.judging.hiding import is_hidden
-from parity.judging.notes import describe_settings, notes_of, problems_of
+from parity.judging.notes import describe_settings, notes_of, problems_of, without_effect
 from parity.judging.owners import owners
 from parity.judging.pairing import Alignment, align, output_pairs, tensor_pairs
 from parity.judging.statistics import AFTER, MOMENTUM_ERROR, amplification, judge_statistics, of_biased, of_few, trains
@@ -82,6 +82,8 @@ def judge(
         divergence = divergence or gradients.first
         problems += [] if gradients.compared or gradients.culprits else ["no gradient was compared"]
     notes = notes_of(reference, candidate, alignment, judged)
+    for role, trace, keys in zip(_ROLES, (reference, candidate), paired_keys, strict=True):
+        notes += without_effect(trace, keys, role)
     return Comparison(
         network,
         "invalid" if problems else verdict,
@@ -312,6 +314,9 @@ class _Judge:
         kinds = (reference_call.kind, reference_call.config), (candidate_call.kind, candidate_call.config)
         settings, training = differing_settings(*kinds, len(self.reference.shape(reference_call.inputs[0])))
         settings += training if self.trains else []
+        if is_function(reference_call.layer) or is_function(candidate_call.layer):
+            # Code computes the size from another tensor's, or gives a factor; a layer's size is that of any input.
+            settings = [word for word in settings if word not in ("size", "scale_factor")]
         if not settings:
             return layer
         sentences = describe_settings(settings, reference_call, candidate_call, self.names)

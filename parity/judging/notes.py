@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from parity.judging.comparison import PASSES, Layer, names_of
 from parity.judging.pairing import Alignment
+from parity.judging.sequences import near
 from parity.judging.statistics import trains
 from parity.judging.units import other_weights
-from parity.layers import differing_settings
+from parity.layers import differing_settings, known
 from parity.tracing.trace import Call, Trace
 
 _ROLES = "reference", "candidate"
@@ -83,6 +84,32 @@ def notes_of(reference: Trace, candidate: Trace, alignment: Alignment, layers: S
             )
     names = names_of(reference.manifest, candidate.manifest)
     return notes + ([] if trains(reference) else _training_notes(alignment, names))  # in training mode they count
+
+
+def without_effect(trace: Trace, paired: Set[tuple[str, int]], role: str) -> list[str]:
+    """Return a note of the functions of one side alone that change nothing on this input, as a ReLU6 behind a ReLU.
+
+    Args:
+        trace: Of that side.
+        paired: Keys of its calls that have partners.
+        role: What to call it.
+    """
+    makers = {name: call.kind for call in trace.calls if call.leaf for name in call.outputs}
+    names = dict.fromkeys(
+        call.layer
+        for call in trace.calls
+        if call.leaf
+        and call.key not in paired
+        and len(call.inputs) == len(call.outputs) == 1
+        and known(call.kind).pointwise
+        and known(call.kind).like != "Identity"
+        and makers.get(call.inputs[0]) != call.kind
+        and near(trace.fingerprints[call.inputs[0]], trace.fingerprints[call.outputs[0]])
+    )
+    if not names:
+        return []
+    listed = ", ".join([*names][:6]) + _more([*names])
+    return [f"{listed}, of the {role} alone, changes nothing on this input: another input may show it"]
 
 
 def _training_notes(alignment: Alignment, names: tuple[str, str]) -> list[str]:

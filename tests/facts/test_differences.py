@@ -80,7 +80,7 @@ def test_every_topic_of_the_issue_has_a_row():
     topics = {row.topic for row in ROWS.values()}
     wanted = """convolution, pooling, adaptive pooling, BatchNorm, normalisation, Linear, Dropout, activations, softmax,
     argmax, interpolation, padding order, flatten, losses, optimizers, schedulers, initialisers, empty batches, dtypes,
-    memory, TF32"""
+    memory, TF32, gradients"""
     assert topics == {topic.strip() for topic in wanted.split(",")}
 
 

@@ -238,3 +238,12 @@ def test_sizes_that_are_tensors_are_numbers_and_no_data():
     assert result.unmatched == {"reference": (), "candidate": ()}
     result = result_of(lambda x: sized(x, torch, True), lambda x: sized(x, paddle, False))
     assert culprits(result)["interpolate()"].startswith("align_corners differs: torch=True, paddle=False (proved: with")
+
+
+def test_a_function_of_one_side_alone_that_changes_nothing_is_a_note():
+    result = result_of(lambda x: TF.relu(x), lambda x: PF.relu6(PF.relu(x)))
+    assert result.ok
+    assert result.notes == (
+        "relu6(), of the candidate alone, changes nothing on this input: another input may show it",
+    )
+    assert result_of(lambda x: TF.relu(x), lambda x: PF.relu(PF.relu(x))).notes == ()  # nor on any other
