@@ -118,11 +118,18 @@ class Experiments:
         except NotComputedError:
             return False
         # A ReLU makes 0 of a NaN in one framework, and NaN in the other.
-        if not finite or trials.gap(right, value, target, partner) is not None:
+        differs = finite and trials.gap(right, value, target, partner) is None
+        return differs and not self.is_another_form(call, partner)
+
+    def is_another_form(self, call: Call, partner: Call | None) -> bool:
+        """Return whether a call and what lies before it are one call of the candidate: a padding, and a convolution."""
+        if partner is None or not (call.leaf and partner.leaf):
             return False
-        whole = trials.behind(call, self.ends)  # a padding before it may be the partner's own
-        whole = None if whole is None or all(part.tensor for part in whole.operands) else whole
-        return whole is None or trials.reproduces(whole, target, trials.reader(self.ends), partner, call.layer) is None
+        whole, target = self.trials.behind(call, self.ends), self.trials.target(partner)
+        if whole is None or target is None or all(part.tensor for part in whole.operands):
+            return False
+        read = self.trials.reader(self.ends)
+        return self.trials.reproduces(whole, target, read, partner, call.layer) is not None
 
     def glue(self) -> list[Glue]:
         """Return the mistakes in the code between calls: where a call reads another tensor than it should."""

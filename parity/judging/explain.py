@@ -76,7 +76,8 @@ def with_culprits(
     switched = lambda call: trains(reference) and _is_switched(call, partners.get(call.key))
     differs = lambda call: switched(call) or _differs(call, reference, replayed, judged) or unplayed(call)
     moved = lambda call: (other := partners.get(call.key)) is not None and moves_otherwise(call, other)
-    differing = [call for call in calls if differs(call) and not moved(call)]  # `glue` tells what several do together
+    other = lambda call: moved(call) or experiments.is_another_form(call, partners.get(call.key))
+    differing = [call for call in calls if differs(call) and not other(call)]  # `glue` tells what several do together
     reasons: dict[str, str] = {}
     for call in differing:
         if not call.leaf and any(is_within(other.layer, call.layer) for other in differing):

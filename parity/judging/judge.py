@@ -127,7 +127,8 @@ def _without_mispaired(
     stay = list[bool]()
     for layer, keep in zip(judged, sound, strict=True):
         key = layer.layer, layer.call
-        sure = not layer.leaf or key in good or key in alignment.named or _agrees_but(layer)
+        made = key in good or (layer.verdict in PASSES and not is_function(layer.layer))  # a padding may be before it
+        sure = not layer.leaf or made or key in alignment.named or _agrees_but(layer)
         stay.append(keep and (sure or not _reaches(reference.calls, positions[key], good)))
     return stay
 
