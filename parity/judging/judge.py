@@ -75,6 +75,7 @@ def judge(
     verdict = max((layer.verdict for layer in judged), key=VERDICTS.index, default="invalid")
     problems = problems_of(reference, candidate, alignment, missing)
     agrees = not problems and verdict in PASSES
+    owning = [*itertools.compress(alignment.pairs, agree), *judgement.owners.values()]
     gradients = judge_gradients(reference, candidate, owning, judgement.gradient, agrees)
     divergence = _first_divergence(judged)
     if gradients is not None:

@@ -89,12 +89,14 @@ def notes_of(reference: Trace, candidate: Trace, alignment: Alignment, layers: S
 def without_effect(trace: Trace, paired: Set[tuple[str, int]], role: str) -> list[str]:
     """Return a note of the functions of one side alone that change nothing on this input, as a ReLU6 behind a ReLU.
 
+    What they work on has a partner: a function within another form of one, as of a hard swish, is none of them.
+
     Args:
         trace: Of that side.
         paired: Keys of its calls that have partners.
         role: What to call it.
     """
-    makers = {name: call.kind for call in trace.calls if call.leaf for name in call.outputs}
+    makers = {name: call.kind for call in trace.calls if call.leaf and call.key in paired for name in call.outputs}
     names = dict.fromkeys(
         call.layer
         for call in trace.calls
@@ -102,8 +104,8 @@ def without_effect(trace: Trace, paired: Set[tuple[str, int]], role: str) -> lis
         and call.key not in paired
         and len(call.inputs) == len(call.outputs) == 1
         and known(call.kind).pointwise
-        and known(call.kind).like != "Identity"
-        and makers.get(call.inputs[0]) != call.kind
+        and "Identity" not in (call.kind, known(call.kind).like)
+        and makers.get(call.inputs[0], call.kind) != call.kind
         and near(trace.fingerprints[call.inputs[0]], trace.fingerprints[call.outputs[0]])
     )
     if not names:
