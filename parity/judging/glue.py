@@ -95,12 +95,16 @@ class _Search:
         for call in trials.reference.calls:
             for name in dict.fromkeys(call.inputs if call.leaf else ()):
                 self.readers[name].append(call)
+        adds = [call for call in trials.reference.calls if call.kind == "Add" and len(call.inputs) == 2]
+        followers = {call.key: trials.reference.only_reader(call) for call in adds}
+        self.partial = {key for key, reader in followers.items() if reader is not None and reader.key in followers}
+        self.sums = {reader.key for key in self.partial if (reader := followers[key]) is not None} - self.partial
         self.partners, self.back = dict[str, str](), dict[str, str]()
         # Pairs of a right tensor and another whose difference has its place: one mistake may show at many calls.
         self.seen = {
             names
             for one, other in pairs
-            if one.leaf and other.leaf and not self._is_other(one, other)
+            if one.leaf and other.leaf and one.key not in self.sums and not self._is_other(one, other)
             for names in zip(one.outputs, other.outputs, strict=False)
         }
 
@@ -114,7 +118,9 @@ class _Search:
             ends = (call.inputs, partner.inputs) if inner else _outputs(call, partner)
             alike = call.kind == partner.kind or (call.weights and partner.weights)  # Linear and a 1x1 convolution
             sure = alike or call.layer == partner.layer or not inner  # else paired by their place
-            other = inner and self._is_other(call, partner)
+            if call.key in self.partial:
+                continue  # of a sum of more than two, the operands may be in any order: it is judged as a whole
+            other = inner and (call.key in self.sums or self._is_other(call, partner))
             if other:
                 ends, sure = (call.outputs, partner.outputs), True
             if sure and len(ends[0]) == len(ends[1]) and not self._is_harmless(call.layer):

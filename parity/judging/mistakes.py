@@ -142,16 +142,23 @@ def scaled(spot: Spot) -> Tries:
     whole = spot.right.value(spot.read)
     if (factor := _fitted(spot.target, whole)) is not None:
         yield f"{called(spot.right)} is scaled by {factor:.6g}", _times(spot.right, factor)
-    if spot.right.kind in ("Add", "Sub") and len(spot.right.operands) == 2:
-        values = [operand.value(spot.read) for operand in spot.right.operands]
-        for i in (0, 1):
-            rest = whole - values[i] if spot.right.kind == "Add" else values[1 - i]
-            factor = _fitted(spot.target - rest, values[i]) if whole.shape == spot.target.shape else None
-            if factor is not None and spot.right.kind == "Add":
-                operands = list(spot.right.operands)
-                operands[i] = _times(operands[i], factor)
-                twice = "is added twice" if math.isclose(factor, 2, rel_tol=1e-9) else f"is scaled by {factor:.6g}"
-                yield f"{called(spot.right.operands[i])} {twice}", replace(spot.right, operands=tuple(operands))
+    for term, put in _terms(spot.right) if spot.right.kind == "Add" and whole.shape == spot.target.shape else ():
+        value = term.value(spot.read)
+        if value.shape == whole.shape and (factor := _fitted(spot.target - (whole - value), value)) is not None:
+            twice = "is added twice" if math.isclose(factor, 2, rel_tol=1e-9) else f"is scaled by {factor:.6g}"
+            yield f"{called(term)} {twice}", put(_times(term, factor))
+
+
+def _terms(part: Expression) -> Iterator[tuple[Expression, Callable[[Expression], Expression]]]:
+    """Yield the terms of a sum, of a sum of sums too, each with what puts another in its place."""
+    if part.kind != "Add" or len(part.operands) != 2:
+        yield part, lambda other: other
+        return
+    one, two = part.operands
+    for term, put in _terms(one):
+        yield term, lambda other, put=put: replace(part, operands=(put(other), two))
+    for term, put in _terms(two):
+        yield term, lambda other, put=put: replace(part, operands=(one, put(other)))
 
 
 def dropped(spot: Spot) -> Tries:

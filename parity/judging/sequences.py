@@ -79,7 +79,44 @@ def pair_rest(
         points = [(starts[a.key], places[b.key]) for a, b in [*anchors, *found]]
         for gap, other_gap in _gaps(remaining, unpaired, points, behind):
             found += [(gap[i].call, other_gap[j].call) for i, j in rising(gap, other_gap, _Item.worth)]
+    return found + _by_neighbours(reference, candidate, (rest, others), [*anchors, *found])
+
+
+def _by_neighbours(
+    reference: Trace, candidate: Trace, items: tuple[Sequence[_Item], Sequence[_Item]], pairs: Pairs
+) -> Pairs:
+    """Return the pairs of one kind and shape that read partners, or are read by partners, the most of them.
+
+    Where branches are called in another order, no gap between two calls is the same.
+    """
+    partners = {one.key: other.key for one, other in pairs}
+    tensors = {a: b for one, other in pairs for a, b in zip(one.outputs, other.outputs, strict=False)}
+    free = [item for item in items[1] if item.call.key not in {*partners.values()}]
+    readers = [_readers(reference), _readers(candidate)]
+    found = Pairs()
+    for item in [item for item in items[0] if item.call.key not in partners]:
+        read = {tensors.get(name) for name in item.call.inputs} - {None}
+        read_by = {partners.get(key) for name in item.call.outputs for key in readers[0][name]} - {None}
+        shared = [
+            len(read & {*other.call.inputs})
+            + len(read_by & {key for name in other.call.outputs for key in readers[1][name]})
+            for other in free
+        ]
+        alike = [i for i, other in enumerate(free) if other.token == item.token and shared[i]]
+        if alike:
+            other = free.pop(max(alike, key=lambda i: shared[i])).call
+            found.append((item.call, other))
+            partners[item.call.key] = other.key
+            tensors |= zip(item.call.outputs, other.outputs, strict=False)
     return found
+
+
+def _readers(trace: Trace) -> dict[str, list[Key]]:
+    readers = defaultdict[str, list[Key]](list)
+    for call in trace.calls:
+        for name in call.inputs if call.leaf else ():
+            readers[name].append(call.key)
+    return readers
 
 
 def _items(trace: Trace, paired: Set[Key]) -> list[_Item]:

@@ -131,3 +131,19 @@ def test_outputs_in_another_order_of_their_keys_are_not_exchanged():
     theirs.e1.bias.set_value(theirs.e1.bias + 1)
     result = compare(ours, theirs, IMAGE, transfer=False)
     assert [culprit.layer for culprit in result.culprits] == ["up"], str(result)
+
+
+def test_branches_called_in_another_order_hide_no_factor():
+    """The sum and the ReLU behind it are partners by what they read and what reads them."""
+    wrong = lambda a, b, c: PF.relu((c * 0.5 + b) + a)
+
+    class Ordered(Theirs):
+        def forward(self, x):
+            c, a, b = self.third(x), self.first(x), self.second(x)
+            return self.head(self.bn(self.form(a, b, c)).mean((2, 3)))
+
+    ours, theirs = Ours(lambda a, b, c: TF.relu(a + b + c)).eval(), Ordered(wrong)
+    theirs.eval()
+    result = compare(ours, theirs, IMAGE, layers={"a": "first", "b": "second", "c": "third"})
+    assert [culprit.layer for culprit in result.culprits] == [""], str(result)
+    assert "c is scaled by 0.5 (proved" in str(result) or "Mul by 0.5" in str(result), str(result)

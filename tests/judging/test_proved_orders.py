@@ -129,7 +129,7 @@ def scaled_gate(self, x):
 PARTS = [
     ({"stem": lambda self, x: self.bn(self.act(self.conv(x)))}, "act comes before bn, not after it"),
     ({"stem": lambda self, x: self.bn(TF.relu(self.conv(x)))}, "act (ReLU) comes before bn, not after it"),
-    ({"added": lambda self, x, y: TF.relu(x) + y}, "add() (Add) comes after relu(), not before it"),
+    ({"added": lambda self, x, y: TF.relu(x) + y}, "add() comes after relu(), not before it"),
     ({"added": lambda self, x, y: TF.relu(x + y / 2)}, "div() (Div by 2) is applied"),
     ({"added": lambda self, x, y: TF.relu(2 * y + x)}, "mul() (Mul by 2) is applied"),
     ({"shuffled": lambda self, x: x}, "the channel shuffle: reshape() (reshape) and permute() (permute) and reshape()"),
