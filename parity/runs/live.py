@@ -141,7 +141,9 @@ def _transferred(
     except ParityError:
         if any(map(unregistered, networks)):  # no structure can show what the framework does not see
             raise
-    original, port = (quick_sketch(backend, network, inputs) for backend, network in zip(backends, networks, strict=True))
+    original, port = (
+        quick_sketch(backend, network, inputs) for backend, network in zip(backends, networks, strict=True)
+    )
     check_map(layers or {}, original.calls, port.calls)
     owners = paired_owners(original, port, layers or {})
     shapes = {key: array.shape for key, array in state.items()}, {key: slot.shape for key, slot in slots.items()}
