@@ -245,14 +245,23 @@ def native(network: nn.Module) -> AbstractContextManager[list[str]]:
     return _replaced(network, torch.float32 if first is not None and first.dtype == torch.float64 else None)
 
 
-def _replaced(network: nn.Module, dtype: torch.dtype | None) -> AbstractContextManager[list[str]]:
+def hollow_run(network: nn.Module) -> AbstractContextManager[list[str]]:
+    """Let the network compute shapes alone for a while, on inputs that `to_tensor` makes then; no value can be read."""
+    return _replaced(network, None, torch.device("meta"))
+
+
+def _replaced(
+    network: nn.Module, dtype: torch.dtype | None, device: torch.device | None = None
+) -> AbstractContextManager[list[str]]:
     """Replace all tensors by copies, floating ones in another dtype, and put the originals back at the end."""
 
     def copied(tensor: torch.Tensor) -> torch.Tensor:
-        copy = tensor.detach().to(dtype if tensor.is_floating_point() else None, copy=True)
+        copy = tensor.detach().to(device, dtype if tensor.is_floating_point() else None, copy=True)
         return nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
 
     def equal(tensor: torch.Tensor, copy: torch.Tensor) -> bool:
+        if copy.is_meta:  # it has no values
+            return True
         tensor = tensor.to(copy.dtype)
         return torch.equal(tensor, copy) or same_bits(to_numpy(tensor), to_numpy(copy))  # NaN, bit for bit
 

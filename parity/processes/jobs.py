@@ -223,11 +223,13 @@ class Sketch(Job[sketches.Sketch]):
         setup: The network; its own weights will do.
         inputs: Files (.npy) of its inputs.
         names: Names of the inputs, if they have any.
+        weights: Where the network's weights go, as a State file, if anywhere.
     """
 
     setup: Setup
     inputs: tuple[Path, ...]
     names: tuple[str, ...] = ()
+    weights: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from parity.tracing.inputs import Inputs
 from parity.tracing.overwriting import overwriting
 from parity.tracing.record import outputs64, record
 from parity.tracing.replay import replay
-from parity.tracing.sketch import Sketch, sketch
+from parity.tracing.sketch import Sketch, quick_sketch
 from parity.tracing.trace import Trace
 from parity.tracing.training import Mode
 from parity.tracing.watch import evaluation_mode
@@ -189,7 +189,9 @@ class Session:
     def _sketch(self, job: jobs.Sketch) -> Sketch:
         _ = self._ready(job.setup)
         with explained(self.network):
-            sketched = sketch(self.backend, self.network, self._inputs(job))
+            sketched = quick_sketch(self.backend, self.network, self._inputs(job))
+        if job.weights is not None:
+            self.backend.get_state(self.network).save(job.weights)
         self.spare = job.setup.network, self.network  # whoever runs it next gives it weights
         return sketched
 

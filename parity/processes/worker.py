@@ -12,6 +12,7 @@ if __name__ == "__main__" and not (sys.flags.isolated or getattr(sys.flags, "saf
     _ = sys.path.pop(0)  # this folder: its file names must not hide those of the standard library
 
 import contextlib
+import gc
 import importlib.util
 import json
 import os
@@ -59,6 +60,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     _ = os.dup2(2, 1)
     name = sys.argv[1]
+    gc.disable()  # an import makes a million objects that stay: to look for garbage among them takes a second in all
     try:
         from parity.errors import ParityError, UserCodeError, place, said
         from parity.json_codec import encode
@@ -79,6 +81,8 @@ def main() -> None:
         line = f"{sys.executable} cannot import the {name} backend: {type(error).__name__}: {reason}"
         _ = answers.write(json.dumps({"error": line}) + "\n")
         return
+    gc.freeze()
+    gc.enable()
     for line in _lines():
         try:
             send(jobs.Done(session.do(jobs.from_line(line))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,13 +21,14 @@ from parity.processes import jobs
 from parity.processes.models import FRAMEWORKS, Model
 from parity.processes.pool import Options, Workers
 from parity.processes.questions import described_weights, setup, slots_of, with_constants
-from parity.processes.workers import Worker, ask, wait
+from parity.processes.workers import Worker, answers, ask, wait
 from parity.repro.folder import FindOrigin, check_repro, with_repro
 from parity.runs.files import with_file_notes, with_free_sizes
 from parity.runs.lower_precision import with_losses
 from parity.runs.reasons import with_notes, with_order, with_overwriting
 from parity.temporary import temporary_folder
 from parity.tracing.inputs import Inputs
+from parity.tracing.sketch import Sketch
 from parity.tracing.trace import Trace
 from parity.weights.carried import fits
 from parity.weights.state import State
@@ -82,17 +83,19 @@ def compare_models(
         paths = [
             Path(model.target) if model.backend == "trace" else folder / f"{i}.trace" for i, model in enumerate(models)
         ]
-        both, layers = (weights, weights), options.layers
+        layers = options.layers
         networks = all(model.backend in FRAMEWORKS for model in models)
         twins = all(model.twin for model in models)  # of the same names
+        each: Iterable[tuple[int, jobs.Weights]] = enumerate((weights, weights))
         if networks and not isinstance(weights, jobs.OwnWeights) and (layers or not twins):
-            both = _by_structure(name, models, weights, busy, (inputs, names), folder, options)
-        if isinstance(both[1], jobs.CarriedWeights):
-            layers = both[1].layers
-        for worker, model, path, own in zip(pool, models, paths, both, strict=True):
+            each = _by_structure(name, models, weights, busy, (inputs, names), folder, options)
+        for role, own in each:
+            if isinstance(own, jobs.CarriedWeights):
+                layers = own.layers
+            worker = pool[role]
             if worker is not None:
-                described = setup(name, model, own, options)
-                worker.submit(jobs.Trace(described, inputs, path, options.gradients, names, options.mode))
+                described = setup(name, models[role], own, options)
+                worker.submit(jobs.Trace(described, inputs, paths[role], options.gradients, names, options.mode))
         report = on_progress and (
             lambda worker, precision, done, total: on_progress(worker.backend, precision, done, total)
         )
@@ -120,23 +123,31 @@ def _by_structure(
     inputs: tuple[tuple[Path, ...], tuple[str, ...]],
     folder: Path,
     options: Options,
-) -> tuple[jobs.Weights, jobs.Weights]:
-    """Return the weights of both: the candidate's are the same where names are, else the reference's by structure."""
+) -> Iterator[tuple[int, jobs.Weights]]:
+    """Yield the place and weights of both: the candidate's are the same where names are, else by structure.
+
+    Those of the reference depend on no pairing: they come as soon as its worker is free, so that it need not wait.
+    """
     slots = slots_of(models, workers, options)
     weights = with_constants(weights, slots)
     shapes = [{key: slot.shape for key, slot in each.items() if not slot.buffer} for each in slots]
     if shapes[0] == shapes[1] and not options.layers:
-        return weights, weights
-    for worker, model, own in zip(workers, models, (weights, jobs.OwnWeights()), strict=True):
-        worker.submit(jobs.Sketch(setup(name, model, own, options), *inputs))
-    original, port = wait(workers, options.timeout)
+        yield from enumerate((weights, weights))
+        return
+    path, sketches = folder / "reference.weights", dict[Worker, Sketch]()
+    for worker, model, own, file in zip(workers, models, (weights, jobs.OwnWeights()), (path, None), strict=True):
+        worker.submit(jobs.Sketch(setup(name, model, own, options), *inputs, file))
+    for worker, sketch in answers(workers, options.timeout):
+        sketches[worker] = sketch
+        if worker is workers[0]:
+            yield 0, weights
+    original, port = (sketches[worker] for worker in workers)
     check_map(options.layers, original.calls, port.calls)
     owners = paired_owners(original, port, options.layers)
     if not owners or (shapes[0].keys() == shapes[1].keys() and not fits(shapes[0], shapes[1], owners)):
-        return weights, weights  # whatever is said of names and shapes
-    path = folder / "reference.weights"
-    ask(workers[0], jobs.State(path), options.timeout)
-    return weights, jobs.CarriedWeights(path, f"{weights.label}, carried by structure", owners)
+        yield 1, weights  # whatever is said of names and shapes
+    else:
+        yield 1, jobs.CarriedWeights(path, f"{weights.label}, carried by structure", owners)
 
 
 def _saved(given: Array | Inputs, folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:

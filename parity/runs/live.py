@@ -25,7 +25,7 @@ from parity.tracing.inputs import Inputs
 from parity.tracing.overwriting import overwriting
 from parity.tracing.record import record
 from parity.tracing.replay import replay
-from parity.tracing.sketch import sketch
+from parity.tracing.sketch import quick_sketch
 from parity.tracing.trace import Trace
 from parity.tracing.training import Mode
 from parity.weights.carried import carried, fits
@@ -141,7 +141,9 @@ def _transferred(
     except ParityError:
         if any(map(unregistered, networks)):  # no structure can show what the framework does not see
             raise
-    original, port = (sketch(backend, network, inputs) for backend, network in zip(backends, networks, strict=True))
+    original, port = (
+        quick_sketch(backend, network, inputs) for backend, network in zip(backends, networks, strict=True)
+    )
     check_map(layers or {}, original.calls, port.calls)
     owners = paired_owners(original, port, layers or {})
     shapes = {key: array.shape for key, array in state.items()}, {key: slot.shape for key, slot in slots.items()}

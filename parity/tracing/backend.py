@@ -36,6 +36,7 @@ class Backend(Protocol):
     def to_tensor(self, array: Array, network: Any) -> Any: ...  # noqa: D102
     def double(self, network: Any) -> AbstractContextManager[list[str]]: ...  # noqa: D102
     def native(self, network: Any) -> AbstractContextManager[list[str]]: ...  # noqa: D102
+    def hollow_run(self, network: Any) -> AbstractContextManager[Any] | None: ...  # noqa: D102
     def eager(self) -> AbstractContextManager[None]: ...  # noqa: D102
     def autograd(self, on: bool) -> AbstractContextManager[Any]: ...  # noqa: D102
     def neutral(self, layer: Any, role: str, array: Array) -> Array: ...  # noqa: D102

@@ -197,7 +197,7 @@ class Recorder:
                 check_input(name, kind, config, tuple(inputs[0].shape))
             replayable = bool(inputs) and not kwargs and all(map(self.backend.is_tensor, args))
             now = {**config, "training": layer.training}  # the code may have changed it since
-            begun = self._begin(name, kind, now, inputs, replayable, kernel_of(self.backend, kind, layer))
+            begun = self._begin(name, kind, now, inputs, replayable, self._kernel(kind, layer))
             statistics = self.backend.statistics(layer) if self.trains and layer.training else {}
             before = self._statistics(statistics)
             self.stack.append(opened)
@@ -316,6 +316,9 @@ class Recorder:
         if key != (begun.name, begun.number, len(outputs)):
             raise ParityError(f"{begun.name}: the float64 and the float32 run diverge here: they call different layers")
         return entry
+
+    def _kernel(self, kind: str, layer: Any) -> tuple[int, ...]:
+        return kernel_of(self.backend, kind, layer)
 
     def _store(self, tensor: Any, layer: str) -> str:
         with _readable(layer):

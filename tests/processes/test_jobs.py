@@ -35,7 +35,7 @@ EXAMPLES = [
     *[jobs.Slots(network) for network in NETWORKS],
     jobs.State(Path("s")),
     jobs.LayerOrigin("layer1.0", Path("weights.npz")),
-    jobs.Sketch(SETUPS[0], (Path("x.npy"),), ("x",)),
+    jobs.Sketch(SETUPS[0], (Path("x.npy"),), ("x",), Path("weights")),
     jobs.Replay(Path("t"), {"conv1": "stem.conv"}),
     jobs.Overwriting(Path("t"), 1e-11),
     jobs.Outline(NETWORKS[0], (1, 3, 8, 8), 1),
