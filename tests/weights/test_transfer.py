@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -281,9 +282,11 @@ def same(found):
 def test_pieces_are_the_bytes_in_order_however_an_array_lies(size, monkeypatch):
     monkeypatch.setattr(parity.numerics.arrays, "PIECE", size)
     monkeypatch.setattr(parity.numerics.arrays, "_SMALL", 100)
-    for array in [*ODD.values(), np.asfortranarray(ODD["four"])]:
-        seen = bytearray()
-        assert b"".join(alongside(pieces(array), seen.extend)) == array.tobytes() == seen
+    others = [ODD["turned"].T[::2].T, np.asfortranarray(ODD["four"])]
+    with ThreadPoolExecutor(1) as pool:
+        for array in [*ODD.values(), *others]:
+            seen = bytearray()
+            assert b"".join(alongside(pieces(array), seen.extend, pool)) == array.tobytes() == seen
 
 
 def test_odd_tensors_go_through_each_format(tmp_path):
