@@ -213,3 +213,18 @@ def test_the_list_of_verbs_imports_none_of_them():
         modules[asked] = set(done.stdout.splitlines()[-1].strip("[]").replace("'", "").split(", "))
     assert modules["--help"] == modules["--version"] == {"parity.commands.lazy", "parity.commands.program"}
     assert "parity.commands.zoo" in modules["list"]  # the check can fail
+
+
+def test_what_only_lists_imports_no_package_that_is_slow_to_start():
+    """Within 0.25 s of processor time: the table of `list` shows that the check can fail."""
+    words = (
+        "import sys; from parity.commands.program import main; sys.argv = ['parity', *sys.argv[1:]]\n"
+        "try: main()\nfinally: print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    slow = {"numpy", "torch", "paddle", "onnx", "onnxruntime", "safetensors", "scipy", "matplotlib", "PIL", "psutil"}
+    packages = {}
+    for asked in ("--help", "--version", "list"):
+        done = subprocess.run([sys.executable, "-c", words, asked], capture_output=True, text=True, check=False)
+        packages[asked] = set(done.stdout.splitlines()[-1].split()) & {*slow, "rich", "pydantic"}
+    assert packages["--help"] == packages["--version"] == set()
+    assert "rich" in packages["list"] and not packages["list"] & slow
