@@ -29,13 +29,16 @@ _ALIGNMENT = 64  # bytes, torch's own: it can use a memory map of the file as it
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickle of torch's magic number
 
 
-def load_zip(path: Path, archive: zipfile.ZipFile) -> Any:
+def load_zip(content: memoryview, archive: zipfile.ZipFile) -> Any:
     """Return what torch.save has stored in a zip file, tensors as leaves; checksums are left to `check_pth`.
+
+    Args:
+        content: A memory map of the file.
+        archive: The same file, opened.
 
     Raises:
         ParityError: If it is no file of torch's.
     """
-    content = memoryview(mapped_file(path))
     entries = dict[str, zipfile.ZipInfo]()
     for entry in archive.infolist():
         if entry.external_attr & 0x10:  # torch would read its bytes from memory that nobody has written
@@ -99,15 +102,19 @@ def load_legacy(path: Path) -> Any:
     return PickleMachine(len(content), lambda key, kind, count: _storage(storages[key], kind, count)).run(content)
 
 
-def check_pth(path: Path) -> None:
+def check_pth(path: Path, content: memoryview | None = None) -> None:
     """Check the checksum of every entry of a .pth file, which torch itself does not.
+
+    Args:
+        path: The file.
+        content: A memory map of it, if there is one: a second would count as memory again.
 
     Raises:
         ParityError: If one is wrong, or the zip file's headers are damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            broken = _broken(archive, memoryview(mapped_file(path)))
+            broken = _broken(archive, memoryview(mapped_file(path)) if content is None else content)
     except Exception as error:  # zipfile raises many kinds of exception for a damaged header
         why = " ".join(str(error).split()) or type(error).__name__
         raise ParityError(f"{path}: damaged: {why}. Get the file again.") from error

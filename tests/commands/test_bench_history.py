@@ -10,11 +10,12 @@ pytestmark = pytest.mark.core
 
 def append(folder, values, name="time_ratio", bench="verify", model="resnet50"):
     """Append runs of one ratio, one after another; return how the last one ended."""
+    ends = []
     for value in values:
         row = {"model": model, "batch": 1, "rounds": 5, "seconds": {"floor": 1.0}, name: value}
         (folder / "run.json").write_text(json.dumps({"schema": 1, "bench": bench, "rows": [row]}))
-        done = run("bench", "history", folder / "history.jsonl", folder / "run.json")
-    return done
+        ends.append(run("bench", "history", folder / "history.jsonl", folder / "run.json"))
+    return ends[-1]
 
 
 @pytest.mark.parametrize(

@@ -238,6 +238,13 @@ def test_what_paddle_saves_is_read(protocol, lenet, tmp_path):
     assert lenet[1].differences(State.load(tmp_path / "b.safetensors")) == []
 
 
+def test_a_pth_is_mapped_once_so_that_its_memory_counts_once(lenet, tmp_path, monkeypatch):
+    transfer(lenet[0], tmp_path / "a.pth", "lenet5")
+    monkeypatch.setattr("parity.weights.pth.mapped_file", None)  # the map of `open_weights` is left
+    transfer(tmp_path / "a.pth", tmp_path / "b.safetensors", "lenet5")
+    assert (tmp_path / "b.safetensors").read_bytes() == lenet[0].read_bytes()
+
+
 def test_a_file_may_be_converted_onto_itself(lenet):
     source, state = lenet
     transfer(source, source, "lenet5")
