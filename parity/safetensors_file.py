@@ -10,6 +10,7 @@ import math
 import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -133,6 +134,7 @@ class Writer:
         self._entries: dict[str, Entry] = {}
         self._end = 0
         self._scratch = Scratch()
+        self._pool = ThreadPoolExecutor(1)  # its thread starts with the first work
 
     def __enter__(self) -> Writer:
         return self
@@ -140,6 +142,7 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._pool.shutdown()
         self._file.close()
 
     def add(self, name: str, array: Array, also: Callable[[memoryview], object] | None = None) -> None:
@@ -156,7 +159,7 @@ class Writer:
         """
         entry = _entry(name, array, self._end)
         self._end += array.nbytes
-        for piece in pieces(array) if also is None else alongside(pieces(array), also):
+        for piece in pieces(array) if also is None else alongside(pieces(array), also, self._pool):
             self._write(piece)
         self._entries[name] = entry
 

@@ -7,11 +7,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from parity.printable import printable
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 
 class _Console(Console):
@@ -21,8 +24,11 @@ class _Console(Console):
 
 
 def stdout() -> Console:
-    """Return the console for reports: colour on a terminal unless NO_COLOR is set; tables have their full width."""
-    return _Console(width=1000)
+    """Return the console for reports: colour on a terminal unless NO_COLOR is set; tables have their full width.
+
+    A name is shown as it is: ":x:" is no emoji, and the table of emojis is not loaded.
+    """
+    return _Console(width=1000, emoji=False)
 
 
 def width() -> int | None:
@@ -37,6 +43,8 @@ class ProgressBars:
     """
 
     def __init__(self, name: str, quiet: bool):
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # not needed for a table
+
         self._console = Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),

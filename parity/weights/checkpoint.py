@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +19,7 @@ from parity.weights import fit, kinds, shards, unwrap
 from parity.weights.names import Tables
 from parity.weights.pdparams import load_pickle
 from parity.weights.pickle_machine import HostileError
-from parity.weights.pickled import Leaf
+from parity.weights.pickled import Leaf, mapped_file
 from parity.weights.pth import LEGACY, check_pth, load_legacy, load_zip
 from parity.weights.state import Slot, State, open_tensors
 
@@ -59,7 +60,7 @@ class Checkpoint:
             ParityError: If there is none, with what there is.
         """
         try:
-            found = unwrap.candidates(self.tree)
+            found = self._candidates
         except ParityError as error:
             raise ParityError(f"{self.path}: {error}.") from error
         if found:
@@ -69,6 +70,10 @@ class Checkpoint:
         told = [f"{name}: {words}" for name, words in list(unwrap.beside(self.tree, None).items())[:6]]
         inside = "; ".join(told) if told else unwrap.in_words(self.tree)
         raise ParityError(f"{self.path}: it holds no mapping of names to tensors, but {inside}")
+
+    @functools.cached_property
+    def _candidates(self) -> dict[str, Mapping[str, Leaf]]:
+        return unwrap.candidates(self.tree)
 
     def choose(self, key: str | None, tables: Tables | None = None) -> tuple[str, dict[str, Array]]:
         """Return the key of the weights that are meant, and their tensors, as views of the file.
@@ -151,7 +156,9 @@ def _open(path: Path) -> Checkpoint:
         with zipfile.ZipFile(path) as archive:
             if (words := kinds.other_zip(archive, path)) is not None:
                 raise ParityError(f"it is {words}")
-            return Checkpoint(path, "torch zip", load_zip(path, archive), "torch", {}, lambda: check_pth(path))
+            content = memoryview(mapped_file(path))
+            check = functools.partial(check_pth, path, content)
+            return Checkpoint(path, "torch zip", load_zip(content, archive), "torch", {}, check)
     if start == LEGACY:
         return Checkpoint(path, "torch file from before 1.6", load_legacy(path), "torch", {})
     if start[:1] == b"\x80" and 2 <= start[1] <= 5:

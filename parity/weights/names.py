@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 
@@ -78,6 +79,7 @@ def neutral_role(kind: str, paddle_role: str) -> str:
     return role if layer_kind in kind else paddle_role
 
 
+@functools.cache  # each name is asked for several times in a transfer
 def other_name(name: str, family: str, layout: str) -> str:
     """Return a layout's name for a tensor of a twin; its role, "running_mean", stays neutral."""
     for pattern, to in _TABLES.get(layout, {}).get(family, ()):

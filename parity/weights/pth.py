@@ -9,30 +9,36 @@ torch 2.14 writes.
 
 from __future__ import annotations
 
+import functools
 import pickle
 import struct
 import zipfile
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from parity.errors import ParityError
-from parity.numerics.arrays import Array, pieces
+from parity.numerics.arrays import PIECE, Array, alongside, pieces
 from parity.weights.pickled import STORAGE_NAMES, Kind, PickleMachine, Storage, mapped_file
 
 _ALIGNMENT = 64  # bytes, torch's own: it can use a memory map of the file as its tensors
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickle of torch's magic number
 
 
-def load_zip(path: Path, archive: zipfile.ZipFile) -> Any:
+def load_zip(content: memoryview, archive: zipfile.ZipFile) -> Any:
     """Return what torch.save has stored in a zip file, tensors as leaves; checksums are left to `check_pth`.
+
+    Args:
+        content: A memory map of the file.
+        archive: The same file, opened.
 
     Raises:
         ParityError: If it is no file of torch's.
     """
-    content = memoryview(mapped_file(path))
     entries = dict[str, zipfile.ZipInfo]()
     for entry in archive.infolist():
         if entry.external_attr & 0x10:  # torch would read its bytes from memory that nobody has written
@@ -43,9 +49,8 @@ def load_zip(path: Path, archive: zipfile.ZipFile) -> Any:
         entry = entries[name]
         if entry.compress_type != zipfile.ZIP_STORED:
             raise ParityError("its entries are compressed, as torch never writes them")
-        lengths = struct.unpack_from("<HH", content, entry.header_offset + 26)
-        start = entry.header_offset + 30 + sum(lengths)
-        return content[start : start + entry.file_size]
+        start, end = _extent(entry, content)
+        return content[start:end]
 
     if "byteorder" in entries and bytes(stored("byteorder")) != b"little":
         raise ParityError("its bytes are in another order than this machine's")
@@ -97,20 +102,46 @@ def load_legacy(path: Path) -> Any:
     return PickleMachine(len(content), lambda key, kind, count: _storage(storages[key], kind, count)).run(content)
 
 
-def check_pth(path: Path) -> None:
+def check_pth(path: Path, content: memoryview | None = None) -> None:
     """Check the checksum of every entry of a .pth file, which torch itself does not.
+
+    Args:
+        path: The file.
+        content: A memory map of it, if there is one: a second would count as memory again.
 
     Raises:
         ParityError: If one is wrong, or the zip file's headers are damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
+            broken = _broken(archive, memoryview(mapped_file(path)) if content is None else content)
     except Exception as error:  # zipfile raises many kinds of exception for a damaged header
         why = " ".join(str(error).split()) or type(error).__name__
         raise ParityError(f"{path}: damaged: {why}. Get the file again.") from error
     if broken is not None:
         raise ParityError(f"{path}: damaged: wrong checksum of {broken}. Get the file again.")
+
+
+def _broken(archive: zipfile.ZipFile, content: memoryview) -> str | None:
+    """Return the name of the first entry that is not whole, as `testzip` does; what is stored is not copied for it."""
+    for entry in archive.infolist():
+        try:
+            with archive.open(entry) as opened:  # which checks its header
+                compressed = entry.compress_type != zipfile.ZIP_STORED
+                while compressed and opened.read(PIECE):
+                    pass
+        except zipfile.BadZipFile:
+            return entry.filename
+        start, end = _extent(entry, content)
+        if not compressed and zlib.crc32(content[start:end]) != entry.CRC:
+            return entry.filename
+    return None
+
+
+def _extent(entry: zipfile.ZipInfo, content: memoryview) -> tuple[int, int]:
+    """Return where a stored entry's data begin and end in the file."""
+    start = entry.header_offset + 30 + sum(struct.unpack_from("<HH", content, entry.header_offset + 26))
+    return start, start + entry.file_size
 
 
 def write_pth(tensors: Mapping[str, Array], path: Path) -> None:
@@ -119,23 +150,38 @@ def write_pth(tensors: Mapping[str, Array], path: Path) -> None:
     Raises:
         ParityError: If torch has no storage for a dtype.
     """
-    with zipfile.ZipFile(path, "w") as archive:
-
-        def put(name: str, blocks: Iterable[bytes | memoryview]) -> None:
-            entry = zipfile.ZipInfo(f"archive/{name}")
-            assert archive.fp is not None
-            header = archive.fp.tell() + 30 + len(entry.filename) + 4
-            padding = -header % _ALIGNMENT
-            entry.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
-            with archive.open(entry, "w") as out:
-                for block in blocks:
-                    _ = out.write(block)
-
-        put("data.pkl", [_program(tensors)])
-        put("byteorder", [b"little"])
+    with zipfile.ZipFile(path, "w") as archive, ThreadPoolExecutor(1) as pool:
+        put = functools.partial(_put, archive, pool)
+        put("data.pkl", np.frombuffer(_program(tensors), np.uint8))
+        put("byteorder", np.frombuffer(b"little", np.uint8))
         for key, array in enumerate(tensors.values()):
-            put(f"data/{key}", pieces(array))
-        put("version", [b"3\n"])
+            put(f"data/{key}", array)
+        put("version", np.frombuffer(b"3\n", np.uint8))
+
+
+def _put(archive: zipfile.ZipFile, pool: ThreadPoolExecutor, name: str, array: Array) -> None:
+    """Write an entry as zipfile does, but with the checksum computed by the pool's thread, while the disk is busy."""
+    file = archive.fp
+    assert file is not None
+    entry = zipfile.ZipInfo(f"archive/{name}")
+    entry.external_attr = 0o600 << 16
+    entry.file_size = entry.compress_size = array.nbytes
+    entry.header_offset = file.tell()
+    padding = -(entry.header_offset + 30 + len(entry.filename) + 4) % _ALIGNMENT
+    entry.extra = struct.pack("<2sH", b"FB", padding) + b"Z" * padding
+
+    def checksum(block: memoryview) -> None:
+        entry.CRC = zlib.crc32(block, entry.CRC)
+
+    entry.CRC = 0
+    _ = file.write(entry.FileHeader())
+    for block in alongside(pieces(array), checksum, pool):
+        _ = file.write(block)
+    archive.start_dir = file.tell()
+    _ = file.seek(entry.header_offset)
+    _ = file.write(entry.FileHeader())
+    _ = file.seek(archive.start_dir)
+    archive.filelist.append(entry)
 
 
 def _program(tensors: Mapping[str, Array]) -> bytes:

@@ -58,6 +58,27 @@ def test_a_damaged_zip_header(tmp_path, header, changes, words):
     assert words in line
 
 
+@pytest.mark.parametrize("kind", (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+def test_an_entry_that_nobody_reads_is_checked_too(tmp_path, kind):
+    path = pth(tmp_path / "a.pth")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/notes", bytes(range(256)) * 4, kind)
+    check_pth(path)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"archive/notes") + 100] ^= 1
+    path.write_bytes(content)
+    assert refused(path, check_pth, path).startswith("damaged: ")
+
+
+def test_a_pth_has_the_checksums_that_zipfile_computes(tmp_path):
+    """Of a tensor so large that a thread computes it piece by piece, of one that is turned, and of an empty one."""
+    large = np.random.default_rng(0).random((3000, 1000), np.float32)
+    write_pth({"large": large, "turned": large.T, "none": large[:0]}, tmp_path / "a.pth")
+    with zipfile.ZipFile(tmp_path / "a.pth") as archive:
+        assert archive.testzip() is None
+        assert archive.read("archive/data/1") == large.T.tobytes()
+
+
 def test_transfer_tells_a_damaged_zip_header_in_one_line(tmp_path):
     path = tmp_path / "a.pth"
     write_pth(hardened_state(blueprint.slots("lenet5")), path)
@@ -77,7 +98,7 @@ def test_every_error_of_zipfile_names_the_file(tmp_path, monkeypatch):
         def fails(*_, error=error):
             raise error
 
-        monkeypatch.setattr(zipfile.ZipFile, "testzip", fails)
+        monkeypatch.setattr(zipfile.ZipFile, "open", fails)
         assert refused(path, check_pth, path).startswith("damaged: ")
         assert refused(path, read_weights, path).startswith("damaged: ")
 

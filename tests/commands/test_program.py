@@ -16,6 +16,7 @@ from program import PROGRAM, environment, run
 
 import parity
 from parity.atomic import atomic, check_writable
+from parity.commands import terminal
 from parity.commands.bench.group import bench
 from parity.commands.program import app
 from parity.errors import ParityError
@@ -213,3 +214,36 @@ def test_the_list_of_verbs_imports_none_of_them():
         modules[asked] = set(done.stdout.splitlines()[-1].strip("[]").replace("'", "").split(", "))
     assert modules["--help"] == modules["--version"] == {"parity.commands.lazy", "parity.commands.program"}
     assert "parity.commands.zoo" in modules["list"]  # the check can fail
+
+
+def test_what_only_lists_imports_no_package_that_is_slow_to_start():
+    """Within 0.25 s of processor time: the table of `list` shows that the check can fail."""
+    words = (
+        "import sys; from parity.commands.program import main; sys.argv = ['parity', *sys.argv[1:]]\n"
+        "try: main()\nfinally: print(*sys.modules)"
+    )
+    slow = {
+        "rich.progress",
+        "rich._emoji_codes",
+        "numpy",
+        "torch",
+        "paddle",
+        "onnx",
+        "onnxruntime",
+        "safetensors",
+        "scipy",
+        "matplotlib",
+        "PIL",
+        "psutil",
+    }
+    packages = {}
+    for asked in ("--help", "--version", "list"):
+        done = subprocess.run([sys.executable, "-c", words, asked], capture_output=True, text=True, check=False)
+        packages[asked] = set(done.stdout.splitlines()[-1].split()) & {*slow, "rich", "pydantic"}
+    assert packages["--help"] == packages["--version"] == set()
+    assert "rich" in packages["list"] and not packages["list"] & slow
+
+
+def test_a_name_in_a_table_is_no_emoji(capsys):
+    terminal.stdout().print("net:x:y")
+    assert capsys.readouterr().out == "net:x:y\n"

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +238,13 @@ def test_what_paddle_saves_is_read(protocol, lenet, tmp_path):
     assert lenet[1].differences(State.load(tmp_path / "b.safetensors")) == []
 
 
+def test_a_pth_is_mapped_once_so_that_its_memory_counts_once(lenet, tmp_path, monkeypatch):
+    transfer(lenet[0], tmp_path / "a.pth", "lenet5")
+    monkeypatch.setattr("parity.weights.pth.mapped_file", None)  # the map of `open_weights` is left
+    transfer(tmp_path / "a.pth", tmp_path / "b.safetensors", "lenet5")
+    assert (tmp_path / "b.safetensors").read_bytes() == lenet[0].read_bytes()
+
+
 def test_a_file_may_be_converted_onto_itself(lenet):
     source, state = lenet
     transfer(source, source, "lenet5")
@@ -281,9 +289,11 @@ def same(found):
 def test_pieces_are_the_bytes_in_order_however_an_array_lies(size, monkeypatch):
     monkeypatch.setattr(parity.numerics.arrays, "PIECE", size)
     monkeypatch.setattr(parity.numerics.arrays, "_SMALL", 100)
-    for array in [*ODD.values(), np.asfortranarray(ODD["four"])]:
-        seen = bytearray()
-        assert b"".join(alongside(pieces(array), seen.extend)) == array.tobytes() == seen
+    others = [ODD["turned"].T[::2].T, np.asfortranarray(ODD["four"])]
+    with ThreadPoolExecutor(1) as pool:
+        for array in [*ODD.values(), *others]:
+            seen = bytearray()
+            assert b"".join(alongside(pieces(array), seen.extend, pool)) == array.tobytes() == seen
 
 
 def test_odd_tensors_go_through_each_format(tmp_path):

@@ -25,6 +25,7 @@ class _Verbs(Group):
         "verdict": Verb(
             "parity.commands.bench.verdict:verdict", "Count the planted mistakes that `parity compare` finds."
         ),
+        "history": Verb("parity.commands.bench.history:history", "Append a run's ratios, and tell which became worse."),
     }
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

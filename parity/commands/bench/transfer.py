@@ -66,17 +66,26 @@ def _medians(model: str, source: Path, target: Path, rounds: int) -> dict[str, f
     command = [sys.executable, "-m", "parity", "transfer", str(source), str(target), "--model", model, "--quiet"]
     runs: dict[str, list[float]] = {"cp": [], "all": [], "proper": [], "peak": []}
     for _ in range(rounds):
-        os.sync()  # unwritten data of one run must not slow the next
-        runs["cp"].append(measured(["cp", str(source), str(target.with_name("copy"))])[0])
-        os.sync()
+        _make_equal(target)
+        runs["cp"].append(measured(["cp", str(source), str(target)])[0])
+        _make_equal(target)
         wall, peak = measured(command)
         runs["all"].append(wall)
         runs["peak"].append(peak)
-        os.sync()
+        _make_equal(target)
         start = time.perf_counter()
         _ = convert(source, target, model)
         runs["proper"].append(time.perf_counter() - start)
     return {what: statistics.median(values) for what, values in runs.items()}
+
+
+def _make_equal(target: Path) -> None:
+    """Let each run find no target and no unwritten data.
+
+    `cp` would write into the old file's memory, but an atomic write needs new memory beside the old file.
+    """
+    target.unlink(missing_ok=True)
+    os.sync()
 
 
 def _row(model: str, source: str, target: str, rounds: int, size: float, medians: Mapping[str, float]) -> Row:

@@ -50,7 +50,7 @@ def show(verb: str, head: Sequence[str], rows: Callable[[OnProgress], Iterable[R
             table.add_row(*cells)
     stdout().print(table)
     if json is not None:
-        json.write({"schema": 1, "rows": measures})
+        json.write({"schema": 1, "bench": verb, "rows": measures})
 
 
 def turns(
