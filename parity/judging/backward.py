@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -102,10 +101,7 @@ class BackwardExperiments:
                 for names in zip(one.outputs, other.outputs, strict=False):
                     _ = self.partners.setdefault(*names)
         self.gradients = _recorded(traces[0]), _recorded(traces[1])
-        self.readers = defaultdict[str, list[Call]](list)
-        for call in traces[0].calls:
-            for name in dict.fromkeys(call.inputs if call.leaf else ()):
-                self.readers[name].append(call)
+        self.readers = traces[0].readers
         network = next((call for call in traces[0].calls if call.layer == ""), None)
         self.ends = (
             set[str]()

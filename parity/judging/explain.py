@@ -71,13 +71,7 @@ def with_culprits(
         for layer in reversed(comparison.layers)  # the layer rather than the function that it calls
     }
     judged = {(layer.layer, layer.call): layer for layer in reversed(comparison.layers)}
-    unplayed = lambda call: call.key not in replayed and experiments.differs(call, partners.get(call.key))
-    calls = reference.calls if replayed else []
-    switched = lambda call: trains(reference) and _is_switched(call, partners.get(call.key))
-    differs = lambda call: switched(call) or _differs(call, reference, replayed, judged) or unplayed(call)
-    moved = lambda call: (other := partners.get(call.key)) is not None and moves_otherwise(call, other)
-    other = lambda call: moved(call) or experiments.is_another_form(call, partners.get(call.key))
-    differing = [call for call in calls if differs(call) and not other(call)]  # `glue` tells what several do together
+    differing = _differing(reference, replayed, partners, judged, experiments)
     reasons: dict[str, str] = {}
     for call in differing:
         if not call.leaf and any(is_within(other.layer, call.layer) for other in differing):
@@ -119,6 +113,28 @@ def with_culprits(
         known = {call.layer for call in reference.calls} & {culprit.layer for culprit in gradients}
         divergence = divergence if divergence.layer in known else replace(divergence, layer=gradients[0].layer, call=0)
     return dataclasses.replace(comparison, culprits=(*culprits, *gradients), first_divergence=divergence)
+
+
+def _differing(
+    reference: Trace,
+    replayed: Replay,
+    partners: Mapping[tuple[str, int], Call | None],
+    judged: Mapping[tuple[str, int], Layer],
+    experiments: Experiments,
+) -> list[Call]:
+    """Return the calls whose own function differs from their partner's; none where the candidate could not be run."""
+    found = list[Call]()
+    for call in reference.calls if replayed else ():
+        partner = partners.get(call.key)
+        differs = (
+            (trains(reference) and _is_switched(call, partner))
+            or _differs(call, reference, replayed, judged)
+            or (call.key not in replayed and experiments.differs(call, partner))
+        )
+        moved = partner is not None and moves_otherwise(call, partner)  # `glue` tells what several do together
+        if differs and not moved and not experiments.is_another_form(call, partner):
+            found.append(call)
+    return found
 
 
 def _backward(

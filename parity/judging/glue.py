@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
@@ -91,10 +91,6 @@ class _Search:
         self.weighted = {
             a: b for one, other in pairs if one.weights for a, b in zip(one.outputs, other.outputs, strict=False)
         }
-        self.readers = defaultdict[str, list[Call]](list)
-        for call in trials.reference.calls:
-            for name in dict.fromkeys(call.inputs if call.leaf else ()):
-                self.readers[name].append(call)
         adds = [call for call in trials.reference.calls if call.kind == "Add" and len(call.inputs) == 2]
         followers = {call.key: trials.reference.only_reader(call) for call in adds}
         self.partial = {key for key, reader in followers.items() if reader is not None and reader.key in followers}
@@ -160,7 +156,7 @@ class _Search:
         trials, without = self.trials, without | {tensor}
         partners = {a: b for a, b in {**self.weighted, **self.partners}.items() if a not in without}
         read, checked = trials.reader(partners), False
-        for call in self.readers.get(tensor, ()):
+        for call in trials.reference.readers[tensor]:
             partner, checked = self.partner_of.get(call.key), True
             made = trials.expression(tensor, partners, whole=True)
             names = {*partner.inputs} if partner is not None else set[str]()

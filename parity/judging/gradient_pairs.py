@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -159,10 +158,7 @@ class _Way:
         for a, b in pairs:
             for names in zip(a.outputs, b.outputs, strict=False):
                 _ = self.partners.setdefault(*names)
-        self.readers, self.calls = defaultdict[str, list[Call]](list), calls
-        for call in traces[0].calls:
-            for name in dict.fromkeys(call.inputs if call.leaf else ()):
-                self.readers[name].append(call)
+        self.readers, self.calls = traces[0].readers, calls
         paired = {b.key for b in calls.values()}
         leaves = [call for call in traces[1].calls if call.leaf]
         self.writers = {name: call for call in leaves if call.key not in paired for name in call.outputs}

@@ -82,9 +82,7 @@ def judge(
         verdict = max(verdict, gradients.verdict, key=VERDICTS.index)
         divergence = divergence or gradients.first
         problems += [] if gradients.compared or gradients.culprits else ["no gradient was compared"]
-    notes = notes_of(reference, candidate, alignment, judged)
-    for role, trace, keys in zip(_ROLES, (reference, candidate), paired_keys, strict=True):
-        notes += without_effect(trace, keys, role)
+    notes = notes_of(reference, candidate, alignment, judged) + without_effect((reference, candidate), paired_keys)
     return Comparison(
         network,
         "invalid" if problems else verdict,

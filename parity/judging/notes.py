@@ -86,32 +86,33 @@ def notes_of(reference: Trace, candidate: Trace, alignment: Alignment, layers: S
     return notes + ([] if trains(reference) else _training_notes(alignment, names))  # in training mode they count
 
 
-def without_effect(trace: Trace, paired: Set[tuple[str, int]], role: str) -> list[str]:
+def without_effect(traces: tuple[Trace, Trace], paired: Sequence[Set[tuple[str, int]]]) -> list[str]:
     """Return a note of the functions of one side alone that change nothing on this input, as a ReLU6 behind a ReLU.
 
     What they work on has a partner: a function within another form of one, as of a hard swish, is none of them.
 
     Args:
-        trace: Of that side.
-        paired: Keys of its calls that have partners.
-        role: What to call it.
+        traces: Of the reference and of the candidate.
+        paired: Keys of the calls of each that have partners.
     """
-    makers = {name: call.kind for call in trace.calls if call.leaf and call.key in paired for name in call.outputs}
-    names = dict.fromkeys(
-        call.layer
-        for call in trace.calls
-        if call.leaf
-        and call.key not in paired
-        and len(call.inputs) == len(call.outputs) == 1
-        and known(call.kind).pointwise
-        and "Identity" not in (call.kind, known(call.kind).like)
-        and makers.get(call.inputs[0], call.kind) != call.kind
-        and near(trace.fingerprints[call.inputs[0]], trace.fingerprints[call.outputs[0]])
-    )
-    if not names:
-        return []
-    listed = ", ".join([*names][:6]) + _more([*names])
-    return [f"{listed}, of the {role} alone, changes nothing on this input: another input may show it"]
+    notes = list[str]()
+    for role, trace, keys in zip(_ROLES, traces, paired, strict=True):
+        makers = {name: call.kind for call in trace.calls if call.leaf and call.key in keys for name in call.outputs}
+        names = [
+            call.layer
+            for call in trace.calls
+            if call.leaf
+            and call.key not in keys
+            and len(call.inputs) == len(call.outputs) == 1
+            and known(call.kind).pointwise
+            and "Identity" not in (call.kind, known(call.kind).like)
+            and makers.get(call.inputs[0], call.kind) != call.kind
+            and near(trace.fingerprints[call.inputs[0]], trace.fingerprints[call.outputs[0]])
+        ]
+        if names := [*dict.fromkeys(names)]:
+            listed = ", ".join(names[:6]) + _more(names)
+            notes.append(f"{listed}, of the {role} alone, changes nothing on this input: another input may show it")
+    return notes
 
 
 def _training_notes(alignment: Alignment, names: tuple[str, str]) -> list[str]:

@@ -92,31 +92,22 @@ def _by_neighbours(
     partners = {one.key: other.key for one, other in pairs}
     tensors = {a: b for one, other in pairs for a, b in zip(one.outputs, other.outputs, strict=False)}
     free = [item for item in items[1] if item.call.key not in {*partners.values()}]
-    readers = [_readers(reference), _readers(candidate)]
+    read_by = lambda trace, call: {each.key for name in call.outputs for each in trace.readers[name]}
     found = Pairs()
     for item in [item for item in items[0] if item.call.key not in partners]:
-        read = {tensors.get(name) for name in item.call.inputs} - {None}
-        read_by = {partners.get(key) for name in item.call.outputs for key in readers[0][name]} - {None}
-        shared = [
-            len(read & {*other.call.inputs})
-            + len(read_by & {key for name in other.call.outputs for key in readers[1][name]})
-            for other in free
-        ]
-        alike = [i for i, other in enumerate(free) if other.token == item.token and shared[i]]
-        if alike:
-            other = free.pop(max(alike, key=lambda i: shared[i])).call
+        before = {tensors.get(name) for name in item.call.inputs}
+        behind = {partners.get(key) for key in read_by(reference, item.call)}
+        shared = {
+            i: len(before & {*other.call.inputs}) + len(behind & read_by(candidate, other.call))
+            for i, other in enumerate(free)
+            if other.token == item.token
+        }
+        if any(shared.values()):
+            other = free.pop(max(shared, key=lambda i: shared[i])).call
             found.append((item.call, other))
             partners[item.call.key] = other.key
             tensors |= zip(item.call.outputs, other.outputs, strict=False)
     return found
-
-
-def _readers(trace: Trace) -> dict[str, list[Key]]:
-    readers = defaultdict[str, list[Key]](list)
-    for call in trace.calls:
-        for name in call.inputs if call.leaf else ():
-            readers[name].append(call.key)
-    return readers
 
 
 def _items(trace: Trace, paired: Set[Key]) -> list[_Item]:

@@ -6,7 +6,7 @@ Both traces hold all that is needed. Their number and their cost are bounded: tw
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 
 import numpy as np
 
@@ -119,11 +119,19 @@ class Trials:
 
     def behind(self, call: Call, partners: Mapping[str, str]) -> Expression | None:
         """Return an innermost call of the reference as an expression of tensors that have partners."""
-        operands = [self.expression(name, partners, whole=False) for name in call.inputs]
-        known = tuple(operand for operand in operands if operand is not None)
-        if not operands or len(known) < len(operands) or len(call.outputs) != 1:
+        operands = (self.expression(name, partners, whole=False) for name in call.inputs)
+        return (
+            self._made(self.reference, call, operands, call.outputs[0])
+            if call.inputs and len(call.outputs) == 1
+            else None
+        )
+
+    def _made(self, trace: Trace, call: Call, operands: Iterable[Expression | None], tensor: str) -> Expression | None:
+        """Return what a call makes of its operands; None where one of them is unknown."""
+        known = [operand for operand in operands if operand is not None]
+        if len(known) < len(call.inputs):
             return None
-        return node(call, self.reference, known, self.given(call))
+        return node(call, trace, tuple(known), self.given(call), call.outputs.index(tensor))
 
     def given(self, call: Call) -> dict[str, Array]:
         """Return the reference's weights that a call works with, in float64, by role; a function's are its layer's."""
@@ -165,11 +173,8 @@ class Trials:
             return None
         if len(call.outputs) != 1 and call.kind not in MOVES:
             return None
-        operands = [self.expression(name, partners, False, depth - 1) for name in call.inputs]
-        if any(operand is None for operand in operands):
-            return None
-        known = tuple(operand for operand in operands if operand is not None)
-        return node(call, self.reference, known, self.given(call), call.outputs.index(tensor))
+        operands = (self.expression(name, partners, False, depth - 1) for name in call.inputs)
+        return self._made(self.reference, call, operands, tensor)
 
     def actual(
         self, tensor: str, back: Mapping[str, str], paired: Set[tuple[str, int]], depth: int = _DEPTH
@@ -180,11 +185,8 @@ class Trials:
             return leaf(self.reference, back[tensor], call.layer if call is not None else "")
         if call is None or not depth or call.key in paired:
             return None
-        operands = [self.actual(name, back, paired, depth - 1) for name in call.inputs]
-        if any(operand is None for operand in operands):
-            return None
-        known = tuple(operand for operand in operands if operand is not None)
-        return node(call, self.candidate, known, self.given(call), call.outputs.index(tensor))
+        operands = (self.actual(name, back, paired, depth - 1) for name in call.inputs)
+        return self._made(self.candidate, call, operands, tensor)
 
     def others(
         self, actual: str, partners: Mapping[str, str], known: Set[str], shapes: Set[tuple[int, ...]]

@@ -7,8 +7,10 @@ Both are computed during the run, so the float32 activations are never all in me
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,9 +163,18 @@ class Trace:
         """Return one tensor of the float64 run, by its name in a Call; in the scratch's memory if one is given."""
         return (scratch or Scratch()).read(self._file.fileno(), self._start, self._entries[name])
 
+    @functools.cached_property
+    def readers(self) -> Mapping[str, list[Call]]:
+        """The innermost calls that read each tensor, by its name, in their order; an empty list for what none reads."""
+        readers = defaultdict[str, list[Call]](list)
+        for call in self.calls:
+            for name in dict.fromkeys(call.inputs if call.leaf else ()):
+                readers[name].append(call)
+        return readers
+
     def only_reader(self, call: Call) -> Call | None:
         """Return the innermost call that alone reads a call's first output; None if there are several or none."""
-        readers = [each for each in self.calls if each.leaf and call.outputs[0] in each.inputs]
+        readers = self.readers[call.outputs[0]]
         return readers[0] if len(readers) == 1 else None
 
     def shape(self, name: str) -> tuple[int, ...]:
